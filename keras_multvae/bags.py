@@ -1,0 +1,62 @@
+"""Compact sparse batches on the device ("bags"); the layout is in architecture.md."""
+
+from __future__ import annotations
+
+from typing import Any, TypeGuard
+
+from keras import ops
+
+from keras_multvae import backend
+
+KEYS = ("bag_sizes", "item_ids", "values")
+
+
+def is_bags(batch: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether `batch` is a bag batch rather than dense rows."""
+    if not isinstance(batch, dict):
+        return False
+    if set(batch) != set(KEYS):
+        raise ValueError(
+            f"A sparse batch is a dict with the keys {', '.join(KEYS)}, as UserBatches "
+            f"makes it. Received keys: {', '.join(map(str, batch))}."
+        )
+    return True
+
+
+def num_users(bags: dict[str, Any]) -> Any:
+    """Users in the batch: an int, or a scalar tensor where it is not static."""
+    return ops.shape(bags["bag_sizes"])[0]
+
+
+def rows(bags: dict[str, Any]) -> Any:
+    """The user index of each entry, (entries,) int32, ascending."""
+    ends = ops.cumsum(ops.cast(bags["bag_sizes"], "int32"))
+    entries = ops.arange(ops.shape(bags["item_ids"])[0], dtype="int32")
+    found = ops.cast(ops.searchsorted(ends, entries, side="right"), "int32")
+    # Only symbolic calls, whose sizes are made up, can point past the last user.
+    return ops.minimum(found, num_users(bags) - 1)
+
+
+def segment_sum(bags: dict[str, Any], entry_values: Any) -> Any:
+    """Sums (entries,) values over each user's entries: (users,)."""
+    return ops.segment_sum(entry_values, rows(bags), num_segments=num_users(bags))
+
+
+def to_dense(bags: dict[str, Any], num_items: int) -> Any:
+    """The batch as a dense float32 matrix (users, items), made on the device."""
+    values = ops.cast(bags["values"], "float32")
+    return backend.to_dense(
+        rows(bags), bags["item_ids"], values, (num_users(bags), num_items)
+    )
+
+
+def matmul(bags: dict[str, Any], values: Any, kernel: Any) -> Any:
+    """The sparse rows, with `values` for their entries, times kernel (items, units)."""
+    return backend.bag_matmul(
+        bags["bag_sizes"], rows(bags), bags["item_ids"], values, kernel
+    )
+
+
+def gather(bags: dict[str, Any], matrix: Any) -> Any:
+    """`matrix[user, item]` of each entry: (users, items) -> (entries,)."""
+    return backend.gather(matrix, rows(bags), bags["item_ids"])

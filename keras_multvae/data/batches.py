@@ -1,0 +1,222 @@
+"""Sparse batches of users for `fit`, `evaluate` and `predict`."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from scipy import sparse
+
+
+class UserBatches(keras.utils.PyDataset):
+    """Batches of users in compact sparse form; no dense matrix is ever made.
+
+    A batch is a tuple `(input,)`, `(input, targets)` or `(input, targets, weights)`;
+    where there are weights and no targets, the latter are an array (users, 0).
+    Inputs and targets are dicts of three arrays, each sliceable on axis 0:
+
+    - `bag_sizes` (users,) int32: stored entries of each user;
+    - `item_ids` (entries,) int32 and `values` (entries,) float32: item and value of
+      each entry, user after user.
+
+    `entries` is padded to one of few sizes, so that compiled backends compile few
+    steps; padding has value 0 and counts as entries of the last user. The last batch
+    may have fewer users. In `fit`, users come in a new order each epoch; `evaluate`
+    and `predict` of the models read them in order.
+
+    Args:
+        interactions: `Interactions` or a SciPy sparse matrix (users, items) of
+            non-negative values.
+        batch_size: Int >= 1, users a batch.
+        shuffle: Bool, whether to reorder users each epoch.
+        seed: Int, the order of epoch e depends on `(seed, e)` alone.
+        targets: Optional, like `interactions` and with as many users: what is to be
+            predicted from the input.
+        sample_weight: Optional (users,) non-negative weights; those of `interactions`
+            by default.
+        blocks: Int, equal parts on axis 0, one a replica in data-parallel training;
+            `batch_size` must be a multiple. A last batch that does not divide gets
+            empty users with weight 0.
+        **kwargs: `workers`, `use_multiprocessing`, `max_queue_size` of
+            `keras.utils.PyDataset`.
+
+    Raises:
+        ValueError: No users, negative or non-finite values, unequal numbers of users.
+
+    Example:
+
+    >>> from scipy import sparse
+    >>> clicks = sparse.csr_matrix([[0, 1, 1], [1, 0, 0]])
+    >>> (batch,) = UserBatches(clicks, batch_size=2, shuffle=False)[0]
+    >>> int(batch["bag_sizes"][0]), batch["item_ids"][:3].tolist()
+    (2, [1, 2, 0])
+    """
+
+    def __init__(
+        self,
+        interactions: Any,
+        batch_size: int = 500,
+        shuffle: bool = True,
+        seed: int = 0,
+        targets: Any = None,
+        sample_weight: Any = None,
+        blocks: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if batch_size < 1 or blocks < 1 or batch_size % blocks:
+            raise ValueError(
+                "`batch_size` must be >= 1 and a multiple of `blocks`. Received: "
+                f"batch_size={batch_size}, blocks={blocks}."
+            )
+        if sample_weight is None:
+            sample_weight = getattr(interactions, "user_weights", None)
+        self.inputs = _checked_csr(interactions, "interactions")
+        self.targets = None if targets is None else _checked_csr(targets, "targets")
+        self.num_users = self.inputs.shape[0]
+        if self.num_users == 0:
+            raise ValueError("UserBatches needs at least one user; received none.")
+        if self.targets is not None and self.targets.shape != self.inputs.shape:
+            raise ValueError(
+                "`targets` must have the shape of the input, (users, items) = "
+                f"{self.inputs.shape}. Received: {self.targets.shape}."
+            )
+        self.sample_weight = _checked_weights(sample_weight, self.num_users)
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.blocks = blocks
+        self.epoch = 0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose order is in force; settable, for a run that is resumed."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+        if self.shuffle:
+            rng = np.random.default_rng([self.seed, epoch])
+            self._order = rng.permutation(self.num_users)
+        else:
+            self._order = np.arange(self.num_users)
+
+    def on_epoch_end(self) -> None:
+        """Moves on to the next epoch's order."""
+        # Not at the epoch's begin: Keras' workers start before that hook is called.
+        self.epoch += 1
+
+    def in_order(self) -> UserBatches:
+        """The same batches with users in the order of the matrix."""
+        if not self.shuffle:
+            return self
+        ordered = copy.copy(self)
+        ordered.shuffle = False
+        ordered.epoch = 0
+        return ordered
+
+    @property
+    def num_batches(self) -> int:
+        """Batches an epoch."""
+        return math.ceil(self.num_users / self.batch_size)
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        if not 0 <= index < self.num_batches:
+            raise IndexError(f"Batch {index} of {self.num_batches}.")
+        start = index * self.batch_size
+        users = self._order[start : start + self.batch_size]
+        empty = -len(users) % self.blocks
+        inputs = pack(self.inputs, users, empty, self.blocks)
+        weighted = self.sample_weight is not None or self.blocks > 1
+        targets: Any
+        if self.targets is not None:
+            targets = pack(self.targets, users, empty, self.blocks)
+        elif weighted:
+            # A None between the two does not pass through tf.data.
+            targets = np.zeros((len(users) + empty, 0), "float32")
+        else:
+            return (inputs,)
+        if not weighted:
+            return inputs, targets
+        weights = (
+            np.ones(len(users), "float32")
+            if self.sample_weight is None
+            else self.sample_weight[users]
+        )
+        return inputs, targets, np.append(weights, np.zeros(empty, "float32"))
+
+
+def pack(
+    matrix: sparse.csr_matrix, users: np.ndarray, empty: int = 0, blocks: int = 1
+) -> dict[str, np.ndarray]:
+    """The rows `users` of a CSR matrix, then `empty` rows, as a bag batch."""
+    starts = matrix.indptr[users].astype("int64")
+    sizes = (matrix.indptr[users + 1] - starts).astype("int64")
+    starts = np.append(starts, np.zeros(empty, "int64"))
+    sizes = np.append(sizes, np.zeros(empty, "int64"))
+    per_block = sizes.reshape(blocks, -1)
+    totals = per_block.sum(axis=1)
+    capacity = padded_size(int(totals.max()))
+    # Where each user's entries begin in the batch: the blocks are padded apart.
+    begins = np.cumsum(per_block, axis=1) - per_block
+    begins = (begins + capacity * np.arange(blocks)[:, None]).ravel()
+    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    source = np.repeat(starts, sizes) + within
+    place = np.repeat(begins, sizes) + within
+    item_ids = np.zeros(blocks * capacity, "int32")
+    values = np.zeros(blocks * capacity, "float32")
+    item_ids[place] = matrix.indices[source]
+    values[place] = matrix.data[source]
+    per_block[:, -1] += capacity - totals
+    return {
+        "bag_sizes": sizes.astype("int32"),
+        "item_ids": item_ids,
+        "values": values,
+    }
+
+
+def padded_size(entries: int) -> int:
+    """The next of the sizes 2**i * (4..7) / 4, at least 16: at most a quarter more."""
+    step = max(1 << max(entries - 1, 1).bit_length() - 3, 4)
+    return max(-(-entries // step) * step, 16)
+
+
+def _checked_csr(interactions: Any, name: str) -> sparse.csr_matrix:
+    matrix = getattr(interactions, "matrix", interactions)
+    if not sparse.issparse(matrix):
+        raise TypeError(
+            f"`{name}` must be Interactions or a SciPy sparse matrix (users, items). "
+            f"Received: {type(interactions).__name__}. Dense rows go to fit() as they "
+            "are."
+        )
+    matrix = matrix.tocsr()
+    # Checked in slices: a memory-mapped matrix must not be read in whole.
+    for start in range(0, matrix.data.size, 1 << 22):
+        part = matrix.data[start : start + (1 << 22)]
+        if not (np.isfinite(part).all() and (part >= 0).all()):
+            raise ValueError(
+                f"The values of `{name}` must be finite and >= 0; found "
+                f"{part[~(np.isfinite(part) & (part >= 0))][0]}."
+            )
+    return matrix
+
+
+def _checked_weights(weights: Any, num_users: int) -> np.ndarray | None:
+    if weights is None:
+        return None
+    array = np.asarray(weights, "float32")
+    if array.shape != (num_users,) or not (
+        np.isfinite(array).all() and (array >= 0).all()
+    ):
+        raise ValueError(
+            f"`sample_weight` must hold {num_users} finite numbers >= 0, one a user. "
+            f"Received: shape {array.shape}."
+        )
+    return array

@@ -1,0 +1,7 @@
+"""The layers of the network."""
+
+from keras_multvae.layers.decoder import ItemDecoder
+from keras_multvae.layers.encoder import InteractionEncoder
+from keras_multvae.layers.sampling import Sampling
+
+__all__ = ["InteractionEncoder", "ItemDecoder", "Sampling"]

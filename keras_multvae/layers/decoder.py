@@ -1,0 +1,81 @@
+"""The generative model f_theta: z -> a logit for every item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_multvae.layers.dense import seeds, tanh_stack, wide_dtype
+
+
+@keras.saving.register_keras_serializable(package="keras_multvae")
+class ItemDecoder(keras.layers.Layer):
+    """Maps latent vectors to unnormalised log-probabilities over the items.
+
+    Tanh between layers, none on the latent vector or on the logits.
+
+    Args:
+        num_items: Int, items of the catalogue.
+        latent_dim: Int, size of the latent vector.
+        hidden_dims: Ints, sizes of the hidden layers from the latent vector outwards;
+            `()` for a linear decoder.
+        seed: Int or None, for the initial weights.
+        **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
+
+    Call arguments:
+        inputs: Latent vectors (users, latent_dim).
+
+    Returns:
+        Logits (users, num_items), float32 (float64 under that policy).
+
+    Example:
+
+    >>> import numpy as np
+    >>> decoder = ItemDecoder(num_items=5, latent_dim=2, hidden_dims=(3,))
+    >>> tuple(decoder(np.zeros((4, 2), "float32")).shape)
+    (4, 5)
+
+    References:
+        - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), section 2.1
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        latent_dim: int = 200,
+        hidden_dims: Sequence[int] = (600,),
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_items = num_items
+        self.latent_dim = latent_dim
+        self.hidden_dims = tuple(hidden_dims)
+        self.seed = seed
+        units = (*self.hidden_dims, num_items)
+        self.stack = tanh_stack(latent_dim, units, seeds(seed), self.dtype_policy)
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        """See the class."""
+        hidden = inputs
+        for layer in self.stack:
+            hidden = layer(hidden)
+        return ops.cast(hidden, wide_dtype(self.compute_dtype))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """(users, num_items)."""
+        return (*input_shape[:-1], self.num_items)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras.layers.Layer.get_config`."""
+        return {
+            **super().get_config(),
+            "num_items": self.num_items,
+            "latent_dim": self.latent_dim,
+            "hidden_dims": list(self.hidden_dims),
+            "seed": self.seed,
+        }

@@ -1,0 +1,50 @@
+"""The dense stack that encoder and decoder share, initialised as in the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any
+
+import keras
+
+
+def seeds(seed: int | None) -> Iterator[int | None]:
+    """Endless distinct seeds from one; all None from None."""
+    return (None if seed is None else 1000 * seed + i for i in count())
+
+
+def initializers(source: Iterator[int | None]) -> dict[str, keras.Initializer]:
+    """Glorot uniform kernels, biases from a truncated normal (PAPER, recipe)."""
+    return {
+        "kernel_initializer": keras.initializers.GlorotUniform(next(source)),
+        "bias_initializer": keras.initializers.TruncatedNormal(
+            stddev=0.001, seed=next(source)
+        ),
+    }
+
+
+def tanh_stack(
+    input_dim: int, units: Sequence[int], source: Iterator[int | None], dtype: Any
+) -> list[keras.layers.Dense]:
+    """Built `Dense` layers of the given sizes: tanh between layers, none on the last.
+
+    An activation belongs to the layer that it follows, so all but the last have one.
+    """
+    layers = []
+    for i, size in enumerate(units):
+        layer = keras.layers.Dense(
+            size,
+            activation="tanh" if i < len(units) - 1 else None,
+            dtype=dtype,
+            **initializers(source),
+        )
+        layer.build((None, input_dim))
+        layers.append(layer)
+        input_dim = size
+    return layers
+
+
+def wide_dtype(compute_dtype: str) -> str:
+    """float32 for 16-bit compute types, else the type itself."""
+    return keras.backend.result_type(compute_dtype, "float32")

@@ -1,0 +1,183 @@
+"""Negative log-likelihoods of a user's clicks: PAPER, section 2.1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from scipy import special
+
+from keras_multvae import bags
+
+
+class _NLL(keras.losses.Loss):
+    """A likelihood: `call` gives each user's value, up to a constant.
+
+    Targets are dense rows (users, items), or bags, whose zeros are never made: each
+    likelihood is a sum over the stored entries plus a sum over the logits alone.
+    """
+
+    def __init__(self, name: str, **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Targets and logits (users, items) -> negative log-likelihoods (users,)."""
+        raise NotImplementedError
+
+    def scores(self, logits: np.ndarray) -> np.ndarray:
+        """Logits (users, items) -> what a `Recommender` shows, increasing in them."""
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable(package="keras_multvae")
+class MultinomialNLL(_NLL):
+    """Minus `sum_i x_ui log pi_i(z_u)`, pi the softmax over all items.
+
+    Example:
+
+    >>> import numpy as np
+    >>> clicks = np.array([[1.0, 1.0, 0.0, 0.0]], "float32")
+    >>> nll = MultinomialNLL()(clicks, np.zeros((1, 4), "float32"))
+    >>> bool(np.isclose(float(nll), 2 * np.log(4)))
+    True
+
+    References:
+        - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), equation 2
+    """
+
+    def __init__(self, name: str = "multinomial_nll", **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """See the class."""
+        total = _sum_over_clicks(y_true, y_pred, lambda x, f: x)
+        product = _sum_over_clicks(y_true, y_pred, lambda x, f: x * f)
+        return total * ops.logsumexp(y_pred, axis=-1) - product
+
+    def scores(self, logits: np.ndarray) -> np.ndarray:
+        """log pi_i(z)."""
+        scores: np.ndarray = special.log_softmax(logits, axis=-1)
+        return scores
+
+
+@keras.saving.register_keras_serializable(package="keras_multvae")
+class GaussianNLL(_NLL):
+    """`sum_i (c_ui / 2) (x_ui - f_ui)^2`: a squared error weighted by confidence.
+
+    Args:
+        clicked_confidence: Float > 0, c1, the confidence in a click.
+        unclicked_confidence: Float > 0, c0, the confidence in the absence of one.
+
+    Example:
+
+    >>> import numpy as np
+    >>> clicks = np.array([[1.0, 0.0]], "float32")
+    >>> float(GaussianNLL(4.0, 1.0)(clicks, np.array([[0.5, 2.0]], "float32")))
+    2.5
+
+    References:
+        - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), equation 3
+    """
+
+    def __init__(
+        self,
+        clicked_confidence: float = 10.0,
+        unclicked_confidence: float = 1.0,
+        name: str = "gaussian_nll",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name, **kwargs)
+        if not (clicked_confidence > 0 and unclicked_confidence > 0):
+            raise ValueError(
+                "Confidences must be > 0. Received: "
+                f"clicked_confidence={clicked_confidence}, "
+                f"unclicked_confidence={unclicked_confidence}."
+            )
+        self.clicked_confidence = clicked_confidence
+        self.unclicked_confidence = unclicked_confidence
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """See the class."""
+        c1, c0 = self.clicked_confidence, self.unclicked_confidence
+        everywhere = c0 / 2 * ops.sum(ops.square(y_pred), axis=-1)
+        return everywhere + _sum_over_clicks(
+            y_true, y_pred, lambda x, f: (c1 * ops.square(x - f) - c0 * f * f) / 2
+        )
+
+    def scores(self, logits: np.ndarray) -> np.ndarray:
+        """f_i(z), the predicted click."""
+        return logits
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras.losses.Loss.get_config`."""
+        return {
+            **super().get_config(),
+            "clicked_confidence": self.clicked_confidence,
+            "unclicked_confidence": self.unclicked_confidence,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_multvae")
+class LogisticNLL(_NLL):
+    """Minus `sum_i x_ui log s(f_ui) + (1 - x_ui) log(1 - s(f_ui))`, s the sigmoid.
+
+    Targets are 0 or 1.
+
+    Example:
+
+    >>> import numpy as np
+    >>> clicks = np.array([[1.0, 0.0]], "float32")
+    >>> nll = LogisticNLL()(clicks, np.zeros((1, 2), "float32"))
+    >>> bool(np.isclose(float(nll), 2 * np.log(2)))
+    True
+
+    References:
+        - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), equation 4
+    """
+
+    def __init__(self, name: str = "logistic_nll", **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """See the class."""
+        # log s(f) = f - softplus(f) and log(1 - s(f)) = -softplus(f).
+        everywhere = ops.sum(ops.softplus(y_pred), axis=-1)
+        return everywhere - _sum_over_clicks(y_true, y_pred, lambda x, f: x * f)
+
+    def scores(self, logits: np.ndarray) -> np.ndarray:
+        """log s(f_i(z)), the log-probability of a click."""
+        scores: np.ndarray = special.log_expit(logits)
+        return scores
+
+
+LIKELIHOODS: dict[str, type[_NLL]] = {
+    "multinomial": MultinomialNLL,
+    "gaussian": GaussianNLL,
+    "logistic": LogisticNLL,
+}
+
+
+def get_likelihood(identifier: str | _NLL) -> _NLL:
+    """A likelihood from its name or itself."""
+    if isinstance(identifier, _NLL):
+        return identifier
+    if identifier not in LIKELIHOODS:
+        raise ValueError(
+            f"`likelihood` must be one of {', '.join(LIKELIHOODS)} or a likelihood of "
+            f"keras_multvae.losses. Received: likelihood={identifier!r}."
+        )
+    return LIKELIHOODS[identifier]()
+
+
+def _sum_over_clicks(
+    y_true: Any, y_pred: Any, term: Callable[[Any, Any], Any]
+) -> Any:
+    """Sum of term(x_ui, f_ui) over the items that each user clicked: (users,)."""
+    sparse = bags.is_bags(y_true)
+    x = ops.cast(y_true["values"] if sparse else y_true, y_pred.dtype)
+    f = bags.gather(y_true, y_pred) if sparse else y_pred
+    terms = ops.where(x > 0, term(x, f), ops.zeros_like(x))
+    return bags.segment_sum(y_true, terms) if sparse else ops.sum(terms, axis=-1)

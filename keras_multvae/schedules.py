@@ -1,0 +1,124 @@
+"""KL weights as functions of the optimiser step: PAPER, section 2.2.2, and kin.
+
+Every schedule is `min(cap, (t mod period) / ramp_steps)`, so that a model can hold any
+of them as three numbers in a variable and compute beta inside its compiled step.
+"""
+
+from __future__ import annotations
+
+import math
+
+
+
+class BetaSchedule:
+    """A KL weight that depends on the optimiser step alone.
+
+    Call it with a step (the first is 0) for the exact value.
+    """
+
+    cap: float
+    ramp_steps: float
+    period: float = math.inf
+
+    def __call__(self, step: int) -> float:
+        """Returns beta at an optimiser step, a float in [0, cap]."""
+        phase = step if math.isinf(self.period) else step % self.period
+        return min(self.cap, phase / self.ramp_steps if self.ramp_steps else math.inf)
+
+    def parameters(self) -> tuple[float, float, float]:
+        """Returns (cap, ramp_steps, period), what the model's variable holds."""
+        return self.cap, self.ramp_steps, self.period
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, BetaSchedule) and self.parameters() == other.parameters()
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.parameters())
+
+    def __repr__(self) -> str:
+        cap, ramp, period = self.parameters()
+        return f"{type(self).__name__}(cap={cap}, ramp_steps={ramp}, period={period})"
+
+
+class ConstantBeta(BetaSchedule):
+    """The same KL weight at every step.
+
+    Args:
+        cap: Float >= 0, the weight. 1 gives the evidence lower bound.
+
+    Example:
+
+    >>> ConstantBeta(0.2)(0)
+    0.2
+    """
+
+    def __init__(self, cap: float) -> None:
+        self.cap = _non_negative("cap", cap)
+        self.ramp_steps = 0.0
+
+
+class LinearBeta(BetaSchedule):
+    """KL annealing as in the paper: `beta_t = min(cap, t / total_steps)`.
+
+    Args:
+        cap: Float >= 0, where the weight stops rising.
+        total_steps: Optimiser steps in which it would reach 1 (not `cap`). 0 means
+            `cap` from the start.
+
+    Example:
+
+    >>> beta = LinearBeta(cap=0.2, total_steps=200_000)
+    >>> beta(0), beta(20_000), beta(100_000)
+    (0.0, 0.1, 0.2)
+
+    References:
+        - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), section 2.2.2
+    """
+
+    def __init__(self, cap: float = 0.2, total_steps: float = 200_000) -> None:
+        self.cap = _non_negative("cap", cap)
+        self.ramp_steps = _non_negative("total_steps", total_steps)
+
+
+class CyclicalBeta(BetaSchedule):
+    """Cyclical annealing: each cycle rises from 0 to `cap`, then holds it.
+
+    Args:
+        cap: Float >= 0, the highest weight.
+        cycle_steps: Optimiser steps of one cycle, > 0.
+        ramp: Share of a cycle in which the weight rises, in (0, 1].
+
+    Example:
+
+    >>> beta = CyclicalBeta(cap=0.2, cycle_steps=100, ramp=0.5)
+    >>> beta(25), beta(50), beta(99), beta(100)
+    (0.1, 0.2, 0.2, 0.0)
+
+    References:
+        - [Fu et al., 2019](https://arxiv.org/abs/1903.10145)
+    """
+
+    def __init__(
+        self, cap: float = 0.2, cycle_steps: float = 10_000, ramp: float = 0.5
+    ) -> None:
+        self.cap = _non_negative("cap", cap)
+        self.period = _non_negative("cycle_steps", cycle_steps)
+        if self.period == 0 or not 0 < ramp <= 1:
+            raise ValueError(
+                "A cycle needs cycle_steps > 0 and ramp in (0, 1]. Received: "
+                f"cycle_steps={cycle_steps}, ramp={ramp}."
+            )
+        # The slope that reaches `cap` at the end of the ramp.
+        self.ramp_steps = ramp * self.period / self.cap if self.cap else 0.0
+
+
+
+
+def _non_negative(name: str, value: float) -> float:
+    if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
+        raise ValueError(
+            f"`{name}` must be a finite number >= 0. Received: {name}={value!r}."
+        )
+    return float(value)
