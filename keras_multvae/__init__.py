@@ -5,25 +5,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+# Imported at once, so that Keras can load saved models by the registered names.
+from keras_multvae.callbacks import BetaAnneal
+from keras_multvae.layers import InteractionEncoder, ItemDecoder, Sampling
+from keras_multvae.losses import GaussianNLL, LogisticNLL, MultinomialNLL
+from keras_multvae.metrics import NDCGAtK, RecallAtK
+from keras_multvae.models import MultVAE
+from keras_multvae.schedules import ConstantBeta, CyclicalBeta, LinearBeta
+
 __version__ = "0.1.0"
 
-# Loaded when first used: importing the package costs no more than Keras itself, and
-# nothing that a user does not touch.
-_PUBLIC = {
-    "MultVAE": "models",
-    "Popularity": "models",
-    "Sampling": "layers",
-    "InteractionEncoder": "layers",
-    "ItemDecoder": "layers",
-    "BetaAnneal": "callbacks",
-    "LinearBeta": "schedules",
-    "ConstantBeta": "schedules",
-    "CyclicalBeta": "schedules",
-    "MultinomialNLL": "losses",
-    "GaussianNLL": "losses",
-    "LogisticNLL": "losses",
-    "RecallAtK": "metrics",
-    "NDCGAtK": "metrics",
+_LAZY = {
     "evaluate_ranking": "evaluation",
     "RankingReport": "evaluation",
     "Recommender": "recommender",
@@ -31,16 +23,36 @@ _PUBLIC = {
     "export_saved_model": "serving",
 }
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = [
+    "BetaAnneal",
+    "ConstantBeta",
+    "CyclicalBeta",
+    "GaussianNLL",
+    "InteractionEncoder",
+    "ItemDecoder",
+    "LinearBeta",
+    "LogisticNLL",
+    "MultVAE",
+    "MultinomialNLL",
+    "NDCGAtK",
+    "Popularity",
+    "RankingReport",
+    "RecallAtK",
+    "Recommendations",
+    "Recommender",
+    "Sampling",
+    "evaluate_ranking",
+    "export_saved_model",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    if name in _LAZY:
+        value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])

@@ -45,18 +45,17 @@ def segment_sum(bags: dict[str, Any], entry_values: Any) -> Any:
 def to_dense(bags: dict[str, Any], num_items: int) -> Any:
     """The batch as a dense float32 matrix (users, items), made on the device."""
     values = ops.cast(bags["values"], "float32")
-    return backend.to_dense(
-        rows(bags), bags["item_ids"], values, (num_users(bags), num_items)
-    )
+    item_ids = ops.convert_to_tensor(bags["item_ids"])
+    return backend.to_dense(rows(bags), item_ids, values, (num_users(bags), num_items))
 
 
-def matmul(bags: dict[str, Any], values: Any, kernel: Any) -> Any:
+def matmul(bags: dict[str, Any], values: Any, kernel: Any, xla: bool = False) -> Any:
     """The sparse rows, with `values` for their entries, times kernel (items, units)."""
     return backend.bag_matmul(
-        bags["bag_sizes"], rows(bags), bags["item_ids"], values, kernel
+        bags["bag_sizes"], rows(bags), bags["item_ids"], values, kernel, xla
     )
 
 
 def gather(bags: dict[str, Any], matrix: Any) -> Any:
     """`matrix[user, item]` of each entry: (users, items) -> (entries,)."""
-    return backend.gather(matrix, rows(bags), bags["item_ids"])
+    return backend.gather(matrix, rows(bags), ops.convert_to_tensor(bags["item_ids"]))

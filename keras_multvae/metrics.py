@@ -122,11 +122,10 @@ class NDCGAtK(_RankingMetric):
     def _values(self, hits: Any, ideal_hits: Any) -> Any:
         discounts = 1 / np.log2(np.arange(2, self.k + 2))
         ideal = np.concatenate([[0.0], np.cumsum(discounts)]).astype("float32")
-        found = discounts[: hits.shape[-1]].astype("float32")
+        found = ops.convert_to_tensor(discounts[: hits.shape[-1]].astype("float32"))
         dcg = ops.sum(hits * found, axis=-1)
-        return ops.divide_no_nan(
-            dcg, ops.take(ops.convert_to_tensor(ideal), ops.cast(ideal_hits, "int32"))
-        )
+        best = ops.take(ops.convert_to_tensor(ideal), ops.cast(ideal_hits, "int32"))
+        return ops.divide_no_nan(dcg, best)
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")

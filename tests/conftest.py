@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import sparse
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -15,3 +17,21 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the real data folder is not on this machine")
     return SHARED
+
+
+def make_clicks(users: int, items: int, density: float = 0.2, seed: int = 0):
+    """A random binary CSR matrix; its third user, if any, has no clicks."""
+    clicks = sparse.random(
+        users, items, density, format="lil", rng=seed, dtype=np.float32
+    )
+    if users > 2:
+        clicks[2] = 0
+    clicks = clicks.tocsr()
+    clicks.data[:] = 1
+    return clicks
+
+
+@pytest.fixture
+def clicks():
+    """40 users, 12 items; user 2 has no clicks."""
+    return make_clicks(40, 12)

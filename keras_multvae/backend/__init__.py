@@ -3,9 +3,9 @@
 Each module offers, for a bag batch (see docs/architecture.md) with `rows`, the user
 index of every entry (int32, ascending):
 
-- `bag_matmul(bag_sizes, rows, item_ids, values, kernel)`: the product of the sparse
-  (users, items) matrix with the dense kernel (items, units), differentiable in the
-  kernel.
+- `bag_matmul(bag_sizes, rows, item_ids, values, kernel, xla)`: the product of the
+  sparse (users, items) matrix with the dense kernel (items, units), differentiable in
+  the kernel; with `xla`, by operations that TensorFlow can compile with XLA.
 - `to_dense(rows, item_ids, values, shape)`: the entries added up in a dense matrix.
 - `gather(matrix, rows, item_ids)`: `matrix[row, item]` of each entry, differentiable.
 - `num_replicas()`: replicas whose gradients the optimiser will add up.

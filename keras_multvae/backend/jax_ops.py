@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 
 def bag_matmul(
-    bag_sizes: Any, rows: Any, item_ids: Any, values: Any, kernel: Any
+    bag_sizes: Any, rows: Any, item_ids: Any, values: Any, kernel: Any, xla: bool
 ) -> Any:
     """See `keras_multvae.backend`."""
     weighted = jnp.take(kernel, item_ids, axis=0) * values[:, None].astype(kernel.dtype)

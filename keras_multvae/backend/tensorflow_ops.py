@@ -8,10 +8,13 @@ import tensorflow as tf
 
 
 def bag_matmul(
-    bag_sizes: Any, rows: Any, item_ids: Any, values: Any, kernel: Any
+    bag_sizes: Any, rows: Any, item_ids: Any, values: Any, kernel: Any, xla: bool
 ) -> Any:
     """See `keras_multvae.backend`."""
     kernel = tf.convert_to_tensor(kernel)
+    if xla:
+        weighted = tf.gather(kernel, item_ids) * tf.cast(values, kernel.dtype)[:, None]
+        return tf.math.unsorted_segment_sum(weighted, rows, tf.shape(bag_sizes)[0])
     # The CPU and GPU kernels of the sparse product know no 16-bit floats.
     wide = tf.float32 if kernel.dtype.size < 4 else kernel.dtype
     matrix = tf.SparseTensor(

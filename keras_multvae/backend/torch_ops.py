@@ -8,7 +8,7 @@ import torch
 
 
 def bag_matmul(
-    bag_sizes: Any, rows: Any, item_ids: Any, values: Any, kernel: Any
+    bag_sizes: Any, rows: Any, item_ids: Any, values: Any, kernel: Any, xla: bool
 ) -> Any:
     """See `keras_multvae.backend`."""
     offsets = torch.cumsum(bag_sizes, 0, dtype=item_ids.dtype) - bag_sizes

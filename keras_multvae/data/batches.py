@@ -184,8 +184,9 @@ def pack(
 
 def padded_size(entries: int) -> int:
     """The next of the sizes 2**i * (4..7) / 4, at least 16: at most a quarter more."""
-    step = max(1 << max(entries - 1, 1).bit_length() - 3, 4)
-    return max(-(-entries // step) * step, 16)
+    entries = max(entries, 16)
+    step = 1 << (entries - 1).bit_length() - 3
+    return -(-entries // step) * step
 
 
 def _checked_csr(interactions: Any, name: str) -> sparse.csr_matrix:

@@ -32,6 +32,8 @@ class InteractionEncoder(keras.layers.Layer):
     Call arguments:
         inputs: Dense rows (users, num_items), or a bag batch (see `UserBatches`).
         training: Bool, whether to drop clicks.
+        xla: Bool, whether TensorFlow will compile the call with XLA, which lacks its
+            sparse product.
 
     Returns:
         Two tensors (users, latent_dim), float32 (float64 under that policy).
@@ -79,12 +81,15 @@ class InteractionEncoder(keras.layers.Layer):
         self.stack = tanh_stack(units[0], units[1:], source, self.dtype_policy)
         self.built = True
 
-    def call(self, inputs: Any, training: bool | None = None) -> tuple[Any, Any]:
+    def call(
+        self, inputs: Any, training: bool | None = None, xla: bool = False
+    ) -> tuple[Any, Any]:
         """See the class."""
-        product = self._sparse if bags.is_bags(inputs) else self._dense
-        hidden = product(inputs, bool(training)) + ops.cast(
-            self.bias, self.compute_dtype
-        )
+        if bags.is_bags(inputs):
+            hidden = self._sparse(inputs, bool(training), xla)
+        else:
+            hidden = self._dense(inputs, bool(training))
+        hidden = hidden + ops.cast(self.bias, self.compute_dtype)
         if self.stack:  # otherwise the encoder is linear
             hidden = ops.tanh(hidden)
         for layer in self.stack:
@@ -93,7 +98,7 @@ class InteractionEncoder(keras.layers.Layer):
         mean, log_var = ops.split(hidden, 2, axis=-1)
         return mean, log_var
 
-    def _sparse(self, inputs: dict[str, Any], training: bool) -> Any:
+    def _sparse(self, inputs: dict[str, Any], training: bool, xla: bool) -> Any:
         values = ops.cast(inputs["values"], wide_dtype(self.compute_dtype))
         norms = _safe_sqrt(bags.segment_sum(inputs, ops.square(values)))
         values = self._drop(values / ops.take(norms, bags.rows(inputs)), training)
@@ -101,6 +106,7 @@ class InteractionEncoder(keras.layers.Layer):
             inputs,
             ops.cast(values, self.compute_dtype),
             ops.cast(self.kernel, self.compute_dtype),
+            xla,
         )
 
     def _dense(self, inputs: Any, training: bool) -> Any:

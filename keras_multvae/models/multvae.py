@@ -151,7 +151,8 @@ class MultVAE(keras.Model):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Logits of all items; adds beta * KL of each user, (users,), to `losses`."""
         self._check_inputs(inputs)
-        mean, log_var = self.encoder(inputs, training=training)
+        xla = bool(self.jit_compile)
+        mean, log_var = self.encoder(inputs, training=training, xla=xla)
         z = self.sampling((mean, log_var), training=training)
         logits = self.decoder(z)
         # KL(q || N(0, I)) = 1/2 sum_k (exp(lv_k) + mu_k^2 - 1 - lv_k)
@@ -219,6 +220,7 @@ class MultVAE(keras.Model):
         optimizer: Any = None,
         loss: None = None,
         metrics: Any = None,
+        jit_compile: bool | str = "auto",
         **kwargs: Any,
     ) -> None:
         """As `keras.Model.compile`, with the paper's optimiser and ranking metrics.
@@ -228,6 +230,8 @@ class MultVAE(keras.Model):
             loss: Not taken: the likelihood is an argument of the model.
             metrics: Computed where there are targets, on scores with seen items
                 masked; Recall@20, Recall@50 and NDCG@100 by default.
+            jit_compile: See `keras.Model.compile`; "auto" is settled anew where a
+                saved model is loaded.
             **kwargs: See `keras.Model.compile`.
         """
         if loss is not None:
@@ -239,7 +243,10 @@ class MultVAE(keras.Model):
             optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-8)
         if metrics is None:
             metrics = [RecallAtK(20), RecallAtK(50), NDCGAtK(100)]
-        super().compile(optimizer=optimizer, metrics=metrics, **kwargs)
+        self._requested_jit_compile = jit_compile
+        super().compile(
+            optimizer=optimizer, metrics=metrics, jit_compile=jit_compile, **kwargs
+        )
         # Built now, so that the first validation does not change the compiled state.
         spec = keras.KerasTensor((None, self.num_items), dtype="float32")
         if self._compile_metrics is not None:
@@ -295,6 +302,7 @@ class MultVAE(keras.Model):
             multinomial likelihood, log s(f_i) for the logistic, f_i for the Gaussian.
             An empty history gets the scores of a user of whom nothing is known.
         """
+        self._check_inputs(histories)
         if histories.shape[0] == 0:
             return np.zeros((0, self.num_items), "float32")
         batches = UserBatches(histories, batch_size, shuffle=False)
@@ -304,6 +312,7 @@ class MultVAE(keras.Model):
         self, histories: sparse.csr_matrix, batch_size: int = 500
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of q(z | x): two float32 arrays (users, latent_dim)."""
+        self._check_inputs(histories)
         parts = []
         batches = UserBatches(histories, batch_size, shuffle=False)
         for (inputs,) in batches:
@@ -356,9 +365,20 @@ class MultVAE(keras.Model):
         return cls(**config)
 
     def get_compile_config(self) -> dict[str, Any] | None:
-        """What `compile` was called with, as `keras.Model` keeps it."""
+        """What `compile` was called with."""
         config = super().get_compile_config()
-        return dict(config) if config else None
+        if not config:
+            return None
+        # Keras keeps what "auto" came to on this backend, wrong on the next, and on
+        # PyTorch the name of an optimiser class that only runs there.
+        optimizer = dict(config["optimizer"])
+        if optimizer["module"].startswith("keras.src.backend.torch"):
+            optimizer.update(module="keras.optimizers", registered_name=None)
+        return {
+            **config,
+            "optimizer": optimizer,
+            "jit_compile": self._requested_jit_compile,
+        }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded model as it was."""

@@ -1,0 +1,409 @@
+"""The user x item matrix together with the raw ids of its users and items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from scipy import sparse
+
+from keras_multvae.data import events
+from keras_multvae.data.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Who interacted with what: a sparse user x item matrix with its vocabularies.
+
+    Make one with `from_events`, `from_dataframe`, `from_matrix` or
+    `read_interactions`; the constructor takes parts that already fit together.
+
+    Args:
+        matrix: (users, items) CSR, float32, item indices sorted within each user, no
+            duplicates, no explicit zeros. 1 for a binary interaction, else a count.
+        users: `Vocabulary` of the rows.
+        items: `Vocabulary` of the columns.
+        timestamps: Optional (entries,) int64 seconds since 1970, aligned with
+            `matrix.data`; of an entry's first event in file order.
+        positions: Optional (entries,) int64, the source row of each entry's first
+            event. They are what "file order" means in the splits.
+        user_weights: Optional (users,) float32 sample weights, finite and >= 0.
+        counts: What was read and what each filter lost, by name.
+
+    Raises:
+        ValueError: Parts whose sizes disagree, or a bad weight.
+    """
+
+    matrix: sparse.csr_matrix
+    users: Vocabulary
+    items: Vocabulary
+    timestamps: np.ndarray | None = None
+    positions: np.ndarray | None = None
+    user_weights: np.ndarray | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not sparse.issparse(self.matrix) or self.matrix.format != "csr":
+            raise TypeError(
+                "`matrix` must be a SciPy CSR matrix. Received: "
+                f"{type(self.matrix).__name__}. Use Interactions.from_matrix()."
+            )
+        expected = (len(self.users), len(self.items))
+        if self.matrix.shape != expected:
+            raise ValueError(
+                f"The matrix must have shape (users, items) = {expected}, the sizes of "
+                f"the vocabularies. Received: {self.matrix.shape}."
+            )
+        for name in ("timestamps", "positions"):
+            array = getattr(self, name)
+            if array is not None and array.shape != self.matrix.data.shape:
+                raise ValueError(
+                    f"`{name}` must have one number an entry, "
+                    f"{self.matrix.data.shape}. Received: shape {array.shape}."
+                )
+        if self.user_weights is not None:
+            object.__setattr__(
+                self, "user_weights", _checked_weights(self.user_weights, expected[0])
+            )
+
+    @classmethod
+    def from_events(
+        cls,
+        users: Any,
+        items: Any,
+        *,
+        ratings: Any = None,
+        values: Any = None,
+        timestamps: Any = None,
+        min_rating: float | None = None,
+        min_user_items: int = 1,
+        min_item_users: int = 1,
+        duplicates: Literal["collapse", "count"] = "collapse",
+    ) -> Interactions:
+        """Builds the matrix from one event a row, in file order.
+
+        Rows below `min_rating` go first, then repeated pairs are merged, then items
+        with too few users are dropped, then users with too few items: once each, not
+        repeated to a fixed point. Users come out sorted (ints by number), items in
+        order of first appearance among the events kept.
+
+        Args:
+            users: (events,) raw user ids, all int or all str.
+            items: (events,) raw item ids, all int or all str.
+            ratings: Optional (events,) numbers, used by `min_rating` alone.
+            values: Optional (events,) weights of the events, e.g. play counts, finite
+                and >= 0; an event of weight 0 is dropped. 1 by default.
+            timestamps: Optional (events,) seconds since 1970 or datetime64.
+            min_rating: Optional, keep events with rating >= this.
+            min_user_items: Int >= 1, distinct items a user must have.
+            min_item_users: Int >= 1, distinct users an item must have.
+            duplicates: What becomes of a (user, item) pair that comes again:
+                "collapse" keeps the first event (without `values`, the matrix is then
+                binary), "count" adds the values up.
+
+        Returns:
+            The interactions, with `positions`, with `timestamps` if given, and with
+            what each filter lost in `counts`.
+
+        Raises:
+            ValueError: Empty or unequal columns, bad numbers, nothing left.
+            TypeError: Ids of mixed types, or neither int nor str.
+
+        Example:
+
+        >>> clicks = Interactions.from_events([7, 7, 3], ["b", "a", "b"])
+        >>> clicks.users.ids.tolist(), clicks.items.ids.tolist()
+        ([3, 7], ['b', 'a'])
+        >>> clicks.matrix.toarray()
+        array([[1., 0.],
+               [1., 1.]], dtype=float32)
+
+        References:
+            PAPER.md, protocol, step 1 (Liang et al. 2018, section 4.1).
+        """
+        kept = events.gather(
+            users,
+            items,
+            ratings=ratings,
+            values=values,
+            timestamps=timestamps,
+            min_rating=min_rating,
+            min_user_items=min_user_items,
+            min_item_users=min_item_users,
+            duplicates=duplicates,
+        )
+        shape = (len(kept.user_ids), len(kept.item_ids))
+        indptr = np.zeros(shape[0] + 1, "int64")
+        np.cumsum(np.bincount(kept.users, minlength=shape[0]), out=indptr[1:])
+        return cls(
+            csr_over(kept.values, kept.items.astype("int32"), indptr, shape),
+            Vocabulary(kept.user_ids),
+            Vocabulary(kept.item_ids),
+            timestamps=kept.timestamps,
+            positions=kept.positions,
+            counts=kept.counts,
+        )
+
+    @classmethod
+    def from_dataframe(
+        cls,
+        df: Any,
+        *,
+        user_column: str = "user_id",
+        item_column: str = "item_id",
+        rating_column: str | None = None,
+        value_column: str | None = None,
+        timestamp_column: str | None = None,
+        **filters: Any,
+    ) -> Interactions:
+        """Builds the matrix from a pandas or polars DataFrame, one event a row.
+
+        Args:
+            df: The DataFrame; neither library is imported here.
+            user_column: Name of the column of user ids.
+            item_column: Name of the column of item ids.
+            rating_column: Optional, the column that `min_rating` looks at.
+            value_column: Optional, the column of event weights.
+            timestamp_column: Optional, seconds since 1970 or datetimes.
+            **filters: `min_rating`, `min_user_items`, `min_item_users` and
+                `duplicates`, as in `from_events`.
+
+        Returns:
+            The interactions.
+
+        Raises:
+            TypeError: Not a DataFrame.
+            ValueError: A missing column, or what `from_events` raises.
+        """
+        if not (hasattr(df, "columns") and hasattr(df, "to_numpy")):
+            raise TypeError(
+                "Expected a pandas or polars DataFrame. Received: "
+                f"{type(df).__name__}. (A polars LazyFrame must be collected first.)"
+            )
+        names = {
+            "users": user_column,
+            "items": item_column,
+            "ratings": rating_column,
+            "values": value_column,
+            "timestamps": timestamp_column,
+        }
+        wanted = {role: name for role, name in names.items() if name is not None}
+        check_columns(list(wanted.values()), list(df.columns), "The DataFrame")
+        columns = {role: df[name].to_numpy() for role, name in wanted.items()}
+        return cls.from_events(**columns, **filters)
+
+    @classmethod
+    def from_matrix(
+        cls, matrix: Any, users: Any = None, items: Any = None
+    ) -> Interactions:
+        """Builds interactions from a SciPy sparse matrix.
+
+        Args:
+            matrix: (users, items) SciPy sparse matrix of finite values >= 0.
+            users: Optional raw user ids of the rows; 0, 1, ... by default.
+            items: Optional raw item ids of the columns; 0, 1, ... by default.
+
+        Returns:
+            The interactions; `matrix` itself is left as it was.
+
+        Raises:
+            TypeError: Not a sparse matrix.
+            ValueError: Negative or non-finite values, or as many ids as do not fit.
+
+        Example:
+
+        >>> from scipy import sparse
+        >>> Interactions.from_matrix(sparse.eye(3), items=["a", "b", "c"])
+        Interactions(3 users, 3 items, 3 entries)
+        """
+        if not sparse.issparse(matrix):
+            raise TypeError(
+                "Expected a SciPy sparse matrix (users, items). Received: "
+                f"{type(matrix).__name__}. Wrap a dense array in "
+                "scipy.sparse.csr_matrix()."
+            )
+        matrix = sparse.csr_matrix(matrix, dtype="float32", copy=True)
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+        events.check_values(matrix.data)
+        num_users, num_items = matrix.shape
+        return cls(
+            csr_over(matrix.data, matrix.indices, matrix.indptr, matrix.shape),
+            _vocabulary(users, num_users),
+            _vocabulary(items, num_items),
+        )
+
+    @property
+    def num_users(self) -> int:
+        """Rows of the matrix."""
+        return len(self.users)
+
+    @property
+    def num_items(self) -> int:
+        """Columns of the matrix."""
+        return len(self.items)
+
+    @property
+    def num_entries(self) -> int:
+        """Stored (user, item) pairs."""
+        return int(self.matrix.data.size)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(entries,) int64 user index of each entry."""
+        return np.repeat(np.arange(self.num_users), np.diff(self.matrix.indptr))
+
+    @property
+    def file_order(self) -> np.ndarray:
+        """(entries,) what orders entries as in the file: positions if there are any.
+
+        Without them, entries count as ordered by (user, item).
+        """
+        if self.positions is None:
+            return np.arange(self.num_entries)
+        return self.positions
+
+    def __repr__(self) -> str:
+        return (
+            f"Interactions({self.num_users} users, {self.num_items} items, "
+            f"{self.num_entries} entries)"
+        )
+
+    def select_users(self, indices: Any) -> Interactions:
+        """The interactions of the users at `indices`, in that order.
+
+        Args:
+            indices: 1-D int array of user indices, none twice.
+
+        Returns:
+            The interactions, over the same items.
+
+        Raises:
+            IndexError: Indices that are no ints in 0..users-1.
+        """
+        indices = np.asarray(indices)
+        if indices.size == 0:
+            indices = indices.astype("int64")
+        if (
+            indices.dtype.kind not in "iu"
+            or not ((indices >= 0) & (indices < self.num_users)).all()
+        ):
+            raise IndexError(
+                f"User indices must be ints in 0..{self.num_users - 1}. Received: "
+                f"{indices!r}."
+            )
+        starts = self.matrix.indptr[indices].astype("int64")
+        sizes = self.matrix.indptr[indices + 1] - starts
+        indptr = np.append(0, np.cumsum(sizes))
+        source = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], sizes)
+        weights = self.user_weights
+        return self._entries(
+            source,
+            self.matrix.indices[source],
+            indptr,
+            users=self.users.take(indices),
+            user_weights=None if weights is None else weights[indices],
+        )
+
+    def select_entries(self, mask: np.ndarray) -> Interactions:
+        """The same users and items with a part of the entries.
+
+        Args:
+            mask: (entries,) bool, True for entries to keep.
+
+        Returns:
+            The interactions; users may have empty rows.
+        """
+        source = np.flatnonzero(mask)
+        indptr = np.append(0, np.cumsum(mask))[self.matrix.indptr]
+        return self._entries(source, self.matrix.indices[source], indptr)
+
+    def with_items(self, items: Vocabulary) -> Interactions:
+        """The same interactions over another item vocabulary.
+
+        Args:
+            items: The new columns. Entries of items that it does not hold are dropped;
+                users left without any keep an empty row.
+
+        Returns:
+            The interactions.
+        """
+        renamed = items.lookup(self.items.ids)[self.matrix.indices]
+        source = np.flatnonzero(renamed >= 0)
+        rows = self.rows[source]
+        order = np.argsort(rows * len(items) + renamed[source], kind="stable")
+        source = source[order]
+        indptr = np.append(0, np.cumsum(np.bincount(rows, minlength=self.num_users)))
+        return self._entries(
+            source, renamed[source].astype("int32"), indptr, items=items
+        )
+
+    def _entries(
+        self,
+        source: np.ndarray,
+        indices: np.ndarray,
+        indptr: np.ndarray,
+        users: Vocabulary | None = None,
+        items: Vocabulary | None = None,
+        user_weights: np.ndarray | None = None,
+    ) -> Interactions:
+        users = self.users if users is None else users
+        items = self.items if items is None else items
+        weights = self.user_weights if users is self.users else user_weights
+        shape = (len(users), len(items))
+        return Interactions(
+            csr_over(self.matrix.data[source], indices, indptr, shape),
+            users,
+            items,
+            timestamps=None if self.timestamps is None else self.timestamps[source],
+            positions=None if self.positions is None else self.positions[source],
+            user_weights=weights,
+        )
+
+
+def csr_over(
+    data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]
+) -> sparse.csr_matrix:
+    """A CSR matrix over the very arrays given, sorted and without duplicates.
+
+    SciPy's constructor would read memory-mapped indices in whole and, from 2**31
+    entries on, copy them to int64; and its check for sorted indices reads them again.
+    """
+    matrix = sparse.csr_matrix(shape, dtype=data.dtype)
+    matrix.data = data
+    matrix.indices = indices
+    # SciPy's routines want both index arrays of one type.
+    fits = indptr[-1] <= np.iinfo(indices.dtype).max
+    matrix.indptr = indptr.astype(indices.dtype if fits else "int64", copy=False)
+    matrix.has_sorted_indices = True
+    matrix.has_canonical_format = True
+    return matrix
+
+
+def check_columns(wanted: list[str], found: list[str], source: str) -> None:
+    """Raises ValueError if a column is missing; says which there are."""
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise ValueError(
+            f"{source} has no column {', '.join(map(repr, missing))}. Columns found: "
+            f"{', '.join(map(repr, found))}."
+        )
+
+
+def _vocabulary(ids: Any, size: int) -> Vocabulary:
+    if ids is None:
+        return Vocabulary(np.arange(size))
+    return ids if isinstance(ids, Vocabulary) else Vocabulary(ids)
+
+
+def _checked_weights(weights: Any, num_users: int) -> np.ndarray:
+    array = np.asarray(weights, "float32")
+    if array.shape != (num_users,):
+        raise ValueError(
+            f"`user_weights` must hold {num_users} numbers, one a user. Received: "
+            f"shape {array.shape}."
+        )
+    if not (np.isfinite(array).all() and (array >= 0).all()):
+        raise ValueError("`user_weights` must be finite and >= 0.")
+    return array

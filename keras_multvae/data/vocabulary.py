@@ -1,0 +1,282 @@
+"""The two-way map between raw ids and matrix indices."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from keras_multvae.files import DamagedFileError, read_json, write_json
+
+FORMAT = "keras_multvae.vocabulary"
+VERSION = 1
+
+
+class UnknownIdError(KeyError):
+    """Ids were asked for that the vocabulary does not hold."""
+
+    def __str__(self) -> str:
+        # KeyError shows its argument's repr, quotes and all.
+        return str(self.args[0])
+
+
+class Vocabulary:
+    """A frozen two-way map between raw ids and the indices 0..n-1.
+
+    Args:
+        ids: 1-D array or iterable of unique raw ids, all int or all str; their order
+            gives the indices. NumPy, pandas and polars columns are taken as well.
+
+    Raises:
+        TypeError: Ids of mixed types, or neither int nor str (floats, NaN, None).
+        ValueError: Duplicate ids, or ints that do not fit 64 bits.
+
+    Example:
+
+    >>> films = Vocabulary(["alien", "brazil", "clue"])
+    >>> films.index(["clue", "alien"])
+    array([2, 0])
+    >>> films.ids[1]
+    'brazil'
+    """
+
+    def __init__(self, ids: Any) -> None:
+        array = as_ids(ids)
+        if len(array) != len(np.unique(array) if _is_int(array) else set(array)):
+            (repeated, times), *_ = Counter(array.tolist()).most_common(1)
+            raise ValueError(
+                "The ids of a vocabulary must be unique. Received "
+                f"{repeated!r} {times} times."
+            )
+        # A copy, so that nobody else can write into the frozen array.
+        array = array.copy()
+        array.flags.writeable = False
+        self._ids = array
+
+    @property
+    def ids(self) -> np.ndarray:
+        """(n,) read-only raw ids by index: int64, or object holding str."""
+        return self._ids
+
+    @property
+    def kind(self) -> Literal["int", "str"]:
+        """The type of the ids."""
+        return "int" if _is_int(self._ids) else "str"
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Vocabulary):
+            return NotImplemented
+        return self is other or (
+            self.kind == other.kind and np.array_equal(self._ids, other._ids)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __contains__(self, raw_id: object) -> bool:
+        return int(self.lookup([raw_id])[0]) >= 0
+
+    def __repr__(self) -> str:
+        first = ", ".join(repr(i) for i in self._ids[:3].tolist())
+        more = ", ..." if len(self) > 3 else ""
+        return f"Vocabulary({len(self)} {self.kind} ids: {first}{more})"
+
+    @cached_property
+    def _index(self) -> dict[Any, int]:
+        return {raw_id: index for index, raw_id in enumerate(self._ids.tolist())}
+
+    def lookup(self, ids: Iterable[Any]) -> np.ndarray:
+        """Finds the indices of raw ids, -1 for the unknown.
+
+        Args:
+            ids: 1-D array or iterable of raw ids. An id of another type than the
+                vocabulary's is unknown: 7 is not "7", nor is 7.0 or True an id.
+
+        Returns:
+            (len(ids),) int64 indices.
+        """
+        find = self._index.get
+        wanted = str if self.kind == "str" else (int, np.integer)
+        found = [
+            # bool is an int to Python, and True == 1 would find item 1.
+            find(raw_id, -1)  # type: ignore[call-overload]
+            if isinstance(raw_id, wanted) and not isinstance(raw_id, bool)
+            else -1
+            for raw_id in _as_list(ids)
+        ]
+        return np.array(found, "int64")
+
+    def index(
+        self, ids: Iterable[Any], on_unknown: Literal["raise", "skip"] = "raise"
+    ) -> np.ndarray:
+        """Finds the indices of raw ids.
+
+        Args:
+            ids: 1-D array or iterable of raw ids.
+            on_unknown: "raise", or "skip" to leave unknown ids out.
+
+        Returns:
+            int64 indices, in the order of `ids`.
+
+        Raises:
+            UnknownIdError: An id is unknown and `on_unknown` is "raise".
+            ValueError: `on_unknown` is neither.
+        """
+        if on_unknown not in ("raise", "skip"):
+            raise ValueError(
+                f'`on_unknown` must be "raise" or "skip". Received: {on_unknown!r}.'
+            )
+        ids = _as_list(ids)
+        found = self.lookup(ids)
+        if (found >= 0).all():
+            return found
+        if on_unknown == "skip":
+            return found[found >= 0]
+        unknown = [raw_id for raw_id, i in zip(ids, found, strict=True) if i < 0]
+        raise UnknownIdError(self._describe(unknown))
+
+    def _describe(self, unknown: list[Any]) -> str:
+        shown = ", ".join(repr(_plain(raw_id)) for raw_id in unknown[:5])
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        text = f"Unknown ids: {shown}{more}."
+        kinds = {type(_plain(raw_id)).__name__ for raw_id in unknown} - {self.kind}
+        if kinds:
+            text += (
+                f" The vocabulary holds ids of type {self.kind}; received "
+                f"{', '.join(sorted(kinds))}: convert them first."
+            )
+        return text + ' Leave unknown ids out with on_unknown="skip".'
+
+    def take(self, indices: Any) -> Vocabulary:
+        """The vocabulary of the ids at `indices`, in that order."""
+        return Vocabulary(self._ids[np.asarray(indices, "int64")])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the vocabulary as JSON."""
+        write_json(
+            path,
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "kind": self.kind,
+                "ids": self._ids.tolist(),
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Vocabulary:
+        """Reads what `save` wrote.
+
+        Args:
+            path: The JSON file.
+
+        Returns:
+            The vocabulary.
+
+        Raises:
+            DamagedFileError: Missing, truncated, foreign or of a newer version.
+        """
+        content = read_json(path)
+        check_format(content, FORMAT, VERSION, path)
+        try:
+            vocabulary = cls(content["ids"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(f"The ids in {path} are damaged: {error}") from None
+        # No id says of which kind an empty vocabulary is.
+        if len(vocabulary) and vocabulary.kind != content.get("kind"):
+            raise DamagedFileError(
+                f"{path} says that its ids are {content.get('kind')!r}; they are "
+                f"{vocabulary.kind!r}."
+            )
+        return vocabulary
+
+
+def as_ids(ids: Any) -> np.ndarray:
+    """Checks raw ids and gives them as an int64 array or an object array of str."""
+    if isinstance(ids, str | bytes):
+        raise TypeError(f"Ids must be a list or an array. Received one id: {ids!r}.")
+    if not isinstance(ids, np.ndarray):
+        ids = ids.to_numpy() if hasattr(ids, "to_numpy") else list(ids)
+    if isinstance(ids, np.ndarray) and ids.ndim != 1:
+        raise ValueError(f"Ids must be 1-D. Received: shape {ids.shape}.")
+    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":
+        if ids.size and int(ids.max()) > np.iinfo("int64").max:
+            raise ValueError(f"Ids must fit 64 bits with sign. Received: {ids.max()}.")
+        return ids.astype("int64", copy=False)
+    if isinstance(ids, np.ndarray) and ids.dtype.kind in "UT":
+        return ids.astype(object)
+    # map() and set() keep this a loop in C: columns of ids have many millions of rows.
+    values = ids.tolist() if isinstance(ids, np.ndarray) else ids
+    types = set(map(type, values))
+    if types and all(issubclass(t, str) for t in types):
+        array = np.empty(len(values), object)
+        array[:] = values if types == {str} else [str(value) for value in values]
+        return array
+    if all(issubclass(t, int | np.integer) and t is not bool for t in types):
+        try:
+            return np.array(values, "int64")
+        except OverflowError:
+            largest = max(values, key=abs)
+            raise ValueError(
+                f"Ids must fit 64 bits with sign. Received: {largest}."
+            ) from None
+    raise TypeError(_mixed_types(values))
+
+
+def _mixed_types(values: list[Any]) -> str:
+    first = next((v for v in values if isinstance(v, str | int | np.integer)), None)
+    kind: type | tuple[type, ...] = str if isinstance(first, str) else (int, np.integer)
+    row, bad = next(
+        (row, v)
+        for row, v in enumerate(values)
+        if not isinstance(v, kind) or isinstance(v, bool)
+    )
+    name = type(bad).__name__
+    text = f"Ids must be all int or all str. Received {bad!r} ({name}) at row {row}"
+    if isinstance(bad, str | int) and not isinstance(bad, bool):
+        return f"{text} after {first!r}: convert the ids to one type."
+    if isinstance(bad, float):
+        return (
+            f"{text}: drop the rows with a missing id and convert the column to "
+            "integers or strings."
+        )
+    return f"{text}: drop or convert such rows."
+
+
+def check_format(
+    content: Any, name: str, version: int, path: str | os.PathLike[str]
+) -> None:
+    """Raises `DamagedFileError` unless `content` is of our format `name`."""
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != name:
+        raise DamagedFileError(
+            f"{path} does not hold the format {name!r} (found: {found!r}); it was not "
+            "written by keras_multvae, or is of another kind."
+        )
+    if not isinstance(content.get("version"), int) or content["version"] < 1:
+        raise DamagedFileError(f"{path} carries no version number; it is damaged.")
+    if content["version"] > version:
+        raise DamagedFileError(
+            f"{path} has version {content['version']} of {name!r}; this keras_multvae "
+            f"reads up to version {version}. Install a newer keras_multvae."
+        )
+
+
+def _as_list(ids: Any) -> list[Any]:
+    if isinstance(ids, str | bytes):
+        raise TypeError(f"Ids must be a list or an array. Received one id: {ids!r}.")
+    return list(ids.tolist() if isinstance(ids, np.ndarray) else ids)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _is_int(array: np.ndarray) -> bool:
+    return array.dtype.kind == "i"

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import make_clicks
+from scipy import sparse
+
+from keras_multvae.data.batches import UserBatches, pack, padded_size
+
+
+def unpack(batch, items, blocks=1):
+    """A bag batch as a dense matrix, by a loop."""
+    rows = []
+    for sizes, ids, values in zip(
+        *(np.split(batch[key], blocks) for key in ("bag_sizes", "item_ids", "values")),
+        strict=True,
+    ):
+        assert sizes.sum() == len(ids) == len(values)
+        end = 0
+        for size in sizes:
+            row = np.zeros(items)
+            np.add.at(row, ids[end : end + size], values[end : end + size])
+            rows.append(row)
+            end += size
+    return np.array(rows)
+
+
+def all_rows(batches, items=12):
+    return np.concatenate([unpack(batch[0], items) for batch in batches])
+
+
+def test_in_order_batches_hold_the_matrix(clicks):
+    batches = UserBatches(clicks, 7, shuffle=False)
+    assert len(batches) == 6
+    assert [len(batch[0]["bag_sizes"]) for batch in batches] == [7] * 5 + [5]
+    np.testing.assert_array_equal(all_rows(batches), clicks.toarray())
+
+
+def test_dtypes_are_those_of_the_format(clicks):
+    (batch,) = UserBatches(clicks, 7)[0]
+    assert {key: str(value.dtype) for key, value in batch.items()} == {
+        "bag_sizes": "int32",
+        "item_ids": "int32",
+        "values": "float32",
+    }
+
+
+def test_each_epoch_is_a_new_permutation_that_depends_on_seed_and_epoch(clicks):
+    clicks.data[:] = np.arange(1, clicks.nnz + 1)
+    batches, again = UserBatches(clicks, 7, seed=3), UserBatches(clicks, 7, seed=3)
+    first = all_rows(batches)
+    batches.on_epoch_end()
+    second = all_rows(batches)
+    assert not np.array_equal(first, second)
+    key = [tuple(row) for row in clicks.toarray()]
+    for rows in (first, second):
+        assert sorted(map(tuple, rows)) == sorted(key)
+    again.epoch = 1
+    np.testing.assert_array_equal(all_rows(again), second)
+    assert not np.array_equal(all_rows(UserBatches(clicks, 7, seed=4)), first)
+
+
+def test_in_order_leaves_the_original_shuffled(clicks):
+    batches = UserBatches(clicks, 7)
+    shuffled = all_rows(batches)
+    np.testing.assert_array_equal(all_rows(batches.in_order()), clicks.toarray())
+    np.testing.assert_array_equal(all_rows(batches), shuffled)
+
+
+def test_targets_and_weights_keep_to_their_users(clicks):
+    targets = make_clicks(40, 12, seed=5)
+    weights = np.arange(40.0)
+    batches = UserBatches(clicks, 7, targets=targets, sample_weight=weights)
+    for inputs, wanted, weight in batches:
+        users = weight.astype(int)
+        np.testing.assert_array_equal(unpack(inputs, 12), clicks[users].toarray())
+        np.testing.assert_array_equal(unpack(wanted, 12), targets[users].toarray())
+    _, nothing, _ = UserBatches(clicks, 7, sample_weight=weights)[0]
+    assert nothing.shape == (7, 0)
+
+
+def test_equal_slices_are_batches_of_their_own(clicks):
+    rows = []
+    for inputs, _, weight in UserBatches(clicks, 8, shuffle=False, blocks=4):
+        assert all(len(array) % 4 == 0 for array in inputs.values())
+        rows.append(unpack(inputs, 12, blocks=4)[weight > 0])
+    np.testing.assert_array_equal(np.concatenate(rows), clicks.toarray())
+
+
+def test_a_last_batch_that_does_not_divide_gets_users_of_weight_zero():
+    clicks = make_clicks(5, 12)
+    (inputs, _, weight) = UserBatches(clicks, 8, shuffle=False, blocks=4)[0]
+    assert weight.tolist() == [1] * 5 + [0] * 3
+    np.testing.assert_array_equal(unpack(inputs, 12, 4)[:5], clicks.toarray())
+    assert not unpack(inputs, 12, 4)[5:].any()
+
+
+def test_padded_sizes_are_few_and_close():
+    sizes = {padded_size(n) for n in range(1, 100_001)}
+    assert len(sizes) < 60
+    for n in [*range(1, 5000), 99_999, 100_000]:
+        assert n <= padded_size(n) <= max(16, 1.25 * n + 4)
+
+
+def test_users_without_clicks_only():
+    batch = pack(sparse.csr_matrix((3, 4), dtype="float32"), np.arange(3))
+    assert batch["bag_sizes"].tolist() == [0, 0, 16]
+    assert not batch["values"].any()
+
+
+def test_bad_input_is_named(clicks):
+    with pytest.raises(TypeError, match="SciPy sparse matrix"):
+        UserBatches(clicks.toarray())
+    for value, text in ((-1, "-1"), (np.nan, "nan"), (np.inf, "inf")):
+        bad = clicks.copy()
+        bad.data[3] = value
+        with pytest.raises(ValueError, match=f"finite and >= 0; found {text}"):
+            UserBatches(bad)
+        with pytest.raises(ValueError, match="targets"):
+            UserBatches(clicks, targets=bad)
+    with pytest.raises(ValueError, match="shape of the input"):
+        UserBatches(clicks, targets=clicks[:3])
+    with pytest.raises(ValueError, match="40 finite numbers"):
+        UserBatches(clicks, sample_weight=[1.0])
+    with pytest.raises(ValueError, match="at least one user"):
+        UserBatches(clicks[:0])
+    with pytest.raises(ValueError, match="multiple of `blocks`"):
+        UserBatches(clicks, 7, blocks=2)
+    with pytest.raises(IndexError):
+        UserBatches(clicks, 7)[6]
