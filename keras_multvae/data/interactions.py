@@ -176,7 +176,7 @@ class Interactions:
             TypeError: Not a DataFrame.
             ValueError: A missing column, or what `from_events` raises.
         """
-        if not (hasattr(df, "columns") and hasattr(df, "to_numpy")):
+        if not (hasattr(df, "to_numpy") and hasattr(df, "columns")):
             raise TypeError(
                 "Expected a pandas or polars DataFrame. Received: "
                 f"{type(df).__name__}. (A polars LazyFrame must be collected first.)"

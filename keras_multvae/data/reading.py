@@ -130,21 +130,30 @@ def _read_table(
     columns = list(dict.fromkeys(columns))
     files = _part_files(path)
     parts = [_read_part(polars, file, columns, separator) for file in files]
-    # A CSV part that happens to hold only digits reads as ints beside one that does
-    # not: the ids are then text in all of them.
-    uneven = [name for name in ids if len({part[name].dtype for part in parts}) > 1]
-    if uneven and _suffix(path if path.is_file() else files[0]) != ".parquet":
+    # A part without rows has no types of its own.
+    filled = [part for part in parts if part.height]
+    if not filled:
+        raise ValueError(f"{path} holds no rows, only a header.")
+    uneven = [
+        name for name in ids if len({p[name].dtype.is_integer() for p in filled}) > 1
+    ]
+    if uneven and _suffix(files[0]) == ".parquet":
+        raise ValueError(
+            f"The files in {path} do not agree on the type of {', '.join(uneven)}: "
+            "ints in one, not in another. Write them with one type."
+        )
+    if uneven:
+        # A CSV part that happens to hold only digits reads as ints beside one that
+        # does not: the ids are then text in all of them.
         texts = dict.fromkeys(uneven, polars.String)
         parts = [_read_part(polars, file, columns, separator, texts) for file in files]
+        filled = [part for part in parts if part.height]
     try:
-        table = polars.concat(parts, how="vertical_relaxed")
+        return polars.concat(filled, how="vertical_relaxed")
     except polars.exceptions.PolarsError as error:
         raise ValueError(
             f"The files in {path} do not agree on the types of their columns: {error}"
         ) from None
-    if table.height == 0:
-        raise ValueError(f"{path} holds no rows, only a header.")
-    return table
 
 
 def _read_part(
