@@ -10,7 +10,7 @@ from keras_multvae.callbacks import BetaAnneal
 from keras_multvae.layers import InteractionEncoder, ItemDecoder, Sampling
 from keras_multvae.losses import GaussianNLL, LogisticNLL, MultinomialNLL
 from keras_multvae.metrics import NDCGAtK, RecallAtK
-from keras_multvae.models import MultVAE
+from keras_multvae.models import MultVAE, Popularity
 from keras_multvae.schedules import ConstantBeta, CyclicalBeta, LinearBeta
 
 __version__ = "0.1.0"

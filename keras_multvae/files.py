@@ -29,6 +29,7 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     )
     os.close(handle)
     temporary = Path(name)
+    temporary.chmod(0o666 & ~_umask())  # mkstemp's are the owner's alone
     try:
         yield temporary
         _sync(temporary)
@@ -47,7 +48,7 @@ def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    temporary.chmod(0o755)
+    temporary.chmod(0o777 & ~_umask())
     old = temporary.with_name(temporary.name + ".old")
     try:
         yield temporary
@@ -56,13 +57,10 @@ def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
                 _sync(file)
         if path.exists():
             path.rename(old)
-        try:
-            temporary.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
+        temporary.rename(path)
     finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
@@ -86,6 +84,31 @@ def read_json(path: str | os.PathLike[str]) -> Any:
             f"The file {path} is no valid JSON ({error}); it is truncated or was "
             "not written by keras_multvae."
         ) from None
+
+
+def check_format(
+    content: Any, name: str, version: int, path: str | os.PathLike[str]
+) -> None:
+    """Raises `DamagedFileError` unless `content` is of our format `name`."""
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != name:
+        raise DamagedFileError(
+            f"{path} does not hold the format {name!r} (found: {found!r}); it was not "
+            "written by keras_multvae, or is of another kind."
+        )
+    if not isinstance(content.get("version"), int) or content["version"] < 1:
+        raise DamagedFileError(f"{path} carries no version number; it is damaged.")
+    if content["version"] > version:
+        raise DamagedFileError(
+            f"{path} has version {content['version']} of {name!r}; this keras_multvae "
+            f"reads up to version {version}. Install a newer keras_multvae."
+        )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _sync(path: Path) -> None:

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
-from scipy import special
 
 from keras_multvae import bags
 
@@ -27,7 +25,7 @@ class _NLL(keras.losses.Loss):
         """Targets and logits (users, items) -> negative log-likelihoods (users,)."""
         raise NotImplementedError
 
-    def scores(self, logits: np.ndarray) -> np.ndarray:
+    def scores(self, logits: Any) -> Any:
         """Logits (users, items) -> what a `Recommender` shows, increasing in them."""
         raise NotImplementedError
 
@@ -57,10 +55,9 @@ class MultinomialNLL(_NLL):
         product = _sum_over_clicks(y_true, y_pred, lambda x, f: x * f)
         return total * ops.logsumexp(y_pred, axis=-1) - product
 
-    def scores(self, logits: np.ndarray) -> np.ndarray:
+    def scores(self, logits: Any) -> Any:
         """log pi_i(z)."""
-        scores: np.ndarray = special.log_softmax(logits, axis=-1)
-        return scores
+        return ops.log_softmax(logits, axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -107,7 +104,7 @@ class GaussianNLL(_NLL):
             y_true, y_pred, lambda x, f: (c1 * ops.square(x - f) - c0 * f * f) / 2
         )
 
-    def scores(self, logits: np.ndarray) -> np.ndarray:
+    def scores(self, logits: Any) -> Any:
         """f_i(z), the predicted click."""
         return logits
 
@@ -147,10 +144,9 @@ class LogisticNLL(_NLL):
         everywhere = ops.sum(ops.softplus(y_pred), axis=-1)
         return everywhere - _sum_over_clicks(y_true, y_pred, lambda x, f: x * f)
 
-    def scores(self, logits: np.ndarray) -> np.ndarray:
+    def scores(self, logits: Any) -> Any:
         """log s(f_i(z)), the log-probability of a click."""
-        scores: np.ndarray = special.log_expit(logits)
-        return scores
+        return ops.log_sigmoid(logits)
 
 
 LIKELIHOODS: dict[str, type[_NLL]] = {

@@ -11,8 +11,14 @@ import numpy as np
 
 from keras_multvae.data.interactions import Interactions, csr_over
 from keras_multvae.data.splits import FoldIn, Split
-from keras_multvae.data.vocabulary import Vocabulary, check_format
-from keras_multvae.files import DamagedFileError, read_json, replace_folder, write_json
+from keras_multvae.data.vocabulary import Vocabulary
+from keras_multvae.files import (
+    DamagedFileError,
+    check_format,
+    read_json,
+    replace_folder,
+    write_json,
+)
 
 PREPARED = "keras_multvae.prepared"
 INTERACTIONS = "keras_multvae.interactions"

@@ -10,7 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from keras_multvae.files import DamagedFileError, read_json, write_json
+from keras_multvae.files import (
+    DamagedFileError,
+    check_format,
+    read_json,
+    write_json,
+)
 
 FORMAT = "keras_multvae.vocabulary"
 VERSION = 1
@@ -247,25 +252,6 @@ def _mixed_types(values: list[Any]) -> str:
             "integers or strings."
         )
     return f"{text}: drop or convert such rows."
-
-
-def check_format(
-    content: Any, name: str, version: int, path: str | os.PathLike[str]
-) -> None:
-    """Raises `DamagedFileError` unless `content` is of our format `name`."""
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != name:
-        raise DamagedFileError(
-            f"{path} does not hold the format {name!r} (found: {found!r}); it was not "
-            "written by keras_multvae, or is of another kind."
-        )
-    if not isinstance(content.get("version"), int) or content["version"] < 1:
-        raise DamagedFileError(f"{path} carries no version number; it is damaged.")
-    if content["version"] > version:
-        raise DamagedFileError(
-            f"{path} has version {content['version']} of {name!r}; this keras_multvae "
-            f"reads up to version {version}. Install a newer keras_multvae."
-        )
 
 
 def _as_list(ids: Any) -> list[Any]:

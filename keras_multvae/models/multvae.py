@@ -11,6 +11,7 @@ from keras import ops
 from scipy import sparse
 
 from keras_multvae import backend, bags
+from keras_multvae.backend.saved_model import export_model
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.layers import InteractionEncoder, ItemDecoder, Sampling
 from keras_multvae.losses import get_likelihood
@@ -306,7 +307,8 @@ class MultVAE(keras.Model):
         if histories.shape[0] == 0:
             return np.zeros((0, self.num_items), "float32")
         batches = UserBatches(histories, batch_size, shuffle=False)
-        return self.likelihood.scores(self.predict(batches, verbose=0))
+        logits = ops.convert_to_tensor(self.predict(batches, verbose=0))
+        return np.asarray(ops.convert_to_numpy(self.likelihood.scores(logits)))
 
     def embed(
         self, histories: sparse.csr_matrix, batch_size: int = 500
@@ -338,6 +340,25 @@ class MultVAE(keras.Model):
             )
 
     # Saving ------------------------------------------------------------------------
+
+    def export(
+        self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any
+    ) -> None:
+        """As `keras.Model.export`; a SavedModel comes from any backend.
+
+        It runs in a default TensorFlow Serving: rows `clicks` (users, num_items)
+        float32 in, `logits` (users, num_items) out. For raw ids in and out see
+        `export_saved_model`.
+
+        Args:
+            filepath: The folder to make.
+            format: "tf_saved_model", or what `keras.Model.export` knows besides.
+            **kwargs: For the other formats.
+        """
+        if format == "tf_saved_model":
+            export_model(self, filepath)
+        else:
+            super().export(filepath, format=format, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """See `keras.Model.get_config`."""

@@ -217,7 +217,7 @@ def test_dataframes_of_both_libraries(library):
     assert got.users.ids.tolist() == ["x", "y"]
     assert got.timestamps.tolist() == [10, 20]
     with pytest.raises(
-        ValueError, match="no column 'user_id', 'item_id'. Columns found: 'who'"
+        ValueError, match=r"no column 'user_id', 'item_id'. Columns found: 'who'"
     ):
         Interactions.from_dataframe(frame)
 
@@ -231,7 +231,7 @@ def test_polars_and_pandas_datetimes():
 
 
 def test_no_dataframe():
-    with pytest.raises(TypeError, match="Received: LazyFrame.*collected"):
+    with pytest.raises(TypeError, match=r"Received: LazyFrame.*collected"):
         Interactions.from_dataframe(pl.LazyFrame({"user_id": [1]}))
     with pytest.raises(TypeError, match="Received: dict"):
         Interactions.from_dataframe({"user_id": [1]})
@@ -253,7 +253,7 @@ def test_from_matrix_leaves_its_source_alone():
 
 
 def test_from_matrix_refuses():
-    with pytest.raises(ValueError, match=">= 0.*-1"):
+    with pytest.raises(ValueError, match=r">= 0.*-1"):
         Interactions.from_matrix(sparse.csr_matrix([[1.0, -1.0]]))
     with pytest.raises(ValueError, match="nan"):
         Interactions.from_matrix(sparse.csr_matrix([[1.0, np.nan]]))

@@ -177,14 +177,8 @@ def test_the_folder_is_as_docs_format_says():
     titles = json.loads((FIXTURE / "titles.json").read_text("utf-8"))["titles"]
     named = dict(zip(items["ids"], titles, strict=True))
     assert named["5"] == "Füünf" and named["0"] is None
-    expected = dict(
-        zip(
-            ("train", "validation/input", "validation/targets", "test/input")
-            + ("test/targets",),
-            parts(make_split()),
-            strict=True,
-        )
-    )
+    sides = ("validation/input", "validation/targets", "test/input", "test/targets")
+    expected = dict(zip(("train", *sides), parts(make_split()), strict=True))
     assert manifest["parts"].keys() == expected.keys()
     for name, interactions in expected.items():
         record = manifest["parts"][name]
@@ -376,5 +370,5 @@ def test_interactions_folder(tmp_path, mmap):
     save_interactions(clicks.select_users([0]), folder)
     assert load_interactions(folder, mmap=mmap).num_users == 1
     cut(folder / "data.npy")
-    with pytest.raises(DamagedFileError, match="data.npy is truncated"):
+    with pytest.raises(DamagedFileError, match=r"data.npy is truncated"):
         load_interactions(folder, mmap=mmap)

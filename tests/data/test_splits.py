@@ -227,9 +227,9 @@ def test_temporal_split_equals_plain_python():
 
 def test_temporal_split_refuses():
     clicks = Interactions.from_events([1, 1, 1], [1, 2, 3], timestamps=[1, 2, 3])
-    with pytest.raises(ValueError, match="before `test_from`.*3 and 3"):
+    with pytest.raises(ValueError, match=r"before `test_from`.*3 and 3"):
         temporal_split(clicks, 3, 3)
-    with pytest.raises(ValueError, match="train part.*run from 1 to 3"):
+    with pytest.raises(ValueError, match=r"train part.*run from 1 to 3"):
         temporal_split(clicks, 1, 2)
     with pytest.raises(ValueError, match="validation part"):
         temporal_split(clicks, 2, 3)

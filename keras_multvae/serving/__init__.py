@@ -1,0 +1,5 @@
+"""Models in production."""
+
+from keras_multvae.serving.export import export_saved_model
+
+__all__ = ["export_saved_model"]
