@@ -1,0 +1,60 @@
+# `make demo` and `make test` do all the set-up themselves, in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+# Pinned where a newer release would bring gigabytes of CUDA to a machine without GPU.
+TORCH := torch==2.13.0
+BACKENDS := tensorflow jax torch
+
+.PHONY: demo test test-all lint unit doctest wheel docs clean
+
+demo: .venv/.demo
+	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/keras-multvae demo
+
+test: lint unit doctest wheel
+	@echo "lint, $(words $(BACKENDS)) backends, doctests and the wheel: all passed"
+
+test-all: PYTEST_MARKS :=
+test-all: test
+
+PYTEST_MARKS := -m "not slow"
+
+unit: .venv/.test
+	@set -e; for backend in $(BACKENDS); do \
+	  echo "== tests on $$backend"; \
+	  KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=2 \
+	    $(BIN)/python -m pytest -q $(PYTEST_MARKS) --durations=3; \
+	done
+
+doctest: .venv/.test
+	@echo "== examples in the docstrings"
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q --doctest-modules keras_multvae \
+	  --ignore=keras_multvae/backend --ignore=keras_multvae/__main__.py
+
+lint: .venv/.test
+	@echo "== ruff and mypy"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	KERAS_BACKEND=jax $(BIN)/mypy
+
+wheel: .venv/.test
+	@echo "== the wheel, in an environment with JAX alone"
+	$(BIN)/python tests/integration/installed_wheel.py
+
+docs: .venv/.test
+	KERAS_BACKEND=jax $(BIN)/pdoc --docformat google -o docs/api keras_multvae
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+.venv/.demo: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet tensorflow-cpu -e ".[demo]"
+	@touch $@
+
+.venv/.test: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet tensorflow-cpu "jax>=0.8" -e ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf .venv build dist demo

@@ -1,0 +1,7 @@
+"""`python -m keras_multvae`."""
+
+import sys
+
+from keras_multvae.cli import main
+
+sys.exit(main())

@@ -1,0 +1,184 @@
+"""The command line: `keras-multvae`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from keras_multvae import __version__
+from keras_multvae.cli import commands, demo
+from keras_multvae.losses import LIKELIHOODS
+from keras_multvae.training import Recipe
+
+DEBUG = "KERAS_MULTVAE_DEBUG"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns 0, or 1 with one line on standard error."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except (ValueError, KeyError, OSError, ImportError, RuntimeError) as error:
+        if os.environ.get(DEBUG):
+            raise
+        print(f"keras-multvae {parsed.command}: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"keras-multvae {parsed.command}: interrupted", file=sys.stderr)
+        return 1
+    return 0
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Defaults in the help, where there are any to tell."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, argparse.SUPPRESS):
+            return action.help
+        return super()._get_help_string(action)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="keras-multvae",
+        description="Mult-VAE: from raw ratings to served recommendations.",
+        epilog=(
+            "The environment variable KERAS_BACKEND chooses tensorflow, jax or torch. "
+            f"{DEBUG}=1 shows where an error came from."
+        ),
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(
+        name: str, run: Callable[[Any], None], summary: str
+    ) -> argparse.ArgumentParser:
+        sub = subparsers.add_parser(
+            name, help=summary, description=summary, formatter_class=_Help
+        )
+        sub.set_defaults(run=run)
+        return sub
+
+    _prepare_options(
+        command("prepare", commands.prepare, "Read raw ratings and split the users.")
+    )
+    _train_options(command("train", commands.train, "Train on a prepared folder."))
+
+    sub = command("evaluate", commands.evaluate, "Measure a model on its test users.")
+    sub.add_argument("model", help="folder that train wrote")
+    sub.add_argument("prepared", help="folder that prepare wrote")
+    sub.add_argument("--part", choices=["test", "validation"], default="test")
+    sub.add_argument(
+        "--metrics",
+        type=lambda text: text.split(","),
+        default="recall@20,recall@50,ndcg@100",
+        help="names with @k, separated by commas",
+    )
+    sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
+
+    sub = command("recommend", commands.recommend, "Recommend for histories.")
+    sub.add_argument("model", help="folder that train wrote")
+    sub.add_argument(
+        "histories",
+        nargs="?",
+        default="-",
+        help="file with one JSON list of item ids a line; - for standard input",
+    )
+    sub.add_argument("-k", type=_positive, default=10, help="items a history")
+    sub.add_argument(
+        "--on-unknown", choices=["raise", "skip"], default="raise", help="unknown ids"
+    )
+    sub.add_argument("--json", action="store_true", help="one JSON object a history")
+
+    sub = command("export", commands.export, "Write a SavedModel for TensorFlow Serving.")
+    sub.add_argument("model", help="folder that train wrote")
+    sub.add_argument("--out", required=True, help="as in saved_models/NAME")
+    sub.add_argument("--version", type=_positive, help="default: the next free number")
+    sub.add_argument("-k", type=_positive, default=100, help="items a request")
+
+    sub = command("demo", demo.demo, "Do all of it on MovieLens, in about two minutes.")
+    sub.add_argument("--out", default="demo", help="folder for data and model")
+    sub.add_argument(
+        "--saved-models", default="saved_models", help="folder for the SavedModel"
+    )
+    sub.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def _prepare_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("ratings", help="CSV or Parquet file, or a folder of part files")
+    sub.add_argument("--out", required=True, help="the folder to make")
+    sub.add_argument("--user-column", default="user_id")
+    sub.add_argument("--item-column", default="item_id")
+    sub.add_argument("--rating-column", help="needed for --min-rating")
+    sub.add_argument("--timestamp-column", help="kept in the folder")
+    sub.add_argument("--value-column", help="weights of events, e.g. play counts")
+    sub.add_argument("--separator", help="of a CSV file; default: comma, tab in .tsv")
+    sub.add_argument("--min-rating", type=float, help="keep ratings of this or more")
+    sub.add_argument("--min-user-items", type=_positive, default=5)
+    sub.add_argument("--min-item-users", type=_positive, default=1)
+    sub.add_argument(
+        "--duplicates", choices=["collapse", "count"], default="collapse",
+        help="what becomes of a user's repeated item",
+    )  # fmt: skip
+    for part in ("validation", "test"):
+        sub.add_argument(
+            f"--{part}-users",
+            type=_non_negative,
+            help=f"users held out for {part}; default: a tenth",
+        )
+    sub.add_argument("--seed", type=int, default=98765, help="of the split")
+    sub.add_argument("--items", help="CSV or Parquet file with titles")
+    sub.add_argument("--title-column", default="title", help="in the file of --items")
+    sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
+
+
+def _train_options(sub: argparse.ArgumentParser) -> None:
+    recipe = Recipe()
+    sub.add_argument("prepared", help="folder that prepare wrote")
+    sub.add_argument("--out", required=True, help="folder for the model")
+    sub.add_argument("--epochs", type=_positive, default=recipe.epochs)
+    sub.add_argument("--batch-size", type=_positive, default=recipe.batch_size)
+    sub.add_argument("--learning-rate", type=float, default=recipe.learning_rate)
+    sub.add_argument("--latent-dim", type=_positive, default=recipe.latent_dim)
+    sub.add_argument(
+        "--hidden-dims",
+        type=_dims,
+        default=",".join(map(str, recipe.hidden_dims)),
+        help="sizes separated by commas; empty for a linear model",
+    )
+    sub.add_argument("--dropout", type=float, default=recipe.dropout)
+    sub.add_argument("--beta-cap", type=float, default=recipe.beta_cap)
+    sub.add_argument(
+        "--anneal-steps",
+        type=float,
+        help="steps in which beta would reach 1; by default it reaches its cap after "
+        "half of the training",
+    )
+    sub.add_argument("--likelihood", choices=list(LIKELIHOODS), default="multinomial")
+    sub.add_argument("--seed", type=int, default=recipe.seed)
+    sub.add_argument(
+        "--resume", action="store_true", help="go on with an interrupted training"
+    )
+    sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
+    return number
+
+
+def _non_negative(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
+    return number
+
+
+def _dims(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.split(",") if part.strip())

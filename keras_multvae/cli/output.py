@@ -1,0 +1,69 @@
+"""What the commands show: progress and words on standard error, JSON on the other."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import keras
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """A line of words on standard error."""
+    console.print(text, markup=False)
+
+
+def answer(value: dict[str, Any], text: str, as_json: bool) -> None:
+    """The result on standard output: one JSON object, or words."""
+    print(json.dumps(value, ensure_ascii=False) if as_json else text)
+    sys.stdout.flush()
+
+
+def progress() -> Progress:
+    """A bar on standard error."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+class TrainingProgress(keras.callbacks.Callback):
+    """A bar over the steps of a training, with the latest validation NDCG@100."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bar = progress()
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        steps, epochs = self.params["steps"], self.params["epochs"]
+        self.task = self.bar.add_task(
+            "training",
+            total=steps * epochs,
+            completed=int(self.model.batches_seen),
+        )
+        self.bar.start()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.bar.advance(self.task)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        ndcg = (logs or {}).get("val_ndcg_at_100")
+        words = "" if ndcg is None else f", validation NDCG@100 {ndcg:.4f}"
+        self.bar.update(self.task, description=f"epoch {epoch + 1}{words}")
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.bar.stop()

@@ -1,0 +1,74 @@
+"""Plots of training. matplotlib is imported when a plot is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def plot_history(history: Sequence[dict[str, float]], axes: Any = None) -> Any:
+    """Plots loss, beta and validation NDCG@100 against the optimiser step.
+
+    Args:
+        history: One dict an epoch with `step`, `loss`, `nll`, `beta` and, where there
+            was validation, `val_ndcg_at_100`; as `keras_multvae.training.train` gives.
+        axes: Optional, three matplotlib Axes to draw on; new ones by default.
+
+    Returns:
+        The three Axes; `axes[0].figure.savefig(path)` writes them.
+
+    Raises:
+        ValueError: An empty history.
+        ImportError: matplotlib is not installed.
+
+    Example:
+
+    >>> axes = plot_history([{"step": 1, "loss": 9.0, "nll": 8.0, "beta": 0.1}])
+    >>> [ax.get_ylabel() for ax in axes]
+    ['per user', 'beta', 'NDCG@100']
+    """
+    if not history:
+        raise ValueError("The history is empty: there is nothing to plot.")
+    if axes is None:
+        axes = _figure().subplots(3, 1, sharex=True)
+    loss, beta, ndcg = axes
+    steps = [row["step"] for row in history]
+    # A single epoch is a point, which a line does not show.
+    style = {"marker": "o", "markersize": 3 if len(steps) < 40 else 0}
+    loss.plot(steps, [row["loss"] for row in history], label="loss", **style)
+    loss.plot(steps, [row["nll"] for row in history], "--", label="nll", **style)
+    loss.set_ylabel("per user")
+    loss.legend(frameon=False)
+    beta.plot(steps, [row["beta"] for row in history], color="tab:green", **style)
+    beta.set_ylabel("beta")
+    measured = [row for row in history if "val_ndcg_at_100" in row]
+    if measured:
+        best = max(measured, key=lambda row: row["val_ndcg_at_100"])
+        ndcg.plot(
+            [row["step"] for row in measured],
+            [row["val_ndcg_at_100"] for row in measured],
+            color="tab:red",
+            **style,
+        )
+        ndcg.axvline(best["step"], color="grey", linestyle=":", linewidth=1)
+        ndcg.annotate(
+            f"best: {best['val_ndcg_at_100']:.3f}",
+            (best["step"], best["val_ndcg_at_100"]),
+            xytext=(-6, -14),
+            textcoords="offset points",
+            ha="right",
+        )
+    ndcg.set_ylabel("NDCG@100")
+    ndcg.set_xlabel("optimiser step")
+    return axes
+
+
+def _figure() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Plots need matplotlib. Install it with: "
+            'pip install "keras_multvae[plots]"'
+        ) from error
+    return Figure(figsize=(7, 8), layout="constrained")

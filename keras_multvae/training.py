@@ -1,0 +1,198 @@
+"""The training recipe: anneal, keep the best epoch, go on after an interruption."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_multvae.callbacks import BetaAnneal
+from keras_multvae.data import Split, UserBatches
+from keras_multvae.files import read_json, replace_file, write_json
+from keras_multvae.models import MultVAE
+
+BEST = "val_ndcg_at_100"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train a `MultVAE`; the defaults are the paper's, but for the annealing.
+
+    Args:
+        epochs: Passes over the training users.
+        batch_size: Users a step.
+        learning_rate: Of Adam.
+        latent_dim: K.
+        hidden_dims: Hidden layers of the encoder; the decoder mirrors them.
+        dropout: Share of clicks dropped from the input.
+        beta_cap: Where the KL weight stops rising.
+        anneal_steps: Optimiser steps in which it would reach 1. None lets it reach
+            its cap after half of the training, however long that is: the paper's
+            200,000 would leave it near 0 on small data.
+        likelihood: "multinomial", "gaussian" or "logistic".
+        seed: Of weights, noise and the order of users.
+    """
+
+    epochs: int = 100
+    batch_size: int = 500
+    learning_rate: float = 1e-3
+    latent_dim: int = 200
+    hidden_dims: tuple[int, ...] = (600,)
+    dropout: float = 0.5
+    beta_cap: float = 0.2
+    anneal_steps: float | None = None
+    likelihood: str = "multinomial"
+    seed: int = 0
+
+    def resolved_anneal_steps(self, steps_per_epoch: int) -> float:
+        """`anneal_steps`, or its default for a number of steps an epoch."""
+        if self.anneal_steps is not None:
+            return self.anneal_steps
+        half = self.epochs * steps_per_epoch / 2
+        return half / self.beta_cap if self.beta_cap else 0
+
+
+def train(
+    split: Split,
+    recipe: Recipe,
+    state: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> tuple[MultVAE, list[dict[str, float]]]:
+    """Trains a model and gives it as it was in its best epoch.
+
+    The best epoch has the highest validation NDCG@100; without a validation part it is
+    the last one. After each epoch the state goes to a folder, so that an interrupted
+    training can go on: with the same weights, optimiser, noise, beta and order of
+    users as if it had never stopped.
+
+    Args:
+        split: Training and, if there is one, validation part.
+        recipe: The settings.
+        state: Folder for the state; the caller removes it when the result is safe.
+        resume: Bool, whether to go on from the state of an earlier call.
+        callbacks: Further Keras callbacks, e.g. to show progress.
+
+    Returns:
+        The model, and one dict an epoch with `epoch`, `step` and the logs.
+
+    Raises:
+        ValueError: Nothing to resume, or the recipe is not that of the state.
+    """
+    state = Path(state)
+    batches = UserBatches(split.train, recipe.batch_size, seed=recipe.seed)
+    validation = None
+    if split.validation is not None:
+        part = split.validation
+        validation = UserBatches(
+            part.input, recipe.batch_size, shuffle=False, targets=part.targets
+        )
+    history: list[dict[str, float]] = []
+    if resume:
+        _check_recipe(state, recipe)
+        history = _read_history(state / "history.csv")
+        model = keras.saving.load_model(state / "last.keras")
+        # The weights are written after the history: a kill between leaves one row over.
+        del history[int(model.batches_seen) // len(batches) :]
+    else:
+        shutil.rmtree(state, ignore_errors=True)
+        write_json(state / "recipe.json", _as_json(recipe))
+        model = MultVAE(
+            split.train.num_items,
+            recipe.latent_dim,
+            recipe.hidden_dims,
+            recipe.dropout,
+            recipe.likelihood,
+            seed=recipe.seed,
+        )
+        model.compile(keras.optimizers.Adam(recipe.learning_rate, epsilon=1e-8))
+    batches.epoch = len(history)
+    anneal_steps = recipe.resolved_anneal_steps(len(batches))
+    model.fit(
+        batches,
+        epochs=recipe.epochs,
+        initial_epoch=len(history),
+        validation_data=validation,
+        verbose=0,
+        callbacks=[
+            BetaAnneal(recipe.beta_cap, anneal_steps),
+            _Keep(state, history),
+            *callbacks,
+        ],
+    )
+    return keras.saving.load_model(state / "best.keras"), history
+
+
+class _Keep(keras.callbacks.Callback):
+    """Writes the history, the best and the last model after each epoch."""
+
+    def __init__(self, state: Path, history: list[dict[str, float]]) -> None:
+        super().__init__()
+        self.state = state
+        self.history = history
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        row = {"epoch": epoch + 1, "step": int(self.model.batches_seen), **(logs or {})}
+        # val_beta is the beta that training has reached anyway.
+        row.pop("val_beta", None)
+        best_so_far = max((r[BEST] for r in self.history if BEST in r), default=-1.0)
+        self.history.append(row)
+        write_history(self.state / "history.csv", self.history)
+        if row.get(BEST, float("inf")) > best_so_far:
+            self._save("best.keras")
+        self._save("last.keras")
+
+    def _save(self, name: str) -> None:
+        with replace_file(self.state / name) as temporary:
+            self.model.save(temporary)
+
+
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
+    """Writes one row an epoch as CSV, atomically."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    with replace_file(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _read_history(path: Path) -> list[dict[str, float]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            {
+                key: int(value) if key in ("epoch", "step") else float(value)
+                for key, value in row.items()
+            }
+            for row in csv.DictReader(file)
+        ]
+
+
+def _as_json(recipe: Recipe) -> dict[str, Any]:
+    return {**asdict(recipe), "hidden_dims": list(recipe.hidden_dims)}
+
+
+def _check_recipe(state: Path, recipe: Recipe) -> None:
+    if not (state / "last.keras").is_file():
+        raise ValueError(
+            f"There is no interrupted training in {state}: nothing to resume."
+        )
+    before, now = read_json(state / "recipe.json"), _as_json(recipe)
+    changed = [
+        f"{key} was {before.get(key)!r}, now {value!r}"
+        for key, value in now.items()
+        if before.get(key) != value
+    ]
+    if changed:
+        raise ValueError(
+            "A training resumes with the settings that it began with. Changed: "
+            f"{'; '.join(changed)}."
+        )
