@@ -21,9 +21,7 @@ class Ranker(Protocol):
 
     num_items: int
 
-    def score(
-        self, histories: sparse.csr_matrix, batch_size: int = 500
-    ) -> np.ndarray:
+    def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
         """(users, items) CSR -> (users, items) scores, seen items not masked."""
         ...
 
@@ -259,7 +257,9 @@ def paired_difference(
     stderr = float(differences.std(ddof=1) / math.sqrt(len(differences)))
     if stderr == 0:
         # Every user differs by the same amount: by nothing, or for certain.
-        return PairedDifference(mean, 0.0, *((0.0, 1.0) if mean == 0 else (math.inf, 0.0)))
+        return PairedDifference(
+            mean, 0.0, *((0.0, 1.0) if mean == 0 else (math.inf, 0.0))
+        )
     t = mean / stderr
     p = float(2 * stats.t.sf(abs(t), len(differences) - 1))
     return PairedDifference(mean, stderr, t, p)

@@ -56,7 +56,7 @@ class MultinomialNLL(_NLL):
         return total * ops.logsumexp(y_pred, axis=-1) - product
 
     def scores(self, logits: Any) -> Any:
-        """log pi_i(z)."""
+        """Log pi_i(z)."""
         return ops.log_softmax(logits, axis=-1)
 
 
@@ -145,11 +145,11 @@ class LogisticNLL(_NLL):
         return everywhere - _sum_over_clicks(y_true, y_pred, lambda x, f: x * f)
 
     def scores(self, logits: Any) -> Any:
-        """log s(f_i(z)), the log-probability of a click."""
+        """Log s(f_i(z)), the log-probability of a click."""
         return ops.log_sigmoid(logits)
 
 
-LIKELIHOODS: dict[str, type[_NLL]] = {
+LIKELIHOODS: dict[str, Callable[[], _NLL]] = {
     "multinomial": MultinomialNLL,
     "gaussian": GaussianNLL,
     "logistic": LogisticNLL,
@@ -168,9 +168,7 @@ def get_likelihood(identifier: str | _NLL) -> _NLL:
     return LIKELIHOODS[identifier]()
 
 
-def _sum_over_clicks(
-    y_true: Any, y_pred: Any, term: Callable[[Any, Any], Any]
-) -> Any:
+def _sum_over_clicks(y_true: Any, y_pred: Any, term: Callable[[Any, Any], Any]) -> Any:
     """Sum of term(x_ui, f_ui) over the items that each user clicked: (users,)."""
     sparse = bags.is_bags(y_true)
     x = ops.cast(y_true["values"] if sparse else y_true, y_pred.dtype)

@@ -68,7 +68,6 @@ def _figure() -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            "Plots need matplotlib. Install it with: "
-            'pip install "keras_multvae[plots]"'
+            'Plots need matplotlib. Install it with: pip install "keras_multvae[plots]"'
         ) from error
     return Figure(figsize=(7, 8), layout="constrained")

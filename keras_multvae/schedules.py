@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 
-
 class BetaSchedule:
     """A KL weight that depends on the optimiser step alone.
 
@@ -112,8 +111,6 @@ class CyclicalBeta(BetaSchedule):
             )
         # The slope that reaches `cap` at the end of the ramp.
         self.ramp_steps = ramp * self.period / self.cap if self.cap else 0.0
-
-
 
 
 def _non_negative(name: str, value: float) -> float:

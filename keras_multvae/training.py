@@ -6,12 +6,14 @@ import csv
 import io
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_multvae.callbacks import BetaAnneal
 from keras_multvae.data import Split, UserBatches
@@ -65,12 +67,13 @@ def train(
     state: str | os.PathLike[str],
     *,
     resume: bool = False,
+    save_every: float = 30.0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[MultVAE, list[dict[str, float]]]:
     """Trains a model and gives it as it was in its best epoch.
 
     The best epoch has the highest validation NDCG@100; without a validation part it is
-    the last one. After each epoch the state goes to a folder, so that an interrupted
+    the last one. Every so often the state goes to a folder, so that an interrupted
     training can go on: with the same weights, optimiser, noise, beta and order of
     users as if it had never stopped.
 
@@ -79,6 +82,8 @@ def train(
         recipe: The settings.
         state: Folder for the state; the caller removes it when the result is safe.
         resume: Bool, whether to go on from the state of an earlier call.
+        save_every: Seconds of training that an interruption may cost; the state is
+            written at the end of an epoch.
         callbacks: Further Keras callbacks, e.g. to show progress.
 
     Returns:
@@ -115,6 +120,7 @@ def train(
         )
         model.compile(keras.optimizers.Adam(recipe.learning_rate, epsilon=1e-8))
     batches.epoch = len(history)
+    keep = _Keep(state, history, save_every)
     anneal_steps = recipe.resolved_anneal_steps(len(batches))
     model.fit(
         batches,
@@ -124,20 +130,28 @@ def train(
         verbose=0,
         callbacks=[
             BetaAnneal(recipe.beta_cap, anneal_steps),
-            _Keep(state, history),
+            keep,
             *callbacks,
         ],
     )
-    return keras.saving.load_model(state / "best.keras"), history
+    # Without the optimiser's state, which is that of the last epoch and not the best.
+    best = MultVAE.from_config(model.get_config())
+    best.set_weights(keep.best)
+    return best, history
 
 
 class _Keep(keras.callbacks.Callback):
-    """Writes the history, the best and the last model after each epoch."""
+    """Records the history, remembers the best weights and writes the state."""
 
-    def __init__(self, state: Path, history: list[dict[str, float]]) -> None:
+    def __init__(
+        self, state: Path, history: list[dict[str, float]], save_every: float
+    ) -> None:
         super().__init__()
         self.state = state
         self.history = history
+        self.save_every = save_every
+        self.best: list[np.ndarray] = _load_weights(state) if history else []
+        self.saved = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         row = {"epoch": epoch + 1, "step": int(self.model.batches_seen), **(logs or {})}
@@ -145,14 +159,27 @@ class _Keep(keras.callbacks.Callback):
         row.pop("val_beta", None)
         best_so_far = max((r[BEST] for r in self.history if BEST in r), default=-1.0)
         self.history.append(row)
-        write_history(self.state / "history.csv", self.history)
         if row.get(BEST, float("inf")) > best_so_far:
-            self._save("best.keras")
-        self._save("last.keras")
+            self.best = [np.array(weight) for weight in self.model.get_weights()]
+        if time.monotonic() - self.saved >= self.save_every:
+            self._save()
 
-    def _save(self, name: str) -> None:
-        with replace_file(self.state / name) as temporary:
+    def _save(self) -> None:
+        # The model comes last: its count of steps says which epochs are safe.
+        write_history(self.state / "history.csv", self.history)
+        with (
+            replace_file(self.state / "best.npz") as temporary,
+            temporary.open("wb") as file,
+        ):
+            np.savez(file, *self.best)
+        with replace_file(self.state / "last.keras") as temporary:
             self.model.save(temporary)
+        self.saved = time.monotonic()
+
+
+def _load_weights(state: Path) -> list[np.ndarray]:
+    with np.load(state / "best.npz", allow_pickle=False) as arrays:
+        return [arrays[name] for name in arrays.files]
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:

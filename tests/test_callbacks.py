@@ -53,7 +53,10 @@ def test_every_step_has_the_beta_of_its_schedule(schedule, eager):
     # A KL large enough for the difference of two float32 losses.
     model.encoder.stack[-1].bias.assign(np.full(6, 2.0))
     history = model.fit(
-        one_batch(), epochs=13, verbose=0, callbacks=[BetaAnneal(schedule=schedule), logs]
+        one_batch(),
+        epochs=13,
+        verbose=0,
+        callbacks=[BetaAnneal(schedule=schedule), logs],
     )
     expected = [schedule(t) for t in range(13)]
     np.testing.assert_allclose(recovered(logs.batches), expected, atol=2e-5)
@@ -154,4 +157,6 @@ def test_bad_use_is_named():
     other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     other.compile("sgd", "mse")
     with pytest.raises(TypeError, match="Sequential"):
-        other.fit(np.zeros((2, 2)), np.zeros((2, 1)), verbose=0, callbacks=[BetaAnneal()])
+        other.fit(
+            np.zeros((2, 2)), np.zeros((2, 1)), verbose=0, callbacks=[BetaAnneal()]
+        )

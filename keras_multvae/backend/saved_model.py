@@ -96,7 +96,7 @@ def export_model(model: Any, path: str | os.PathLike[str]) -> None:
 
     spec = tf.TensorSpec((None, model.num_items), tf.float32, name="clicks")
 
-    @tf.function(input_signature=[spec])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[spec])
     def logits(clicks: Any) -> dict[str, Any]:
         mean, _ = model.encoder(clicks)
         return {"logits": model.decoder(mean)}

@@ -93,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--json", action="store_true", help="one JSON object a history")
 
-    sub = command("export", commands.export, "Write a SavedModel for TensorFlow Serving.")
+    sub = command(
+        "export", commands.export, "Write a SavedModel for TensorFlow Serving."
+    )
     sub.add_argument("model", help="folder that train wrote")
     sub.add_argument("--out", required=True, help="as in saved_models/NAME")
     sub.add_argument("--version", type=_positive, help="default: the next free number")

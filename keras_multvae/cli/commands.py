@@ -110,9 +110,7 @@ def train_and_save(
     model, history = train_recipe(
         prepared.split, recipe, state, resume=resume, callbacks=[TrainingProgress()]
     )
-    recommender = Recommender(
-        model, prepared.split.train.items, titles=prepared.titles
-    )
+    recommender = Recommender(model, prepared.split.train.items, titles=prepared.titles)
     recommender.save(out)
     write_history(out / "history.csv", history)
     with replace_file(out / "training.png") as temporary:

@@ -49,6 +49,7 @@ class TrainingProgress(keras.callbacks.Callback):
         self.bar = progress()
 
     def on_train_begin(self, logs: Any = None) -> None:
+        """Starts the bar."""
         steps, epochs = self.params["steps"], self.params["epochs"]
         self.task = self.bar.add_task(
             "training",
@@ -58,12 +59,15 @@ class TrainingProgress(keras.callbacks.Callback):
         self.bar.start()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """One step on."""
         self.bar.advance(self.task)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Shows the epoch and its validation NDCG@100."""
         ndcg = (logs or {}).get("val_ndcg_at_100")
         words = "" if ndcg is None else f", validation NDCG@100 {ndcg:.4f}"
         self.bar.update(self.task, description=f"epoch {epoch + 1}{words}")
 
     def on_train_end(self, logs: Any = None) -> None:
+        """Ends the bar."""
         self.bar.stop()

@@ -110,7 +110,7 @@ class Vocabulary:
         wanted = str if self.kind == "str" else (int, np.integer)
         found = [
             # bool is an int to Python, and True == 1 would find item 1.
-            find(raw_id, -1)  # type: ignore[call-overload]
+            find(raw_id, -1)
             if isinstance(raw_id, wanted) and not isinstance(raw_id, bool)
             else -1
             for raw_id in _as_list(ids)

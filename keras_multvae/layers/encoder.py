@@ -10,10 +10,11 @@ from keras import ops
 
 from keras_multvae import bags
 from keras_multvae.layers.dense import initializers, seeds, tanh_stack, wide_dtype
+from keras_multvae.layers.seeded import SeededLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
-class InteractionEncoder(keras.layers.Layer):
+class InteractionEncoder(SeededLayer):
     """Maps rows of clicks to `(mean, log_var)` of the user's latent Gaussian.
 
     The row is divided by its L2 norm, THEN dropped out (inverted dropout); tanh

@@ -7,9 +7,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_multvae.layers.seeded import SeededLayer
+
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
-class Sampling(keras.layers.Layer):
+class Sampling(SeededLayer):
     """Draws z from q(z | x) in training, and returns its mean otherwise.
 
     `z = mean + eps * exp(log_var / 2)`, eps ~ N(0, I), in training; `z = mean` in

@@ -157,9 +157,7 @@ class MultVAE(keras.Model):
         z = self.sampling((mean, log_var), training=training)
         logits = self.decoder(z)
         # KL(q || N(0, I)) = 1/2 sum_k (exp(lv_k) + mu_k^2 - 1 - lv_k)
-        kl = 0.5 * ops.sum(
-            ops.exp(log_var) + ops.square(mean) - 1.0 - log_var, axis=-1
-        )
+        kl = 0.5 * ops.sum(ops.exp(log_var) + ops.square(mean) - 1.0 - log_var, axis=-1)
         self.add_loss(ops.cast(self.current_beta(), kl.dtype) * kl)
         # Where beta is 0, `losses` does not tell the KL that the logs report.
         self._kl_of_batch = kl
@@ -289,9 +287,7 @@ class MultVAE(keras.Model):
 
     # Use ---------------------------------------------------------------------------
 
-    def score(
-        self, histories: sparse.csr_matrix, batch_size: int = 500
-    ) -> np.ndarray:
+    def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
         """Scores of all items for histories (users, num_items), seen ones unmasked.
 
         Args:
@@ -331,7 +327,7 @@ class MultVAE(keras.Model):
     def _check_inputs(self, inputs: Any) -> None:
         if bags.is_bags(inputs):
             return
-        shape = getattr(inputs, "shape", ())
+        shape: tuple[Any, ...] = getattr(inputs, "shape", ())
         if len(shape) != 2 or shape[1] not in (None, self.num_items):
             raise ValueError(
                 f"MultVAE takes rows of {self.num_items} items, (users, "

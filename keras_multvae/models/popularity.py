@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from scipy import sparse
@@ -51,9 +52,7 @@ class Popularity:
         self.counts = np.bincount(clicked, minlength=self.num_items)
         return self
 
-    def score(
-        self, histories: sparse.csr_matrix, batch_size: int = 500
-    ) -> np.ndarray:
+    def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
         """The log of each item's share of the clicks, one added to every count.
 
         Args:
@@ -82,7 +81,7 @@ class Popularity:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 counts = arrays["counts"]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise DamagedFileError(
                 f"{path} holds no Popularity model ({error})."
             ) from None

@@ -125,12 +125,14 @@ def _write(recommender: Recommender, target: Path, k: int) -> None:
     module = tf.Module()
     module.weights = inference_weights(model)
     module.indices = tf.lookup.StaticHashTable(
-        tf.lookup.KeyValueTensorInitializer(raw_ids, tf.range(num_items, dtype="int64")),
+        tf.lookup.KeyValueTensorInitializer(
+            raw_ids, tf.range(num_items, dtype="int64")
+        ),
         default_value=-1,
     )
     spec = tf.TensorSpec((None, None), raw_ids.dtype, name="item_ids")
 
-    @tf.function(input_signature=[spec])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[spec])
     def recommend(item_ids: Any) -> dict[str, Any]:
         histories = _as_bags(tf.cast(module.indices.lookup(item_ids), tf.int32))
         mean, _ = model.encoder(histories)
@@ -155,9 +157,7 @@ def _as_bags(indices: Any) -> dict[str, Any]:
     import tensorflow as tf
 
     ordered = tf.sort(indices, axis=1)
-    first = tf.concat(
-        [ordered[:, :1] >= 0, ordered[:, 1:] != ordered[:, :-1]], axis=1
-    )
+    first = tf.concat([ordered[:, :1] >= 0, ordered[:, 1:] != ordered[:, :-1]], axis=1)
     counts = tf.logical_and(first, ordered >= 0)
     users, length = tf.unstack(tf.shape(ordered))
     return {

@@ -29,7 +29,8 @@ from keras_multvae.data import Interactions, UserBatches, strong_generalization
 assert "site-packages" in keras_multvae.__file__, keras_multvae.__file__
 rng = np.random.default_rng(0)
 taste = np.arange(300)[:, None] % 2 == np.arange(40)[None] % 2
-clicks = Interactions.from_matrix(sparse.csr_matrix(taste & (rng.random((300, 40)) < 0.6)))
+taste &= rng.random((300, 40)) < 0.6
+clicks = Interactions.from_matrix(sparse.csr_matrix(taste))
 split = strong_generalization(clicks, 0, 50)
 model = MultVAE(split.train.num_items, 4, (16,), seed=1)
 model.compile()

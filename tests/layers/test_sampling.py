@@ -32,6 +32,18 @@ def test_noise_is_that_of_the_seed():
     assert not np.array_equal(first, second)
 
 
+def test_the_noise_goes_on_after_loading():
+    layer, inputs = Sampling(seed=5), (MEAN[:2], LOG_VAR[:2])
+    layer(inputs, training=True)
+    store = {}
+    layer.save_own_variables(store)
+    expected = keras.ops.convert_to_numpy(layer(inputs, training=True))
+    other = Sampling(seed=6)
+    other.load_own_variables(store)
+    found = keras.ops.convert_to_numpy(other(inputs, training=True))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_config():
     layer = Sampling(seed=3, name="z")
     copy = Sampling.from_config(layer.get_config())

@@ -1,0 +1,1 @@
+"""Speed and quality against yardsticks; see docs/results.md."""

@@ -1,0 +1,1 @@
+"""Quality: what the models reach on real data."""

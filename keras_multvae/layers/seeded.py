@@ -1,0 +1,32 @@
+"""Layers whose random state is saved with their weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+STATE = "seed_state"
+
+
+class SeededLayer(keras.layers.Layer):
+    """A layer that draws from `self.seed_generator`.
+
+    Keras saves weights but no random state, so a training that goes on after loading
+    would draw the noise of its beginning once more.
+    """
+
+    seed_generator: keras.random.SeedGenerator
+
+    def save_own_variables(self, store: Any) -> None:
+        """See `keras.layers.Layer.save_own_variables`."""
+        super().save_own_variables(store)
+        store[STATE] = keras.ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store: Any) -> None:
+        """See `keras.layers.Layer.load_own_variables`."""
+        # Keras' stores are no mappings: they cannot be iterated over.
+        keys = store.keys()
+        weights = {key: store[key] for key in keys if key != STATE}
+        super().load_own_variables(weights)
+        self.seed_generator.state.assign(store[STATE])

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from keras_multvae import evaluate_ranking
+from keras_multvae.data import Interactions, UserBatches, strong_generalization
+from keras_multvae.training import Recipe, train
+
+RNG = np.random.default_rng(0)
+TASTE = (np.arange(120)[:, None] + np.arange(20)) % 2 == 0
+USERS, ITEMS = np.nonzero(TASTE & (RNG.random(TASTE.shape) < 0.7))
+SPLIT = strong_generalization(Interactions.from_events(USERS, ITEMS), 30, 0)
+RECIPE = Recipe(
+    epochs=6, batch_size=20, learning_rate=1e-2, latent_dim=4, hidden_dims=(8,)
+)
+
+
+class Kill(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+def test_gives_the_best_epoch(tmp_path):
+    model, history = train(SPLIT, RECIPE, tmp_path / "state")
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in history] == [5, 10, 15, 20, 25, 30]
+    best = max(row["val_ndcg_at_100"] for row in history)
+    found = evaluate_ranking(model, SPLIT.validation).mean("ndcg@100")
+    assert found == pytest.approx(best, abs=1e-6)
+    assert best > 0.6
+
+
+def test_beta_reaches_its_cap_after_half_of_the_training(tmp_path):
+    _, history = train(SPLIT, RECIPE, tmp_path / "state")
+    # 30 steps: cap 0.2 at the 15th. The log is the beta of an epoch's last step.
+    expected = [0.2 * min(step - 1, 15) / 15 for step in (5, 10, 15, 20, 25, 30)]
+    assert [row["beta"] for row in history] == pytest.approx(expected)
+    assert Recipe(beta_cap=0.0).resolved_anneal_steps(10) == 0
+    assert Recipe(anneal_steps=7).resolved_anneal_steps(10) == 7
+
+
+@pytest.mark.parametrize("save_every", [0.0, 1e9])
+def test_a_resumed_training_is_the_one_that_never_stopped(tmp_path, save_every):
+    _, expected = train(SPLIT, RECIPE, tmp_path / "whole")
+    state = tmp_path / "state"
+    with pytest.raises(KeyboardInterrupt):
+        train(SPLIT, RECIPE, state, save_every=0.0, callbacks=[Kill(3)])
+    # Killed again, with more epochs in the files or none.
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            SPLIT, RECIPE, state, resume=True, save_every=save_every,
+            callbacks=[Kill(4)],
+        )  # fmt: skip
+    model, history = train(SPLIT, RECIPE, state, resume=True)
+    assert len(history) == 6
+    for row, wanted in zip(history, expected, strict=True):
+        assert row == pytest.approx(wanted, rel=1e-5)
+    best = max(row["val_ndcg_at_100"] for row in expected)
+    found = evaluate_ranking(model, SPLIT.validation).mean("ndcg@100")
+    assert found == pytest.approx(best, abs=1e-5)
+
+
+def test_without_validation_the_last_epoch_counts(tmp_path):
+    split = strong_generalization(Interactions.from_events(USERS, ITEMS), 0, 0)
+    model, history = train(split, RECIPE, tmp_path / "state")
+    assert "val_ndcg_at_100" not in history[-1]
+    assert int(model.batches_seen) == history[-1]["step"]
+    model.compile()
+    model.evaluate(UserBatches(split.train, 20), verbose=0)
+
+
+def test_bad_resumes_are_named(tmp_path):
+    with pytest.raises(ValueError, match="nothing to resume"):
+        train(SPLIT, RECIPE, tmp_path / "none", resume=True)
+    with pytest.raises(KeyboardInterrupt):
+        train(SPLIT, RECIPE, tmp_path / "s", save_every=0.0, callbacks=[Kill(1)])
+    other = Recipe(**{**vars(RECIPE), "dropout": 0.3})
+    with pytest.raises(ValueError, match=r"dropout was 0\.5, now 0\.3"):
+        train(SPLIT, other, tmp_path / "s", resume=True)
