@@ -25,6 +25,7 @@ class PlainMultVAE(nn.Module):
             nn.init.trunc_normal_(layer.bias, std=0.001, a=-0.002, b=0.002)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Rows of clicks -> logits, mean and log-variance."""
         x = functional.normalize(x)
         x = functional.dropout(x, self.dropout, self.training)
         mean, log_var = self.second(torch.tanh(self.first(x))).chunk(2, dim=1)
@@ -34,6 +35,7 @@ class PlainMultVAE(nn.Module):
         return self.last(torch.tanh(self.third(z))), mean, log_var
 
     def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
+        """log pi of all items, as the models of the package give it."""
         self.eval()
         rows = []
         with torch.no_grad():
@@ -64,6 +66,7 @@ class Trainer:
         self.step = 0
 
     def epoch(self) -> None:
+        """One pass over the users in random order."""
         self.model.train()
         order = self.rng.permutation(self.clicks.shape[0])
         for start in range(0, len(order), self.batch_size):

@@ -70,7 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("evaluate", commands.evaluate, "Measure a model on its test users.")
     sub.add_argument("model", help="folder that train wrote")
     sub.add_argument("prepared", help="folder that prepare wrote")
-    sub.add_argument("--part", choices=["test", "validation"], default="test")
+    sub.add_argument(
+        "--part",
+        choices=["test", "validation"],
+        default="test",
+        help="which held-out users",
+    )
     sub.add_argument(
         "--metrics",
         type=lambda text: text.split(","),
@@ -106,22 +111,32 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--saved-models", default="saved_models", help="folder for the SavedModel"
     )
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--seed", type=int, default=0, help="of the training")
     return parser
 
 
 def _prepare_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("ratings", help="CSV or Parquet file, or a folder of part files")
     sub.add_argument("--out", required=True, help="the folder to make")
-    sub.add_argument("--user-column", default="user_id")
-    sub.add_argument("--item-column", default="item_id")
+    sub.add_argument("--user-column", default="user_id", help="of user ids")
+    sub.add_argument("--item-column", default="item_id", help="of item ids")
     sub.add_argument("--rating-column", help="needed for --min-rating")
     sub.add_argument("--timestamp-column", help="kept in the folder")
     sub.add_argument("--value-column", help="weights of events, e.g. play counts")
     sub.add_argument("--separator", help="of a CSV file; default: comma, tab in .tsv")
     sub.add_argument("--min-rating", type=float, help="keep ratings of this or more")
-    sub.add_argument("--min-user-items", type=_positive, default=5)
-    sub.add_argument("--min-item-users", type=_positive, default=1)
+    sub.add_argument(
+        "--min-user-items",
+        type=_positive,
+        default=5,
+        help="users with fewer are dropped",
+    )
+    sub.add_argument(
+        "--min-item-users",
+        type=_positive,
+        default=1,
+        help="items with fewer are dropped, before users",
+    )
     sub.add_argument(
         "--duplicates", choices=["collapse", "count"], default="collapse",
         help="what becomes of a user's repeated item",
@@ -142,26 +157,39 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     recipe = Recipe()
     sub.add_argument("prepared", help="folder that prepare wrote")
     sub.add_argument("--out", required=True, help="folder for the model")
-    sub.add_argument("--epochs", type=_positive, default=recipe.epochs)
-    sub.add_argument("--batch-size", type=_positive, default=recipe.batch_size)
-    sub.add_argument("--learning-rate", type=float, default=recipe.learning_rate)
-    sub.add_argument("--latent-dim", type=_positive, default=recipe.latent_dim)
+    for name, type_, words in (
+        ("epochs", _positive, "passes over the users"),
+        ("batch_size", _positive, "users a step"),
+        ("learning_rate", float, "of Adam"),
+        ("latent_dim", _positive, "size of the latent vector"),
+        ("dropout", float, "share of clicks dropped"),
+        ("beta_cap", float, "where the KL weight stops rising"),
+        ("seed", int, "of weights, noise and the order of users"),
+    ):
+        sub.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=type_,
+            default=getattr(recipe, name),
+            help=words,
+        )
     sub.add_argument(
         "--hidden-dims",
         type=_dims,
         default=",".join(map(str, recipe.hidden_dims)),
         help="sizes separated by commas; empty for a linear model",
     )
-    sub.add_argument("--dropout", type=float, default=recipe.dropout)
-    sub.add_argument("--beta-cap", type=float, default=recipe.beta_cap)
     sub.add_argument(
         "--anneal-steps",
         type=float,
         help="steps in which beta would reach 1; by default it reaches its cap after "
         "half of the training",
     )
-    sub.add_argument("--likelihood", choices=list(LIKELIHOODS), default="multinomial")
-    sub.add_argument("--seed", type=int, default=recipe.seed)
+    sub.add_argument(
+        "--likelihood",
+        choices=list(LIKELIHOODS),
+        default=recipe.likelihood,
+        help="of clicks",
+    )
     sub.add_argument(
         "--resume", action="store_true", help="go on with an interrupted training"
     )

@@ -10,20 +10,10 @@ import sys
 import numpy as np
 
 
-class NoKeras:
-    """Makes every import of keras and of this package fail."""
-
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("keras", "keras_multvae"):
-            raise ImportError(f"{name} must not be needed to serve")
-
-
 def main(saved_model, requests, answers):
+    # Every import of them fails from here on; TensorFlow does without.
+    sys.modules.update({"keras": None, "keras_multvae": None})
     import tensorflow as tf
-
-    # TensorFlow looks where keras lies, but does not import it before it is used.
-    assert "keras" not in sys.modules
-    sys.meta_path.insert(0, NoKeras())
 
     # What tensorflow_model_server does at its start.
     library = ctypes.CDLL(tf.sysconfig.get_lib() + "/libtensorflow_cc.so.2")
@@ -40,7 +30,12 @@ def main(saved_model, requests, answers):
             session.run(outputs, {source.name: batch})
             for batch in np.load(requests, allow_pickle=False).values()
         ]
-    functions = meta.graph_def.library.function
+    # Restoring assigns the variables once, when the model is loaded.
+    functions = [
+        function
+        for function in meta.graph_def.library.function
+        if "restore" not in function.signature.name
+    ]
     ops = {node.op for node in meta.graph_def.node}
     ops |= {node.op for function in functions for node in function.node_def}
 

@@ -1,0 +1,234 @@
+"""The command line, called in this process; one test calls it as a program."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import keras_multvae
+from keras_multvae.cli import main
+from keras_multvae.data import load_prepared
+
+RNG = np.random.default_rng(0)
+TASTE = (np.arange(80)[:, None] + np.arange(20)) % 2 == 0
+USERS, ITEMS = np.nonzero(TASTE & (RNG.random(TASTE.shape) < 0.8))
+TRAIN = ["--epochs", "2", "--batch-size", "20", "--latent-dim", "3"]
+TRAIN += ["--hidden-dims", "8", "--learning-rate", "0.01"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with ratings.csv, films.csv, prepared/ and model/."""
+    folder = tmp_path_factory.mktemp("cli")
+    with (folder / "ratings.csv").open("w") as file:
+        file.write("user,film,stars\n")
+        for user, item in zip(USERS, ITEMS, strict=True):
+            file.write(f"{user},f{item},{5 if (user + item) % 7 else 1}\n")
+    with (folder / "films.csv").open("w") as file:
+        file.write("film,name\n")
+        file.writelines(f'f{i},"Film, the {i}th"\n' for i in range(20))
+    prepare(folder)
+    assert (
+        main(["train", f"{folder}/prepared", "--out", f"{folder}/model", *TRAIN]) == 0
+    )
+    return folder
+
+
+def prepare(folder, *more, out="prepared"):
+    arguments = ["prepare", f"{folder}/ratings.csv", "--out", f"{folder}/{out}"]
+    arguments += ["--user-column", "user", "--item-column", "film"]
+    arguments += ["--rating-column", "stars", "--min-rating", "4"]
+    arguments += ["--items", f"{folder}/films.csv", "--title-column", "name"]
+    assert main([*arguments, *more]) == 0
+
+
+def answer(capsys, *arguments):
+    """The JSON objects on standard output; nothing else may be there."""
+    capsys.readouterr()
+    assert main([*map(str, arguments), "--json"]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def failure(capsys, *arguments):
+    """The one line on standard error of a command that fails."""
+    capsys.readouterr()
+    assert main(list(map(str, arguments))) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = (line for line in err.splitlines() if "error:" in line)
+    assert "Traceback" not in err
+    return line
+
+
+def test_prepare_reports_its_counts(folder, capsys, tmp_path):
+    capsys.readouterr()
+    prepare(folder, "--validation-users", "5", "--test-users", "7", "--json", out="p2")
+    (found,) = map(json.loads, capsys.readouterr().out.splitlines())
+    split = load_prepared(folder / "p2").split
+    assert found["train_users"] == split.train.num_users
+    assert found["train_users"] == found["counts"]["users"] - 12
+    assert (found["validation_users"], found["test_users"]) == (5, 7)
+    assert found["counts"]["events"] == len(USERS)
+    assert load_prepared(folder / "p2").titles["f3"] == "Film, the 3th"
+
+
+def test_held_out_users_default_to_a_tenth(folder):
+    split = load_prepared(folder / "prepared").split
+    everybody = split.train.num_users + split.validation.num_users
+    everybody += split.test.num_users
+    assert split.validation.num_users == split.test.num_users == everybody // 10
+
+
+def test_train_writes_history_and_plot(folder):
+    with (folder / "model" / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"step", "loss", "nll", "kl", "beta", "val_ndcg_at_100"} <= set(rows[0])
+    assert (folder / "model" / "training.png").read_bytes().startswith(b"\x89PNG")
+    assert not (folder / "model.training").exists()
+
+
+def test_train_reports_json(folder, capsys):
+    out = folder / "model2"
+    (found,) = answer(capsys, "train", folder / "prepared", "--out", out, *TRAIN)
+    assert found["epochs"] == 2
+    assert found["best"]["epoch"] in (1, 2)
+
+
+def test_evaluate_prints_what_the_readme_says(folder, capsys):
+    (found,) = answer(capsys, "evaluate", folder / "model", folder / "prepared")
+    assert list(found) == ["users", "recall@20", "recall@50", "ndcg@100"]
+    assert found["users"] == load_prepared(folder / "prepared").split.test.num_users
+    assert 0 < found["ndcg@100"]["mean"] <= 1
+    assert found["ndcg@100"]["stderr"] > 0
+    assert main(["evaluate", f"{folder}/model", f"{folder}/prepared"]) == 0
+    assert "ndcg@100" in capsys.readouterr().out
+
+
+def test_recommend_one_line_a_history(folder, capsys, tmp_path):
+    histories = tmp_path / "histories.jsonl"
+    histories.write_text('["f1", "f3"]\n[]\n["f2"]\n')
+    found = answer(capsys, "recommend", folder / "model", histories, "-k", 4)
+    assert len(found) == 3
+    for line in found:
+        assert len(line["items"]) == len(line["scores"]) == 4
+    assert not {"f1", "f3"} & set(found[0]["items"])
+    assert main(["recommend", f"{folder}/model", str(histories), "-k", "2"]) == 0
+    assert "  1. Film, the " in capsys.readouterr().out
+
+
+def test_unknown_items_stop_or_are_skipped(folder, capsys, tmp_path):
+    histories = tmp_path / "histories.jsonl"
+    histories.write_text('["f1", "nosuch"]\n')
+    line = failure(capsys, "recommend", folder / "model", histories)
+    assert "nosuch" in line
+    assert answer(
+        capsys, "recommend", folder / "model", histories, "--on-unknown", "skip"
+    )
+
+
+def test_bad_histories_are_named(folder, capsys, tmp_path):
+    histories = tmp_path / "histories.jsonl"
+    for text, expected in (('["f1"', "Line 1 is no JSON"), ('{"a": 1}', "JSON list")):
+        histories.write_text(text + "\n")
+        assert expected in failure(capsys, "recommend", folder / "model", histories)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["recommend", "model", "-k", "0"], "must be 1 or more"),
+        (["train", "p", "--out", "m", "--epochs", "0"], "must be 1 or more"),
+        (["train", "p", "--out", "m", "--likelihood", "poisson"], "invalid choice"),
+        (["prepare", "r.csv"], "--out"),
+        (["nonsense"], "invalid choice"),
+        ([], "COMMAND"),
+    ],
+)
+def test_bad_use_exits_with_2(capsys, arguments, text):
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+def test_failures_are_one_line(folder, capsys, tmp_path):
+    model, prepared = folder / "model", folder / "prepared"
+    missing = failure(capsys, "evaluate", tmp_path / "none", prepared)
+    assert "There is no folder" in missing
+    assert "no interrupted training" in failure(
+        capsys, "train", prepared, "--out", tmp_path / "m", "--resume"
+    )
+    assert "no column 'nosuch'" in failure(
+        capsys, "prepare", folder / "ratings.csv", "--out", tmp_path / "p",
+        "--user-column", "nosuch", "--item-column", "film",
+    )  # fmt: skip
+    assert "--rating-column" in failure(
+        capsys, "prepare", folder / "ratings.csv", "--out", tmp_path / "p",
+        "--min-rating", "4",
+    )  # fmt: skip
+    assert "at least one user must be left" in failure(
+        capsys, "prepare", folder / "ratings.csv", "--out", tmp_path / "p",
+        "--user-column", "user", "--item-column", "film", "--test-users", "80",
+    )  # fmt: skip
+    assert "recall@x" in failure(
+        capsys, "evaluate", model, prepared, "--metrics", "recall@x"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_training_resumes(folder, capsys, tmp_path, monkeypatch):
+    """The same history as that of a training that was not killed."""
+    prepared, out = folder / "prepared", tmp_path / "model"
+    from keras_multvae import training
+    from keras_multvae.cli.output import TrainingProgress
+
+    whole = TRAIN.copy()
+    whole[1] = "4"
+
+    def kill(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingProgress, "on_epoch_end", kill)
+        patch.setattr(training.time, "monotonic", iter(range(0, 10**6, 100)).__next__)
+        assert main(["train", str(prepared), "--out", str(out), *whole]) == 1
+    assert "interrupted" in capsys.readouterr().err
+    assert not out.exists()
+    (found,) = answer(capsys, "train", prepared, "--out", out, *whole, "--resume")
+    assert found["epochs"] == 4
+    with (out / "history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == list("1234")
+
+
+def test_help_tells_defaults(capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["train", "--help"])
+    assert error.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--epochs EPOCHS passes over the users (default: 100)" in text
+    assert "--dropout DROPOUT share of clicks dropped (default: 0.5)" in text
+
+
+def test_export_as_a_program(folder):
+    pytest.importorskip("tensorflow")
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment["PYTHONPATH"] = str(Path(keras_multvae.__file__).parents[1])
+    run = subprocess.run(
+        [sys.executable, "-m", "keras_multvae", "export", "model", "--out", "saved"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == os.path.join("saved", "1")
+    assert (folder / "saved" / "1" / "saved_model.pb").is_file()
