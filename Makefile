@@ -41,7 +41,8 @@ wheel: .venv/.test
 	$(BIN)/python tests/integration/installed_wheel.py
 
 docs: .venv/.test
-	KERAS_BACKEND=jax $(BIN)/pdoc --docformat google -o docs/api keras_multvae
+	KERAS_BACKEND=jax $(BIN)/pdoc --docformat google -o docs/api keras_multvae \
+	  keras_multvae.data keras_multvae.evaluation keras_multvae.training keras_multvae.plots
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -35,7 +35,7 @@ class PlainMultVAE(nn.Module):
         return self.last(torch.tanh(self.third(z))), mean, log_var
 
     def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
-        """log pi of all items, as the models of the package give it."""
+        """Log pi of all items, as the models of the package give it."""
         self.eval()
         rows = []
         with torch.no_grad():

@@ -25,7 +25,7 @@ def plot_history(history: Sequence[dict[str, float]], axes: Any = None) -> Any:
 
     >>> axes = plot_history([{"step": 1, "loss": 9.0, "nll": 8.0, "beta": 0.1}])
     >>> [ax.get_ylabel() for ax in axes]
-    ['per user', 'beta', 'NDCG@100']
+    ['loss per user', 'beta', 'validation NDCG@100']
     """
     if not history:
         raise ValueError("The history is empty: there is nothing to plot.")
@@ -37,7 +37,7 @@ def plot_history(history: Sequence[dict[str, float]], axes: Any = None) -> Any:
     style = {"marker": "o", "markersize": 3 if len(steps) < 40 else 0}
     loss.plot(steps, [row["loss"] for row in history], label="loss", **style)
     loss.plot(steps, [row["nll"] for row in history], "--", label="nll", **style)
-    loss.set_ylabel("per user")
+    loss.set_ylabel("loss per user")
     loss.legend(frameon=False)
     beta.plot(steps, [row["beta"] for row in history], color="tab:green", **style)
     beta.set_ylabel("beta")
@@ -51,14 +51,17 @@ def plot_history(history: Sequence[dict[str, float]], axes: Any = None) -> Any:
             **style,
         )
         ndcg.axvline(best["step"], color="grey", linestyle=":", linewidth=1)
+        # At the foot of the line, on the side where there is room.
+        side = 1 if best["step"] < steps[-1] / 2 else -1
         ndcg.annotate(
             f"best: {best['val_ndcg_at_100']:.3f}",
-            (best["step"], best["val_ndcg_at_100"]),
-            xytext=(-6, -14),
+            (best["step"], 0.05),
+            xycoords=("data", "axes fraction"),
+            xytext=(6 * side, 0),
             textcoords="offset points",
-            ha="right",
+            ha="left" if side == 1 else "right",
         )
-    ndcg.set_ylabel("NDCG@100")
+    ndcg.set_ylabel("validation NDCG@100")
     ndcg.set_xlabel("optimiser step")
     return axes
 
