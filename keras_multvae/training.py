@@ -106,7 +106,7 @@ def train(
         history = _read_history(state / "history.csv")
         model = keras.saving.load_model(state / "last.keras")
         # The weights are written after the history: a kill between leaves one row over.
-        del history[int(model.batches_seen) // len(batches) :]
+        del history[model.batches_seen // len(batches) :]
     else:
         shutil.rmtree(state, ignore_errors=True)
         write_json(state / "recipe.json", _as_json(recipe))
@@ -154,7 +154,7 @@ class _Keep(keras.callbacks.Callback):
         self.saved = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        row = {"epoch": epoch + 1, "step": int(self.model.batches_seen), **(logs or {})}
+        row = {"epoch": epoch + 1, "step": self.model.batches_seen, **(logs or {})}
         # val_beta is the beta that training has reached anyway.
         row.pop("val_beta", None)
         best_so_far = max((r[BEST] for r in self.history if BEST in r), default=-1.0)

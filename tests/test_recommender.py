@@ -172,7 +172,7 @@ def test_a_failed_save_leaves_the_old_folder(recommender, tmp_path, monkeypatch)
     def full_disk(*args, **kwargs):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("keras_multvae.recommender.write_json", full_disk)
+    monkeypatch.setattr("keras_multvae.recommender.storage.write_json", full_disk)
     with pytest.raises(OSError, match="No space"):
         recommender.save(tmp_path / "model")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

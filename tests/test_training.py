@@ -71,7 +71,7 @@ def test_without_validation_the_last_epoch_counts(tmp_path):
     split = strong_generalization(Interactions.from_events(USERS, ITEMS), 0, 0)
     model, history = train(split, RECIPE, tmp_path / "state")
     assert "val_ndcg_at_100" not in history[-1]
-    assert int(model.batches_seen) == history[-1]["step"]
+    assert model.batches_seen == history[-1]["step"]
     model.compile()
     model.evaluate(UserBatches(split.train, 20), verbose=0)
 

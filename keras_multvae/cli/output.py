@@ -54,7 +54,7 @@ class TrainingProgress(keras.callbacks.Callback):
         self.task = self.bar.add_task(
             "training",
             total=steps * epochs,
-            completed=int(self.model.batches_seen),
+            completed=self.model.batches_seen,
         )
         self.bar.start()
 

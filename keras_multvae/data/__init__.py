@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+from keras_multvae.data.batches import UserBatches
 from keras_multvae.data.interactions import Interactions
 from keras_multvae.data.movielens import load_movielens
 from keras_multvae.data.prepared import (
@@ -22,9 +21,6 @@ from keras_multvae.data.splits import (
     temporal_split,
 )
 from keras_multvae.data.vocabulary import UnknownIdError, Vocabulary
-
-if TYPE_CHECKING:
-    from keras_multvae.data.batches import UserBatches
 
 __all__ = [
     "FoldIn",
@@ -45,12 +41,3 @@ __all__ = [
     "strong_generalization",
     "temporal_split",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    # The one name that needs keras: preparing data must not wait for a backend.
-    if name == "UserBatches":
-        from keras_multvae.data.batches import UserBatches
-
-        return UserBatches
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

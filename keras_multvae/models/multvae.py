@@ -13,10 +13,10 @@ from scipy import sparse
 from keras_multvae import backend, bags
 from keras_multvae.backend.saved_model import export_model
 from keras_multvae.data.batches import UserBatches
-from keras_multvae.layers import InteractionEncoder, ItemDecoder, Sampling
+from keras_multvae.layers import Beta, InteractionEncoder, ItemDecoder, Sampling
 from keras_multvae.losses import get_likelihood
 from keras_multvae.metrics import LastValue, NDCGAtK, RecallAtK, mask_seen
-from keras_multvae.schedules import BetaSchedule, ConstantBeta
+from keras_multvae.schedules import BetaSchedule
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -103,7 +103,6 @@ class MultVAE(keras.Model):
         self.hidden_dims = tuple(int(size) for size in hidden_dims)
         self.dropout = float(dropout)
         self.likelihood = get_likelihood(likelihood)
-        self.initial_beta = float(beta)
         self.seed = seed
 
         def part(i: int) -> int | None:
@@ -127,25 +126,12 @@ class MultVAE(keras.Model):
             dtype=self.dtype_policy,
             name="decoder",
         )
-        self.batches_seen = self._state("batches_seen", (), "int32")
-        self.beta_schedule = self._state("beta_schedule", (3,), "float32")
-        self.set_beta_schedule(ConstantBeta(beta))
+        self.beta = Beta(beta, dtype="float32", name="beta")
         self._nll_tracker = keras.metrics.Mean(name="nll")
         self._kl_tracker = keras.metrics.Mean(name="kl")
         self._beta_tracker = LastValue(name="beta")
         self._kl_of_batch: Any = None
         self.built = True
-
-    def _state(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            dtype=dtype,
-            initializer="zeros",
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",
-        )
 
     # The objective -----------------------------------------------------------------
 
@@ -158,30 +144,26 @@ class MultVAE(keras.Model):
         logits = self.decoder(z)
         # KL(q || N(0, I)) = 1/2 sum_k (exp(lv_k) + mu_k^2 - 1 - lv_k)
         kl = 0.5 * ops.sum(ops.exp(log_var) + ops.square(mean) - 1.0 - log_var, axis=-1)
-        self.add_loss(ops.cast(self.current_beta(), kl.dtype) * kl)
+        self.add_loss(self.beta(kl, accumulation=self._accumulation))
         # Where beta is 0, `losses` does not tell the KL that the logs report.
         self._kl_of_batch = kl
         return logits
 
-    def current_beta(self) -> Any:
-        """The KL weight of the next training step, a float32 scalar tensor."""
-        cap, ramp_steps, period = ops.unstack(
-            ops.convert_to_tensor(self.beta_schedule), 3
-        )
-        accumulation = _accumulation_steps(getattr(self, "optimizer", None))
-        step = ops.convert_to_tensor(self.batches_seen) // accumulation
-        step = ops.cast(step, "float32")
-        cyclical = ops.isfinite(period)
-        step = ops.where(
-            cyclical, step % ops.where(cyclical, period, ops.ones_like(period)), step
-        )
-        constant = ramp_steps == 0
-        ramp = step / ops.where(constant, ops.ones_like(ramp_steps), ramp_steps)
-        return ops.where(constant, cap, ops.minimum(cap, ramp))
+    @property
+    def _accumulation(self) -> int:
+        """Batches for each optimiser step."""
+        optimizer = getattr(self, "optimizer", None)
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        return getattr(optimizer, "gradient_accumulation_steps", None) or 1
+
+    @property
+    def batches_seen(self) -> int:
+        """Training batches so far."""
+        return int(ops.convert_to_numpy(self.beta.batches_seen))
 
     def set_beta_schedule(self, schedule: BetaSchedule) -> None:
         """Makes beta follow `schedule` from the next step on; the count goes on."""
-        self.beta_schedule.assign(np.asarray(schedule.parameters(), "float32"))
+        self.beta.set_schedule(schedule)
 
     def compute_loss(
         self,
@@ -206,9 +188,9 @@ class MultVAE(keras.Model):
             per_user = [loss * weight for loss in per_user]
         self._nll_tracker.update_state(nll)
         self._kl_tracker.update_state(kl)
-        self._beta_tracker.update_state(self.current_beta())
+        self._beta_tracker.update_state(self.beta.current(self._accumulation))
         if training:
-            self.batches_seen.assign_add(1)
+            self.beta.count_batch()
         total = ops.mean(sum(per_user, start=nll)) + sum(regularisation)
         return total / backend.num_replicas()
 
@@ -367,7 +349,7 @@ class MultVAE(keras.Model):
             "hidden_dims": list(self.hidden_dims),
             "dropout": self.dropout,
             "likelihood": keras.saving.serialize_keras_object(self.likelihood),
-            "beta": self.initial_beta,
+            "beta": self.beta.initial,
             "seed": self.seed,
         }
 
@@ -410,12 +392,6 @@ def _check_positive(**values: Any) -> None:
             raise ValueError(
                 f"`{name}` takes integers >= 1. Received: {name}={value!r}."
             )
-
-
-def _accumulation_steps(optimizer: Any) -> int:
-    """Batches for each optimiser step."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    return getattr(optimizer, "gradient_accumulation_steps", None) or 1
 
 
 def _has_targets(y: Any) -> bool:

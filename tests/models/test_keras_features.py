@@ -45,7 +45,7 @@ def test_saving_needs_no_custom_objects(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.get_config() == model.get_config()
     np.testing.assert_array_equal(loaded.score(CLICKS), model.score(CLICKS))
-    assert int(loaded.batches_seen) == 8
+    assert loaded.batches_seen == 8
     # Compiled as it was: optimiser state and epsilon, and it can train on.
     assert loaded.optimizer.epsilon == 1e-8
     assert int(loaded.optimizer.iterations) == 8

@@ -1,91 +1,22 @@
-"""A model with its vocabularies: raw ids in, ranked raw ids out."""
+"""Recommends by raw ids."""
 
 from __future__ import annotations
 
 import os
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import keras
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.data import (
-    Interactions,
-    Vocabulary,
-    load_interactions,
-    save_interactions,
-)
-from keras_multvae.files import (
-    DamagedFileError,
-    check_format,
-    read_json,
-    replace_folder,
-    write_json,
-)
-from keras_multvae.models import MultVAE, Popularity
+from keras_multvae.data import Interactions, Vocabulary
+from keras_multvae.files import DamagedFileError
 from keras_multvae.ranking import top_k
-
-FORMAT = "keras_multvae.recommender"
-VERSION = 1
+from keras_multvae.recommender import storage
+from keras_multvae.recommender.recommendations import Recommendations
 
 OnUnknown = Literal["raise", "skip"]
-
-
-@dataclass(frozen=True, eq=False)
-class Recommendations:
-    """Ranked items of one or more users; a list of them, best first.
-
-    Args:
-        users: User ids, or 0, 1, ... for histories.
-        items: For each user an array of raw item ids; shorter than k where fewer items
-            were left.
-        scores: For each user a float32 array, as long as `items`.
-        titles: Title by raw item id.
-    """
-
-    users: list[Any]
-    items: list[np.ndarray]
-    scores: list[np.ndarray]
-    titles: dict[Any, str] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """(items, scores) of a user."""
-        return self.items[index], self.scores[index]
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return zip(self.items, self.scores, strict=True)
-
-    def to_pandas(self) -> Any:
-        """A DataFrame with the columns user, rank (from 1), item, score and title."""
-        import pandas as pd
-
-        rows = [
-            (user, rank, item, score, self.titles.get(item))
-            for user, items, scores in zip(
-                self.users, self.items, self.scores, strict=True
-            )
-            for rank, (item, score) in enumerate(
-                zip(items.tolist(), scores.tolist(), strict=True), start=1
-            )
-        ]
-        return pd.DataFrame(rows, columns=["user", "rank", "item", "score", "title"])
-
-    def __str__(self) -> str:
-        lines = []
-        for user, (items, scores) in zip(self.users, self, strict=True):
-            lines.append(f"user {user}:")
-            for rank, (item, score) in enumerate(
-                zip(items.tolist(), scores.tolist(), strict=True), start=1
-            ):
-                lines.append(f"{rank:>3}. {self.titles.get(item, item)}  ({score:.2f})")
-        return "\n".join(lines)
 
 
 class Recommender:
@@ -290,8 +221,6 @@ class Recommender:
         matrix.sort_indices()
         return matrix
 
-    # Saving ------------------------------------------------------------------------
-
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes model, vocabularies, titles and histories as one folder, atomically.
 
@@ -302,28 +231,7 @@ class Recommender:
         Raises:
             FileExistsError: `folder` holds something else.
         """
-        folder = Path(folder)
-        if folder.exists() and any(folder.iterdir()):
-            _check_is_ours(folder)
-        with replace_folder(folder) as temporary:
-            kind = type(self.model).__name__
-            self.model.save(temporary / _MODEL_FILES[kind])
-            self.items.save(temporary / "items.json")
-            if self.titles:
-                pairs = [[key, title] for key, title in self.titles.items()]
-                write_json(temporary / "titles.json", pairs)
-            if self.histories is not None:
-                save_interactions(self.histories, temporary / "histories")
-            metadata = {
-                "format": FORMAT,
-                "version": VERSION,
-                "model": kind,
-                "num_items": len(self.items),
-                "titles": bool(self.titles),
-                "histories": self.histories is not None,
-                "keras": keras.__version__,
-            }
-            write_json(temporary / "metadata.json", metadata)
+        storage.write(Path(folder), self.model, self.items, self.histories, self.titles)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Recommender:
@@ -333,57 +241,11 @@ class Recommender:
             FileNotFoundError: There is no such folder.
             DamagedFileError: A foreign, truncated or newer folder.
         """
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise FileNotFoundError(f"There is no folder {folder}.")
-        metadata = _read_metadata(folder)
-        kind = metadata.get("model")
-        if kind not in _MODEL_FILES:
-            raise DamagedFileError(
-                f"{folder} holds a model of kind {kind!r}; known are "
-                f"{', '.join(_MODEL_FILES)}."
-            )
-        model = _load_model(folder / _MODEL_FILES[kind])
-        items = Vocabulary.load(folder / "items.json")
-        histories = (
-            load_interactions(folder / "histories") if metadata["histories"] else None
-        )
-        titles = dict(read_json(folder / "titles.json")) if metadata["titles"] else None
+        model, items, histories, titles = storage.read(Path(folder))
         try:
             return cls(model, items, histories=histories, titles=titles)
         except ValueError as error:
             raise DamagedFileError(f"{folder} is mixed up: {error}") from None
-
-
-_MODEL_FILES = {MultVAE.__name__: "model.keras", Popularity.__name__: "model.npz"}
-
-
-def _load_model(path: Path) -> Any:
-    if path.suffix == ".npz":
-        return Popularity.load(path)
-    try:
-        return keras.saving.load_model(path)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise DamagedFileError(
-            f"{path} is missing, truncated or no model of ours ({error})."
-        ) from None
-
-
-def _read_metadata(folder: Path) -> dict[str, Any]:
-    path = folder / "metadata.json"
-    metadata = read_json(path)
-    check_format(metadata, FORMAT, VERSION, path)
-    return dict(metadata)
-
-
-def _check_is_ours(folder: Path) -> None:
-    try:
-        _read_metadata(folder)
-    except DamagedFileError:
-        raise FileExistsError(
-            f"{folder} exists and is no recommender folder: it will not be replaced. "
-            "Choose another name or remove it."
-        ) from None
 
 
 def _is_single(histories: Any) -> bool:

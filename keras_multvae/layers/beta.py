@@ -1,0 +1,90 @@
+"""The KL weight, computed inside the step from a count of batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_multvae.schedules import BetaSchedule, ConstantBeta
+
+
+@keras.saving.register_keras_serializable(package="keras_multvae")
+class Beta(keras.layers.Layer):
+    """Multiplies each user's KL by beta, a schedule's value at the current step.
+
+    Schedule and count are weights, so a compiled step reads the beta of its own step
+    at any `steps_per_execution`, another schedule needs no new compilation, and both
+    are saved with the model.
+
+    Args:
+        initial: Float >= 0, the constant beta until a schedule is set.
+        **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
+
+    Call arguments:
+        inputs: KL of each user, (users,).
+        accumulation: Int, batches for each optimiser step.
+
+    Returns:
+        beta * KL of each user, (users,).
+
+    Example:
+
+    >>> from keras_multvae import LinearBeta
+    >>> beta = Beta()
+    >>> beta.set_schedule(LinearBeta(cap=0.2, total_steps=100))
+    >>> beta.count_batch()
+    >>> round(float(beta.current()), 6)
+    0.01
+    """
+
+    def __init__(self, initial: float = 0.2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.initial = float(initial)
+        self.schedule = self._state("schedule", (3,), "float32")
+        self.batches_seen = self._state("batches_seen", (), "int32")
+        self.set_schedule(ConstantBeta(self.initial))
+        self.built = True
+
+    def _state(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            dtype=dtype,
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+            # Replicas count the same batches, they do not add up.
+            aggregation="only_first_replica",
+        )
+
+    def call(self, inputs: Any, accumulation: int = 1) -> Any:
+        """See the class."""
+        return ops.cast(self.current(accumulation), inputs.dtype) * inputs
+
+    def current(self, accumulation: int = 1) -> Any:
+        """The KL weight of the next training step, a float32 scalar tensor."""
+        cap, ramp_steps, period = ops.unstack(ops.convert_to_tensor(self.schedule), 3)
+        step = ops.convert_to_tensor(self.batches_seen) // accumulation
+        step = ops.cast(step, "float32")
+        # Both branches of a `where` are computed: neither may divide by 0 or infinity.
+        cyclical = ops.isfinite(period)
+        cycle = ops.where(cyclical, period, ops.ones_like(period))
+        step = ops.where(cyclical, step % cycle, step)
+        constant = ramp_steps == 0
+        ramp = step / ops.where(constant, ops.ones_like(ramp_steps), ramp_steps)
+        return ops.where(constant, cap, ops.minimum(cap, ramp))
+
+    def set_schedule(self, schedule: BetaSchedule) -> None:
+        """Makes beta follow `schedule` from the next step on; the count goes on."""
+        self.schedule.assign(np.asarray(schedule.parameters(), "float32"))
+
+    def count_batch(self) -> None:
+        """One more training batch."""
+        self.batches_seen.assign_add(1)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras.layers.Layer.get_config`."""
+        return {**super().get_config(), "initial": self.initial}

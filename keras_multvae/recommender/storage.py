@@ -1,0 +1,113 @@
+"""The folder of a recommender: docs/format.md."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_multvae.data import (
+    Interactions,
+    Vocabulary,
+    load_interactions,
+    save_interactions,
+)
+from keras_multvae.files import (
+    DamagedFileError,
+    check_format,
+    read_json,
+    replace_folder,
+    write_json,
+)
+from keras_multvae.models import MultVAE, Popularity
+
+FORMAT = "keras_multvae.recommender"
+VERSION = 1
+MODEL_FILES = {MultVAE.__name__: "model.keras", Popularity.__name__: "model.npz"}
+
+
+def write(
+    folder: Path,
+    model: Any,
+    items: Vocabulary,
+    histories: Interactions | None,
+    titles: dict[Any, str],
+) -> None:
+    """Writes the folder, all of it or nothing; see `Recommender.save`."""
+    if folder.exists() and any(folder.iterdir()):
+        _check_is_ours(folder)
+    kind = type(model).__name__
+    with replace_folder(folder) as temporary:
+        model.save(temporary / MODEL_FILES[kind])
+        items.save(temporary / "items.json")
+        if titles:
+            write_json(temporary / "titles.json", list(titles.items()))
+        if histories is not None:
+            save_interactions(histories, temporary / "histories")
+        # Last: a folder without it is not a recommender.
+        write_json(
+            temporary / "metadata.json",
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "model": kind,
+                "num_items": len(items),
+                "titles": bool(titles),
+                "histories": histories is not None,
+                "keras": keras.__version__,
+            },
+        )
+
+
+def read(
+    folder: Path,
+) -> tuple[Any, Vocabulary, Interactions | None, dict[Any, str]]:
+    """Model, items, histories and titles of a folder; see `Recommender.load`."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}.")
+    metadata = _read_metadata(folder)
+    kind = metadata.get("model")
+    if kind not in MODEL_FILES:
+        raise DamagedFileError(
+            f"{folder} holds a model of kind {kind!r}; known are "
+            f"{', '.join(MODEL_FILES)}."
+        )
+    model = _load_model(folder / MODEL_FILES[kind])
+    items = Vocabulary.load(folder / "items.json")
+    histories = None
+    if metadata.get("histories"):
+        histories = load_interactions(folder / "histories")
+    titles = {}
+    if metadata.get("titles"):
+        titles = dict(read_json(folder / "titles.json"))
+    return model, items, histories, titles
+
+
+def _load_model(path: Path) -> Any:
+    if path.suffix == ".npz":
+        return Popularity.load(path)
+    try:
+        return keras.saving.load_model(path)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise DamagedFileError(
+            f"{path} is missing, truncated or no model of ours ({error})."
+        ) from None
+
+
+def _read_metadata(folder: Path) -> dict[str, Any]:
+    path = folder / "metadata.json"
+    metadata = read_json(path)
+    check_format(metadata, FORMAT, VERSION, path)
+    return dict(metadata)
+
+
+def _check_is_ours(folder: Path) -> None:
+    try:
+        _read_metadata(folder)
+    except DamagedFileError:
+        raise FileExistsError(
+            f"{folder} exists and is no recommender folder: it will not be replaced. "
+            "Choose another name or remove it."
+        ) from None
