@@ -113,7 +113,7 @@ def main() -> None:
         difference = per_user[a] - per_user[b]
         p = stats.ttest_rel(per_user[a], per_user[b]).pvalue
         error = stats.sem(difference)
-        print(f"| {a} - {b} | {difference.mean():+.4f} | {error:.4f} | {p:.2f} |")
+        print(f"| {a} - {b} | {difference.mean():+.4f} | {error:.4f} | {p:.3f} |")
 
 
 if __name__ == "__main__":
