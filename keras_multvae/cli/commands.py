@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from keras_multvae import Recommender, evaluate_ranking, export_saved_model
-from keras_multvae.cli.output import TrainingProgress, answer, say
+from keras_multvae.cli.output import TrainingProgress, answer, working
 from keras_multvae.data import (
     load_prepared,
     read_interactions,
@@ -47,25 +47,27 @@ def prepare(arguments: argparse.Namespace) -> None:
         name: getattr(arguments, name)
         for name in ("min_rating", "min_user_items", "min_item_users", "duplicates")
     }
-    say(f"Reading {arguments.ratings}")
-    interactions = read_interactions(arguments.ratings, **columns, **filters)
+    with working(f"Reading {arguments.ratings}"):
+        interactions = read_interactions(arguments.ratings, **columns, **filters)
     tenth = max(interactions.num_users // 10, 1)
     held_out = {
         part: tenth if getattr(arguments, part) is None else getattr(arguments, part)
         for part in ("validation_users", "test_users")
     }
-    split = strong_generalization(
-        interactions,
-        held_out["validation_users"],
-        held_out["test_users"],
-        seed=arguments.seed,
-    )
+    with working("Splitting users"):
+        split = strong_generalization(
+            interactions,
+            held_out["validation_users"],
+            held_out["test_users"],
+            seed=arguments.seed,
+        )
     titles = None
     if arguments.items is not None:
         titles = read_titles(
             arguments.items, arguments.item_column, arguments.title_column
         )
-    save_prepared(split, arguments.out, titles, {**columns, **filters})
+    with working(f"Writing {arguments.out}"):
+        save_prepared(split, arguments.out, titles, {**columns, **filters})
     answer(
         {
             "out": str(arguments.out),
@@ -131,7 +133,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
             f"{arguments.model} was trained on other items than those of "
             f"{arguments.prepared}."
         )
-    report = evaluate_ranking(recommender.model, part, arguments.metrics)
+    with working(f"Ranking for {part.num_users:,} users"):
+        report = evaluate_ranking(recommender.model, part, arguments.metrics)
     answer(report.to_dict(), str(report), arguments.json)
 
 
@@ -158,10 +161,10 @@ def recommend(arguments: argparse.Namespace) -> None:
 def export(arguments: argparse.Namespace) -> None:
     """Model folder -> SavedModel."""
     recommender = Recommender.load(arguments.model)
-    say("Exporting under TensorFlow")
-    folder = export_saved_model(
-        recommender, arguments.out, version=arguments.version, k=arguments.k
-    )
+    with working("Exporting under TensorFlow"):
+        folder = export_saved_model(
+            recommender, arguments.out, version=arguments.version, k=arguments.k
+        )
     print(folder)
 
 

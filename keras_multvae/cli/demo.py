@@ -16,7 +16,7 @@ from keras_multvae import (
     export_saved_model,
 )
 from keras_multvae.cli.commands import train_and_save
-from keras_multvae.cli.output import console, say
+from keras_multvae.cli.output import console, say, working
 from keras_multvae.data import (
     load_movielens,
     load_prepared,
@@ -102,7 +102,8 @@ def demo(arguments: argparse.Namespace) -> None:
 
     _step("5/5", "SavedModel for TensorFlow Serving")
     path = Path(arguments.saved_models) / "movielens"
-    version = export_saved_model(recommender, path)
+    with working("Exporting under TensorFlow"):
+        version = export_saved_model(recommender, path)
     history = _ids(recommender, TASTES["Animation"])
     say(
         f"{version} takes film ids and answers with film ids. Serve it:\n\n"

@@ -15,6 +15,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.status import Status
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -22,6 +23,11 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 def say(text: str) -> None:
     """A line of words on standard error."""
     console.print(text, markup=False)
+
+
+def working(text: str) -> Status:
+    """A context that shows a sign of life on standard error."""
+    return console.status(text)
 
 
 def answer(value: dict[str, Any], text: str, as_json: bool) -> None:

@@ -39,7 +39,7 @@ class UserBatches(keras.utils.PyDataset):
             by default.
         blocks: Int, equal parts on axis 0, one a replica in data-parallel training;
             `batch_size` must be a multiple. A last batch that does not divide gets
-            empty users with weight 0.
+            empty users with weight 0, the others the more, so that means stay.
         **kwargs: `workers`, `use_multiprocessing`, `max_queue_size` of
             `keras.utils.PyDataset`.
 
@@ -150,6 +150,7 @@ class UserBatches(keras.utils.PyDataset):
             if self.sample_weight is None
             else self.sample_weight[users]
         )
+        weights = weights * np.float32((len(users) + empty) / len(users))
         return inputs, targets, np.append(weights, np.zeros(empty, "float32"))
 
 
