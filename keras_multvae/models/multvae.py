@@ -257,15 +257,17 @@ class MultVAE(keras.Model):
         if isinstance(x, UserBatches):
             # Else Keras reorders the batches, from Python's global random state.
             kwargs["shuffle"] = False
+        for batches in (x, kwargs.get("validation_data")):
+            self._check_batches(batches)
         return super().fit(x, *args, **kwargs)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.evaluate`; `UserBatches` come in order."""
-        return super().evaluate(_in_order(x), *args, **kwargs)
+        return super().evaluate(self._in_order(x), *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.predict`: unmasked logits; `UserBatches` come in order."""
-        return super().predict(_in_order(x), *args, **kwargs)
+        return super().predict(self._in_order(x), *args, **kwargs)
 
     # Use ---------------------------------------------------------------------------
 
@@ -305,6 +307,15 @@ class MultVAE(keras.Model):
         """The decoder's output weights, float32 (num_items, units), one row an item."""
         kernel = self.decoder.stack[-1].kernel
         return ops.convert_to_numpy(kernel).astype("float32").T
+
+    def _in_order(self, x: Any) -> Any:
+        self._check_batches(x)
+        return x.in_order() if isinstance(x, UserBatches) else x
+
+    def _check_batches(self, x: Any) -> None:
+        # Item ids out of range would be an error on one backend and silence on another.
+        if isinstance(x, UserBatches):
+            self._check_inputs(x.inputs)
 
     def _check_inputs(self, inputs: Any) -> None:
         if bags.is_bags(inputs):
@@ -397,7 +408,3 @@ def _check_positive(**values: Any) -> None:
 def _has_targets(y: Any) -> bool:
     """False for None and for the (users, 0) array that `UserBatches` puts there."""
     return y is not None and (bags.is_bags(y) or y.shape[-1] != 0)
-
-
-def _in_order(x: Any) -> Any:
-    return x.in_order() if isinstance(x, UserBatches) else x

@@ -204,6 +204,16 @@ def test_bad_arguments_and_inputs_are_named():
         model.predict(np.zeros((2, 5), "float32"), verbose=0)
     with pytest.raises(ValueError, match="12 items"):
         model.score(make_clicks(3, 9))
+    model.compile()
+    good, bad = (UserBatches(make_clicks(8, items), 4) for items in (12, 13))
+    for use in (
+        lambda: model.fit(bad, verbose=0),
+        lambda: model.fit(good, validation_data=bad, verbose=0),
+        lambda: model.evaluate(bad, verbose=0),
+        lambda: model.predict(bad, verbose=0),
+    ):
+        with pytest.raises(ValueError, match="rows of 12 items"):
+            use()
     with pytest.raises(ValueError, match="likelihood"):
         model.compile(loss="mse")
     with pytest.raises(ValueError, match="called on the same batch first"):
