@@ -17,7 +17,6 @@ from typing import Any
 
 import keras
 
-import keras_multvae
 from keras_multvae.files import replace_folder
 
 
@@ -39,7 +38,7 @@ def run_under_tensorflow(code: str, *arguments: str) -> None:
             'it with: pip install "keras_multvae[tensorflow]"'
         )
     # The package may lie in a checkout that is not installed.
-    paths = [str(Path(keras_multvae.__file__).parents[1]), os.getenv("PYTHONPATH", "")]
+    paths = [str(Path(__file__).parents[2]), os.getenv("PYTHONPATH", "")]
     result = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env={

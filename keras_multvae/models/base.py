@@ -1,0 +1,192 @@
+"""What every neural model here shares: inputs, metrics, scores, export."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from scipy import sparse
+
+from keras_multvae import bags
+from keras_multvae.backend.saved_model import export_model
+from keras_multvae.data.batches import UserBatches
+from keras_multvae.metrics import NDCGAtK, RecallAtK, mask_seen
+
+
+class RankingModel(keras.Model):
+    """A `keras.Model` that maps users' clicks to a logit for every item.
+
+    A subclass sets `num_items`, `likelihood`, `encoder` and `decoder`, computes the
+    loss, and names in `trackers` the metrics that it keeps of it.
+    """
+
+    num_items: int
+    likelihood: Any
+    encoder: Any
+    decoder: Any
+
+    @property
+    def trackers(self) -> tuple[keras.metrics.Metric, ...]:
+        """Metrics reported with and without targets, beside `loss`."""
+        raise NotImplementedError
+
+    def compile(
+        self,
+        optimizer: Any = None,
+        loss: None = None,
+        metrics: Any = None,
+        jit_compile: bool | str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        """As `keras.Model.compile`, with the paper's optimiser and ranking metrics.
+
+        Args:
+            optimizer: Adam with learning rate 1e-3 and epsilon 1e-8 by default.
+            loss: Not taken: the likelihood is an argument of the model.
+            metrics: Computed where there are targets, on scores with seen items
+                masked; Recall@20, Recall@50 and NDCG@100 by default.
+            jit_compile: See `keras.Model.compile`; "auto" is settled anew where a
+                saved model is loaded.
+            **kwargs: See `keras.Model.compile`.
+        """
+        if loss is not None:
+            raise ValueError(
+                f"The loss of {type(self).__name__} follows from its `likelihood`, an "
+                f"argument of the model. Received: loss={loss!r}."
+            )
+        if optimizer is None:
+            optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-8)
+        if metrics is None:
+            metrics = [RecallAtK(20), RecallAtK(50), NDCGAtK(100)]
+        self._requested_jit_compile = jit_compile
+        super().compile(
+            optimizer=optimizer, metrics=metrics, jit_compile=jit_compile, **kwargs
+        )
+        # Built now, so that the first validation does not change the compiled state.
+        spec = keras.KerasTensor((None, self.num_items), dtype="float32")
+        if self._compile_metrics is not None:
+            self._compile_metrics.build(spec, spec)
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Ranking metrics where there are targets; loss and `trackers` always."""
+        if has_targets(y):
+            targets, seen = (
+                bags.to_dense(rows, self.num_items) if bags.is_bags(rows) else rows
+                for rows in (y, x)
+            )
+            masked = mask_seen(y_pred, seen)
+            return dict(super().compute_metrics(x, targets, masked, sample_weight))
+        trackers = (self._loss_tracker, *self.trackers)
+        return {tracker.name: tracker.result() for tracker in trackers}
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.fit`; the order of `UserBatches` is their own affair."""
+        if isinstance(x, UserBatches):
+            # Else Keras reorders the batches, from Python's global random state.
+            kwargs["shuffle"] = False
+        for batches in (x, kwargs.get("validation_data")):
+            self._check_batches(batches)
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.evaluate`; `UserBatches` come in order."""
+        return super().evaluate(self._in_order(x), *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.predict`: unmasked logits; `UserBatches` come in order."""
+        return super().predict(self._in_order(x), *args, **kwargs)
+
+    def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
+        """Scores of all items for histories (users, num_items), seen ones unmasked.
+
+        Args:
+            histories: CSR matrix of clicks or counts.
+            batch_size: Int, users a forward pass.
+
+        Returns:
+            float32 (users, num_items): log pi_i(z) at the posterior mean for the
+            multinomial likelihood, log s(f_i) for the logistic, f_i for the Gaussian.
+            An empty history gets the scores of a user of whom nothing is known.
+        """
+        self._check_inputs(histories)
+        if histories.shape[0] == 0:
+            return np.zeros((0, self.num_items), "float32")
+        batches = UserBatches(histories, batch_size, shuffle=False)
+        logits = ops.convert_to_tensor(self.predict(batches, verbose=0))
+        return np.asarray(ops.convert_to_numpy(self.likelihood.scores(logits)))
+
+    @property
+    def item_vectors(self) -> np.ndarray:
+        """The decoder's output weights, float32 (num_items, units), one row an item."""
+        kernel = self.decoder.stack[-1].kernel
+        return ops.convert_to_numpy(kernel).astype("float32").T
+
+    def export(
+        self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any
+    ) -> None:
+        """As `keras.Model.export`; a SavedModel comes from any backend.
+
+        It runs in a default TensorFlow Serving: rows `clicks` (users, num_items)
+        float32 in, `logits` (users, num_items) out. For raw ids in and out see
+        `export_saved_model`.
+
+        Args:
+            filepath: The folder to make.
+            format: "tf_saved_model", or what `keras.Model.export` knows besides.
+            **kwargs: For the other formats.
+        """
+        if format == "tf_saved_model":
+            export_model(self, filepath)
+        else:
+            super().export(filepath, format=format, **kwargs)
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """What `compile` was called with."""
+        config = super().get_compile_config()
+        if not config:
+            return None
+        # Keras keeps what "auto" came to on this backend, wrong on the next, and on
+        # PyTorch the name of an optimiser class that only runs there.
+        optimizer = dict(config["optimizer"])
+        if optimizer["module"].startswith("keras.src.backend.torch"):
+            optimizer.update(module="keras.optimizers", registered_name=None)
+        return {
+            **config,
+            "optimizer": optimizer,
+            "jit_compile": self._requested_jit_compile,
+        }
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles a loaded model as it was."""
+        # The base class skips this for classes that override `compile`.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def _in_order(self, x: Any) -> Any:
+        self._check_batches(x)
+        return x.in_order() if isinstance(x, UserBatches) else x
+
+    def _check_batches(self, x: Any) -> None:
+        # Item ids out of range would be an error on one backend and silence on another.
+        if isinstance(x, UserBatches):
+            self._check_inputs(x.inputs)
+
+    def _check_inputs(self, inputs: Any) -> None:
+        if bags.is_bags(inputs):
+            return
+        shape: tuple[Any, ...] = getattr(inputs, "shape", ())
+        if len(shape) != 2 or shape[1] not in (None, self.num_items):
+            raise ValueError(
+                f"{type(self).__name__} takes rows of {self.num_items} items, (users, "
+                f"{self.num_items}), or batches of UserBatches. Received: "
+                f"{type(inputs).__name__} of shape {tuple(shape)}."
+            )
+
+
+def has_targets(y: Any) -> bool:
+    """False for None and for the (users, 0) array that `UserBatches` puts there."""
+    return y is not None and (bags.is_bags(y) or y.shape[-1] != 0)
