@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from keras_multvae import start  # noqa: F401  (first: it imports Keras)
+
 # Imported at once, so that Keras can load saved models by the registered names.
 from keras_multvae.callbacks import BetaAnneal
 from keras_multvae.layers import InteractionEncoder, ItemDecoder, Sampling

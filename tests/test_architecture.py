@@ -12,6 +12,7 @@ import keras_multvae
 ROOT = Path(keras_multvae.__file__).parent
 # From the ground up: a room may import only what stands before it.
 ROOMS = [
+    "start",
     "files",
     "backend",
     "bags",
