@@ -4,10 +4,12 @@
 
 Trains 5 seeds on each backend, each in a process of its own, and prints NDCG@100 of the
 test users, the gain over popularity and the paired differences. About 20 minutes.
+`--seeds N` and `--systems NAME ...` choose others.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import os
@@ -16,12 +18,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-SEEDS = range(5)
 SYSTEMS = ("tensorflow", "jax", "torch", "plain PyTorch")
 METRIC = "ndcg@100"
+RUN = """
+import pathlib, sys
+from benchmarks.quality.demo import run
+run(sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3]))
+"""
 
 
-def run(system: str, out: Path) -> None:
+def run(system: str, seeds: int, out: Path) -> None:
     """Trains and tests all seeds of a system in this process."""
     from keras_multvae import Popularity, evaluate_ranking
     from keras_multvae.cli.demo import HELD_OUT, RECIPE
@@ -35,7 +41,7 @@ def run(system: str, out: Path) -> None:
         "popularity": evaluate_ranking(popularity, split.test).values[METRIC].tolist(),
         "seeds": [],
     }
-    for seed in SEEDS:
+    for seed in range(seeds):
         recipe = Recipe(**{**vars(RECIPE), "seed": seed})
         if system == "plain PyTorch":
             model = _train_plain(split, recipe)
@@ -83,20 +89,25 @@ def main() -> None:
     import numpy as np
     from scipy import stats
 
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
+    arguments = parser.parse_args()
     results = {}
     with tempfile.TemporaryDirectory() as folder:
-        for system in SYSTEMS:
+        for system in arguments.systems:
             out = Path(folder) / f"{system}.json"
             backend = "torch" if system == "plain PyTorch" else system
             subprocess.run(
-                [sys.executable, "-m", __spec__.name, system, str(out)],
+                [sys.executable, "-c", RUN, system, str(arguments.seeds), str(out)],
                 env={**os.environ, "KERAS_BACKEND": backend},
                 check=True,
             )
             results[system] = json.loads(out.read_text())
-    popularity = np.array(results["tensorflow"]["popularity"])
+    popularity = np.array(results[arguments.systems[0]]["popularity"])
     print(f"\n{len(popularity)} test users, popularity {popularity.mean():.4f}\n")
-    print("| system | NDCG@100, mean of 5 seeds | least, most | above popularity |")
+    heading = f"NDCG@100, mean of {arguments.seeds} seeds"
+    print(f"| system | {heading} | least, most | above popularity |")
     print("| --- | --- | --- | --- |")
     per_user = {}
     for system, found in results.items():
@@ -109,7 +120,7 @@ def main() -> None:
         )
     print("\n| paired difference per user | mean | standard error | p |")
     print("| --- | --- | --- | --- |")
-    for a, b in itertools.combinations(SYSTEMS, 2):
+    for a, b in itertools.combinations(arguments.systems, 2):
         difference = per_user[a] - per_user[b]
         p = stats.ttest_rel(per_user[a], per_user[b]).pvalue
         error = stats.sem(difference)
@@ -117,7 +128,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        run(sys.argv[1], Path(sys.argv[2]))
-    else:
-        main()
+    main()
