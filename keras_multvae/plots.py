@@ -30,7 +30,8 @@ def plot_history(history: Sequence[dict[str, float]], axes: Any = None) -> Any:
     if not history:
         raise ValueError("The history is empty: there is nothing to plot.")
     if axes is None:
-        axes = _figure().subplots(3, 1, sharex=True)
+        figure = figure_class()(figsize=(7, 8), layout="constrained")
+        axes = figure.subplots(3, 1, sharex=True)
     loss, beta, ndcg = axes
     steps = [row["step"] for row in history]
     # A single epoch is a point, which a line does not show.
@@ -66,11 +67,12 @@ def plot_history(history: Sequence[dict[str, float]], axes: Any = None) -> Any:
     return axes
 
 
-def _figure() -> Any:
+def figure_class() -> Any:
+    """Matplotlib's Figure, or an `ImportError` that says how to install it."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
             'Plots need matplotlib. Install it with: pip install "keras_multvae[plots]"'
         ) from error
-    return Figure(figsize=(7, 8), layout="constrained")
+    return Figure

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import math
 import os
 import shutil
 import time
+import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +19,8 @@ import keras
 import numpy as np
 
 from keras_multvae.callbacks import BetaAnneal
-from keras_multvae.data import Split, UserBatches
-from keras_multvae.files import read_json, replace_file, write_json
+from keras_multvae.data import Interactions, Split, UserBatches
+from keras_multvae.files import DamagedFileError, read_json, replace_file, write_json
 from keras_multvae.models import MultVAE
 
 BEST = "val_ndcg_at_100"
@@ -52,6 +55,13 @@ class Recipe:
     anneal_steps: float | None = None
     likelihood: str = "multinomial"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ValueError(
+                "`learning_rate` must be a finite number > 0. Received: "
+                f"{self.learning_rate}."
+            )
 
     def resolved_anneal_steps(self, steps_per_epoch: int) -> float:
         """`anneal_steps`, or its default for a number of steps an epoch."""
@@ -90,7 +100,10 @@ def train(
         The model, and one dict an epoch with `epoch`, `step` and the logs.
 
     Raises:
-        ValueError: Nothing to resume, or the recipe is not that of the state.
+        ValueError: Nothing to resume, the recipe or the data are not those of the
+            state, or the loss is no longer finite.
+        FileExistsError: `state` holds files that are not a training's.
+        DamagedFileError: The state is damaged.
     """
     state = Path(state)
     batches = UserBatches(split.train, recipe.batch_size, seed=recipe.seed)
@@ -100,16 +113,16 @@ def train(
         validation = UserBatches(
             part.input, recipe.batch_size, shuffle=False, targets=part.targets
         )
+    best: list[np.ndarray] = []
     history: list[dict[str, float]] = []
     if resume:
-        _check_recipe(state, recipe)
-        history = _read_history(state / "history.csv")
-        model = keras.saving.load_model(state / "last.keras")
+        _check_same(state, recipe, split)
+        model, best, history = _load(state)
         # The weights are written after the history: a kill between leaves one row over.
         del history[model.batches_seen // len(batches) :]
     else:
-        shutil.rmtree(state, ignore_errors=True)
-        write_json(state / "recipe.json", _as_json(recipe))
+        _clear(state)
+        write_json(state / "recipe.json", _as_json(recipe, split))
         model = MultVAE(
             split.train.num_items,
             recipe.latent_dim,
@@ -120,7 +133,7 @@ def train(
         )
         model.compile(keras.optimizers.Adam(recipe.learning_rate, epsilon=1e-8))
     batches.epoch = len(history)
-    keep = _Keep(state, history, save_every)
+    keep = _Keep(state, best, history, save_every)
     anneal_steps = recipe.resolved_anneal_steps(len(batches))
     model.fit(
         batches,
@@ -135,26 +148,35 @@ def train(
         ],
     )
     # Without the optimiser's state, which is that of the last epoch and not the best.
-    best = MultVAE.from_config(model.get_config())
-    best.set_weights(keep.best)
-    return best, history
+    kept = MultVAE.from_config(model.get_config())
+    kept.set_weights(keep.best)
+    return kept, history
 
 
 class _Keep(keras.callbacks.Callback):
     """Records the history, remembers the best weights and writes the state."""
 
     def __init__(
-        self, state: Path, history: list[dict[str, float]], save_every: float
+        self,
+        state: Path,
+        best: list[np.ndarray],
+        history: list[dict[str, float]],
+        save_every: float,
     ) -> None:
         super().__init__()
         self.state = state
         self.history = history
         self.save_every = save_every
-        self.best: list[np.ndarray] = _load_weights(state) if history else []
+        self.best = best
         self.saved = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         row = {"epoch": epoch + 1, "step": self.model.batches_seen, **(logs or {})}
+        if not math.isfinite(row["loss"]):
+            raise ValueError(
+                f"The loss became {row['loss']} in epoch {epoch + 1}: the training has "
+                "diverged. Choose a lower learning rate."
+            )
         # val_beta is the beta that training has reached anyway.
         row.pop("val_beta", None)
         best_so_far = max((r[BEST] for r in self.history if BEST in r), default=-1.0)
@@ -177,9 +199,33 @@ class _Keep(keras.callbacks.Callback):
         self.saved = time.monotonic()
 
 
-def _load_weights(state: Path) -> list[np.ndarray]:
-    with np.load(state / "best.npz", allow_pickle=False) as arrays:
-        return [arrays[name] for name in arrays.files]
+def _load(state: Path) -> tuple[MultVAE, list[np.ndarray], list[dict[str, float]]]:
+    """Last model, best weights and history of a state."""
+    try:
+        history = _read_history(state / "history.csv")
+        model = keras.saving.load_model(state / "last.keras")
+        with np.load(state / "best.npz", allow_pickle=False) as arrays:
+            best = [arrays[name] for name in arrays.files]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise DamagedFileError(
+            f"The interrupted training in {state} is damaged ({error}): train anew, "
+            "without resuming."
+        ) from None
+    return model, best, history
+
+
+def _clear(state: Path) -> None:
+    """Removes the state of an older training, and nothing else."""
+    if not state.exists():
+        return
+    if not state.is_dir() or (
+        any(state.iterdir()) and not (state / "recipe.json").is_file()
+    ):
+        raise FileExistsError(
+            f"{state} is where the state of the training goes, but it exists and is "
+            "none: it will not be replaced. Choose another name or remove it."
+        )
+    shutil.rmtree(state)
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
@@ -203,16 +249,38 @@ def _read_history(path: Path) -> list[dict[str, float]]:
         ]
 
 
-def _as_json(recipe: Recipe) -> dict[str, Any]:
-    return {**asdict(recipe), "hidden_dims": list(recipe.hidden_dims)}
+def _as_json(recipe: Recipe, split: Split) -> dict[str, Any]:
+    return {
+        **asdict(recipe),
+        "hidden_dims": list(recipe.hidden_dims),
+        "data": _fingerprint(split),
+    }
 
 
-def _check_recipe(state: Path, recipe: Recipe) -> None:
+def _fingerprint(split: Split) -> str:
+    """SHA-256 of what a training reads: another folder must not resume it."""
+    parts: list[Interactions] = [split.train]
+    if split.validation is not None:
+        parts += [split.validation.input, split.validation.targets]
+    sha = hashlib.sha256()
+    for part in parts:
+        matrix = part.matrix
+        for array in (matrix.indptr, matrix.indices, matrix.data):
+            sha.update(np.ascontiguousarray(array).data)
+    return sha.hexdigest()
+
+
+def _check_same(state: Path, recipe: Recipe, split: Split) -> None:
     if not (state / "last.keras").is_file():
         raise ValueError(
             f"There is no interrupted training in {state}: nothing to resume."
         )
-    before, now = read_json(state / "recipe.json"), _as_json(recipe)
+    before, now = read_json(state / "recipe.json"), _as_json(recipe, split)
+    if before.pop("data", None) != now.pop("data"):
+        raise ValueError(
+            f"The training in {state} began with other data: resume it with the "
+            "prepared folder that it was started on."
+        )
     changed = [
         f"{key} was {before.get(key)!r}, now {value!r}"
         for key, value in now.items()

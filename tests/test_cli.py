@@ -136,7 +136,11 @@ def test_unknown_items_stop_or_are_skipped(folder, capsys, tmp_path):
 
 def test_bad_histories_are_named(folder, capsys, tmp_path):
     histories = tmp_path / "histories.jsonl"
-    for text, expected in (('["f1"', "Line 1 is no JSON"), ('{"a": 1}', "JSON list")):
+    for text, expected in (
+        ('["f1"', "Line 1 is no JSON"),
+        ('{"a": 1}', "JSON list"),
+        ('[{"f1": 2}]', "Line 1 must hold item ids"),
+    ):
         histories.write_text(text + "\n")
         assert expected in failure(capsys, "recommend", folder / "model", histories)
 
@@ -144,8 +148,13 @@ def test_bad_histories_are_named(folder, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["recommend", "model", "-k", "0"], "must be 1 or more"),
-        (["train", "p", "--out", "m", "--epochs", "0"], "must be 1 or more"),
+        (["recommend", "model", "-k", "0"], "1 or more, not '0'"),
+        (["train", "p", "--out", "m", "--epochs", "0"], "1 or more, not '0'"),
+        (["train", "p", "--out", "m", "--epochs", "x"], "a whole number, 1 or more"),
+        (["train", "p", "--out", "m", "--dropout", "1"], "below 1, not '1'"),
+        (["train", "p", "--out", "m", "--learning-rate", "nan"], "above 0"),
+        (["train", "p", "--out", "m", "--beta-cap", "-1"], "0 or more, not '-1'"),
+        (["prepare", "r", "--out", "p", "--min-rating", "4"], "--rating-column"),
         (["train", "p", "--out", "m", "--likelihood", "poisson"], "invalid choice"),
         (["prepare", "r.csv"], "--out"),
         (["nonsense"], "invalid choice"),
@@ -169,10 +178,6 @@ def test_failures_are_one_line(folder, capsys, tmp_path):
     assert "no column 'nosuch'" in failure(
         capsys, "prepare", folder / "ratings.csv", "--out", tmp_path / "p",
         "--user-column", "nosuch", "--item-column", "film",
-    )  # fmt: skip
-    assert "--rating-column" in failure(
-        capsys, "prepare", folder / "ratings.csv", "--out", tmp_path / "p",
-        "--min-rating", "4",
     )  # fmt: skip
     assert "at least one user must be left" in failure(
         capsys, "prepare", folder / "ratings.csv", "--out", tmp_path / "p",
@@ -207,6 +212,23 @@ def test_a_killed_training_resumes(folder, capsys, tmp_path, monkeypatch):
     assert found["epochs"] == 4
     with (out / "history.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == list("1234")
+
+
+def test_what_would_stop_the_writing_stops_before_training(
+    folder, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        "keras_multvae.cli.commands.train_recipe",
+        lambda *a, **k: pytest.fail("trained"),
+    )
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    train = ["train", folder / "prepared", "--out"]
+    assert "will not be replaced" in failure(capsys, *train, tmp_path / "mine")
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert "keras_multvae[plots]" in failure(capsys, *train, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
 
 
 def test_help_tells_defaults(capsys):

@@ -6,6 +6,7 @@ import pytest
 
 from keras_multvae import evaluate_ranking
 from keras_multvae.data import Interactions, UserBatches, strong_generalization
+from keras_multvae.files import DamagedFileError
 from keras_multvae.training import Recipe, train
 
 RNG = np.random.default_rng(0)
@@ -84,3 +85,30 @@ def test_bad_resumes_are_named(tmp_path):
     other = Recipe(**{**vars(RECIPE), "dropout": 0.3})
     with pytest.raises(ValueError, match=r"dropout was 0\.5, now 0\.3"):
         train(SPLIT, other, tmp_path / "s", resume=True)
+    interactions = Interactions.from_events(USERS, ITEMS)
+    elsewhere = strong_generalization(interactions, 30, 0, seed=1)
+    with pytest.raises(ValueError, match="began with other data"):
+        train(elsewhere, RECIPE, tmp_path / "s", resume=True)
+    for name in ("best.npz", "last.keras"):
+        whole = (tmp_path / "s" / name).read_bytes()
+        (tmp_path / "s" / name).write_bytes(whole[:100])
+        with pytest.raises(DamagedFileError, match="damaged"):
+            train(SPLIT, RECIPE, tmp_path / "s", resume=True)
+        (tmp_path / "s" / name).write_bytes(whole)
+    _, history = train(SPLIT, RECIPE, tmp_path / "s", resume=True)
+    assert len(history) == 6
+
+
+def test_a_folder_of_somebody_else_survives(tmp_path):
+    (tmp_path / "notes.txt").write_text("keep")
+    with pytest.raises(FileExistsError, match="will not be replaced"):
+        train(SPLIT, RECIPE, tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "keep"
+
+
+def test_a_diverged_training_is_an_error(tmp_path):
+    recipe = Recipe(**{**vars(RECIPE), "learning_rate": 1e12})
+    with pytest.raises(ValueError, match=r"loss became (nan|inf) in epoch \d"):
+        train(SPLIT, recipe, tmp_path / "s")
+    with pytest.raises(ValueError, match="learning_rate"):
+        Recipe(learning_rate=float("nan"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,7 +19,12 @@ DEBUG = "KERAS_MULTVAE_DEBUG"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns 0, or 1 with one line on standard error."""
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.command == "prepare" and (
+        parsed.min_rating is not None and parsed.rating_column is None
+    ):
+        parser.error("--min-rating needs --rating-column.")
     try:
         parsed.run(parsed)
     except (ValueError, KeyError, OSError, ImportError, RuntimeError) as error:
@@ -160,10 +166,10 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     for name, type_, words in (
         ("epochs", _positive, "passes over the users"),
         ("batch_size", _positive, "users a step"),
-        ("learning_rate", float, "of Adam"),
+        ("learning_rate", _above_zero, "of Adam"),
         ("latent_dim", _positive, "size of the latent vector"),
-        ("dropout", float, "share of clicks dropped"),
-        ("beta_cap", float, "where the KL weight stops rising"),
+        ("dropout", _share, "share of clicks dropped"),
+        ("beta_cap", _zero_or_more, "where the KL weight stops rising"),
         ("seed", int, "of weights, noise and the order of users"),
     ):
         sub.add_argument(
@@ -180,7 +186,7 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument(
         "--anneal-steps",
-        type=float,
+        type=_zero_or_more,
         help="steps in which beta would reach 1; by default it reaches its cap after "
         "half of the training",
     )
@@ -196,18 +202,28 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
-    return number
+def _number(
+    kind: Callable[[str], Any], fits: Callable[[Any], bool], wanted: str
+) -> Callable[[str], Any]:
+    """A type for argparse that says what it wanted."""
+
+    def convert(text: str) -> Any:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = math.nan
+        if not (math.isfinite(number) and fits(number)):
+            raise argparse.ArgumentTypeError(f"must be {wanted}, not {text!r}")
+        return number
+
+    return convert
 
 
-def _non_negative(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
-    return number
+_positive = _number(int, lambda n: n >= 1, "a whole number, 1 or more")
+_non_negative = _number(int, lambda n: n >= 0, "a whole number, 0 or more")
+_above_zero = _number(float, lambda x: x > 0, "a number above 0")
+_zero_or_more = _number(float, lambda x: x >= 0, "a number, 0 or more")
+_share = _number(float, lambda x: 0 <= x < 1, "a number, 0 or more and below 1")
 
 
 def _dims(text: str) -> tuple[int, ...]:

@@ -21,7 +21,8 @@ from keras_multvae.data import (
     strong_generalization,
 )
 from keras_multvae.files import replace_file
-from keras_multvae.plots import plot_history
+from keras_multvae.plots import figure_class, plot_history
+from keras_multvae.recommender.storage import check_replaceable
 from keras_multvae.training import Recipe, write_history
 from keras_multvae.training import train as train_recipe
 
@@ -30,8 +31,6 @@ BATCH = 500
 
 def prepare(arguments: argparse.Namespace) -> None:
     """Ratings -> prepared folder."""
-    if arguments.min_rating is not None and arguments.rating_column is None:
-        raise ValueError("--min-rating needs --rating-column.")
     columns = {
         name: getattr(arguments, name)
         for name in (
@@ -108,6 +107,9 @@ def train_and_save(
     prepared: Any, recipe: Recipe, out: Path, resume: bool = False
 ) -> list[dict[str, float]]:
     """Trains, and writes recommender, history.csv and training.png."""
+    # What would stop the writing stops it before the training, not after hours.
+    check_replaceable(out)
+    figure_class()
     state = out.with_name(out.name + ".training")
     model, history = train_recipe(
         prepared.split, recipe, state, resume=resume, callbacks=[TrainingProgress()]
@@ -188,6 +190,12 @@ def _batches(file: TextIO) -> Iterator[tuple[int, list[Any]]]:
                 f"Line {number} must be a JSON list of item ids. Received: "
                 f"{line.strip()[:60]}"
             )
+        for item in history:
+            if not isinstance(item, str | int):
+                raise ValueError(
+                    f"Line {number} must hold item ids, strings or whole numbers. "
+                    f"Received: {json.dumps(item)[:60]}"
+                )
         batch.append(history)
         if len(batch) == BATCH:
             yield first, batch

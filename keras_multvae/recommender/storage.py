@@ -36,8 +36,7 @@ def write(
     titles: dict[Any, str],
 ) -> None:
     """Writes the folder, all of it or nothing; see `Recommender.save`."""
-    if folder.exists() and any(folder.iterdir()):
-        _check_is_ours(folder)
+    check_replaceable(folder)
     kind = type(model).__name__
     with replace_folder(folder) as temporary:
         model.save(temporary / MODEL_FILES[kind])
@@ -103,7 +102,10 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
     return dict(metadata)
 
 
-def _check_is_ours(folder: Path) -> None:
+def check_replaceable(folder: Path) -> None:
+    """Raises `FileExistsError` where a recommender must not be written."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
     try:
         _read_metadata(folder)
     except DamagedFileError:
