@@ -107,7 +107,7 @@ def demo(arguments: argparse.Namespace) -> None:
     history = _ids(recommender, TASTES["Animation"])
     say(
         f"{version} takes film ids and answers with film ids. Serve it:\n\n"
-        f'  docker run -p 8501:8501 -v "$PWD/{path}:/models/movielens" \\\n'
+        f'  docker run -p 8501:8501 -v "{path.resolve()}:/models/movielens" \\\n'
         "    -e MODEL_NAME=movielens tensorflow/serving\n"
         f"""  curl -d '{{"instances": [{{"item_ids": {history}}}]}}' \\\n"""
         "    http://localhost:8501/v1/models/movielens:predict\n"
