@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from keras_multvae.schedules import BetaSchedule, ConstantBeta, CyclicalBeta, LinearBeta
 
-_SCHEDULES = {"linear": LinearBeta, "constant": ConstantBeta, "cyclical": CyclicalBeta}
+_SCHEDULES: dict[str, Callable[[float, float], BetaSchedule]] = {
+    "linear": LinearBeta,
+    "constant": lambda cap, total_steps: ConstantBeta(cap),
+    "cyclical": CyclicalBeta,
+}
 
 
 class BetaAnneal(keras.callbacks.Callback):
@@ -49,8 +54,6 @@ class BetaAnneal(keras.callbacks.Callback):
         super().__init__()
         if isinstance(schedule, BetaSchedule):
             self.schedule = schedule
-        elif schedule == "constant":
-            self.schedule = ConstantBeta(cap)
         elif schedule in _SCHEDULES:
             self.schedule = _SCHEDULES[schedule](cap, total_steps)
         else:

@@ -92,7 +92,7 @@ class RankingReport:
         """The standard error of the mean; None for coverage or a single user."""
         if metric in self.coverage or self.users < 2:
             return None
-        return float(self._values(metric).std(ddof=1) / math.sqrt(self.users))
+        return float(stats.sem(self._values(metric)))
 
     def _values(self, metric: str) -> np.ndarray:
         if metric not in self.values:
@@ -252,17 +252,15 @@ def paired_difference(
             "A paired comparison needs two reports on the same users, at least two. "
             f"Received: {first.users} and {second.users} users."
         )
-    differences = first._values(metric) - second._values(metric)
-    mean = float(differences.mean())
-    stderr = float(differences.std(ddof=1) / math.sqrt(len(differences)))
+    a, b = first._values(metric), second._values(metric)
+    mean, stderr = float((a - b).mean()), float(stats.sem(a - b))
     if stderr == 0:
         # Every user differs by the same amount: by nothing, or for certain.
         return PairedDifference(
             mean, 0.0, *((0.0, 1.0) if mean == 0 else (math.inf, 0.0))
         )
-    t = mean / stderr
-    p = float(2 * stats.t.sf(abs(t), len(differences) - 1))
-    return PairedDifference(mean, stderr, t, p)
+    test = stats.ttest_rel(a, b)
+    return PairedDifference(mean, stderr, float(test.statistic), float(test.pvalue))
 
 
 def _hits(top: TopK, targets: sparse.csr_matrix) -> np.ndarray:

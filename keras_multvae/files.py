@@ -86,10 +86,11 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         ) from None
 
 
-def check_format(
-    content: Any, name: str, version: int, path: str | os.PathLike[str]
-) -> None:
-    """Raises `DamagedFileError` unless `content` is of our format `name`."""
+def read_format(
+    path: str | os.PathLike[str], name: str, version: int
+) -> dict[str, Any]:
+    """Reads JSON of our format `name`, up to `version`; else `DamagedFileError`."""
+    content = read_json(path)
     found = content.get("format") if isinstance(content, dict) else None
     if found != name:
         raise DamagedFileError(
@@ -103,6 +104,23 @@ def check_format(
             f"{path} has version {content['version']} of {name!r}; this keras_multvae "
             f"reads up to version {version}. Install a newer keras_multvae."
         )
+    return dict(content)
+
+
+def check_replaceable(folder: Path, marker: str, name: str, version: int) -> None:
+    """Raises `FileExistsError` unless `folder` is absent, empty or of our format.
+
+    `marker` is the file in it that says the format.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        read_format(folder / marker, name, version)
+    except (DamagedFileError, NotADirectoryError):
+        raise FileExistsError(
+            f"{folder} exists and is not a {name} folder of this version: it will not "
+            "be replaced. Choose another name or remove it."
+        ) from None
 
 
 def _umask() -> int:

@@ -22,7 +22,7 @@ from keras_multvae.data import (
 )
 from keras_multvae.files import replace_file
 from keras_multvae.plots import figure_class, plot_history
-from keras_multvae.recommender.storage import check_replaceable
+from keras_multvae.recommender import storage
 from keras_multvae.training import Recipe, write_history
 from keras_multvae.training import train as train_recipe
 
@@ -108,7 +108,7 @@ def train_and_save(
 ) -> list[dict[str, float]]:
     """Trains, and writes recommender, history.csv and training.png."""
     # What would stop the writing stops it before the training, not after hours.
-    check_replaceable(out)
+    storage.check_out(out)
     figure_class()
     state = out.with_name(out.name + ".training")
     model, history = train_recipe(
@@ -148,16 +148,12 @@ def recommend(arguments: argparse.Namespace) -> None:
             found = recommender.recommend(
                 batch, k=arguments.k, on_unknown=arguments.on_unknown
             )
-            for offset, (items, scores) in enumerate(found):
-                value = {"items": items.tolist(), "scores": scores.tolist()}
-                lines = [
-                    f"{rank:>3}. {recommender.titles.get(item, item)}  ({score:.2f})"
-                    for rank, (item, score) in enumerate(
-                        zip(value["items"], value["scores"], strict=True), start=1
-                    )
-                ]
-                title = f"history {number + offset}:"
-                answer(value, "\n".join([title, *lines]), arguments.json)
+            for index, (items, scores) in enumerate(found):
+                answer(
+                    {"items": items.tolist(), "scores": scores.tolist()},
+                    f"history {number + index}:\n{found.describe(index)}",
+                    arguments.json,
+                )
 
 
 def export(arguments: argparse.Namespace) -> None:

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 from scipy import sparse
 
+from keras_multvae.data.interactions import checked_weights, runs
+
 
 class UserBatches(keras.utils.PyDataset):
     """Batches of users in compact sparse form; no dense matrix is ever made.
@@ -84,7 +86,11 @@ class UserBatches(keras.utils.PyDataset):
                 "`targets` must have the shape of the input, (users, items) = "
                 f"{self.inputs.shape}. Received: {self.targets.shape}."
             )
-        self.sample_weight = _checked_weights(sample_weight, self.num_users)
+        self.sample_weight = (
+            None
+            if sample_weight is None
+            else checked_weights(sample_weight, self.num_users, "sample_weight")
+        )
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
@@ -168,9 +174,7 @@ def pack(
     # Where each user's entries begin in the batch: the blocks are padded apart.
     begins = np.cumsum(per_block, axis=1) - per_block
     begins = (begins + capacity * np.arange(blocks)[:, None]).ravel()
-    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    source = np.repeat(starts, sizes) + within
-    place = np.repeat(begins, sizes) + within
+    source, place = runs(starts, sizes), runs(begins, sizes)
     item_ids = np.zeros(blocks * capacity, "int32")
     values = np.zeros(blocks * capacity, "float32")
     item_ids[place] = matrix.indices[source]
@@ -199,7 +203,7 @@ def _checked_csr(interactions: Any, name: str) -> sparse.csr_matrix:
             "are."
         )
     matrix = matrix.tocsr()
-    # Checked in slices: a memory-mapped matrix must not be read in whole.
+    # Checked in slices: a memory-mapped matrix need not fit in memory.
     for start in range(0, matrix.data.size, 1 << 22):
         part = matrix.data[start : start + (1 << 22)]
         if not (np.isfinite(part).all() and (part >= 0).all()):
@@ -208,17 +212,3 @@ def _checked_csr(interactions: Any, name: str) -> sparse.csr_matrix:
                 f"{part[~(np.isfinite(part) & (part >= 0))][0]}."
             )
     return matrix
-
-
-def _checked_weights(weights: Any, num_users: int) -> np.ndarray | None:
-    if weights is None:
-        return None
-    array = np.asarray(weights, "float32")
-    if array.shape != (num_users,) or not (
-        np.isfinite(array).all() and (array >= 0).all()
-    ):
-        raise ValueError(
-            f"`sample_weight` must hold {num_users} finite numbers >= 0, one a user. "
-            f"Received: shape {array.shape}."
-        )
-    return array

@@ -64,7 +64,9 @@ class Interactions:
                 )
         if self.user_weights is not None:
             object.__setattr__(
-                self, "user_weights", _checked_weights(self.user_weights, expected[0])
+                self,
+                "user_weights",
+                checked_weights(self.user_weights, expected[0], "user_weights"),
             )
 
     @classmethod
@@ -296,7 +298,7 @@ class Interactions:
         starts = self.matrix.indptr[indices].astype("int64")
         sizes = self.matrix.indptr[indices + 1] - starts
         indptr = np.append(0, np.cumsum(sizes))
-        source = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], sizes)
+        source = runs(starts, sizes)
         weights = self.user_weights
         return self._entries(
             source,
@@ -362,6 +364,12 @@ class Interactions:
         )
 
 
+def runs(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """`arange(start, start + size)` of each pair, one after the other."""
+    shifts = starts - (np.cumsum(sizes) - sizes)
+    return np.arange(sizes.sum()) + np.repeat(shifts, sizes)
+
+
 def csr_over(
     data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]
 ) -> sparse.csr_matrix:
@@ -397,13 +405,14 @@ def _vocabulary(ids: Any, size: int) -> Vocabulary:
     return ids if isinstance(ids, Vocabulary) else Vocabulary(ids)
 
 
-def _checked_weights(weights: Any, num_users: int) -> np.ndarray:
+def checked_weights(weights: Any, num_users: int, name: str) -> np.ndarray:
+    """Sample weights as float32, or ValueError if they are not one a user and >= 0."""
     array = np.asarray(weights, "float32")
-    if array.shape != (num_users,):
+    if array.shape != (num_users,) or not (
+        np.isfinite(array).all() and (array >= 0).all()
+    ):
         raise ValueError(
-            f"`user_weights` must hold {num_users} numbers, one a user. Received: "
-            f"shape {array.shape}."
+            f"`{name}` must hold {num_users} finite numbers >= 0, one a user. "
+            f"Received: shape {array.shape}, {array.ravel()[:3]}..."
         )
-    if not (np.isfinite(array).all() and (array >= 0).all()):
-        raise ValueError("`user_weights` must be finite and >= 0.")
     return array

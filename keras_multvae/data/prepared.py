@@ -14,8 +14,8 @@ from keras_multvae.data.splits import FoldIn, Split
 from keras_multvae.data.vocabulary import Vocabulary
 from keras_multvae.files import (
     DamagedFileError,
-    check_format,
-    read_json,
+    check_replaceable,
+    read_format,
     replace_folder,
     write_json,
 )
@@ -83,7 +83,7 @@ def save_prepared(
     """
     items = split.train.items
     title_list = None if titles is None else _titles_in_order(titles, items)
-    _refuse_to_replace(Path(folder), PREPARED)
+    check_replaceable(Path(folder), "manifest.json", PREPARED, VERSION)
     with replace_folder(folder) as temporary:
         parts = {"train": _write_part(split.train, temporary, "train")}
         split.train.users.save(temporary / "train" / "users.json")
@@ -162,7 +162,7 @@ def save_interactions(
     Raises:
         FileExistsError: `folder` holds something else.
     """
-    _refuse_to_replace(Path(folder), INTERACTIONS)
+    check_replaceable(Path(folder), "manifest.json", INTERACTIONS, VERSION)
     with replace_folder(folder) as temporary:
         part = _write_part(interactions, temporary, "")
         interactions.users.save(temporary / "users.json")
@@ -290,24 +290,10 @@ def _read_array(path: Path, expected: dict[str, Any], mmap: bool) -> np.ndarray:
 def _read_manifest(folder: Path, name: str) -> dict[str, Any]:
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
-    manifest = read_json(folder / "manifest.json")
-    check_format(manifest, name, VERSION, folder / "manifest.json")
+    manifest = read_format(folder / "manifest.json", name, VERSION)
     if not isinstance(manifest.get("parts"), dict):
         raise DamagedFileError(f"The manifest in {folder} lists no parts.")
-    return dict(manifest)
-
-
-def _refuse_to_replace(folder: Path, name: str) -> None:
-    """Only a folder of ours, or an empty one, may be replaced."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    try:
-        check_format(read_json(folder / "manifest.json"), name, VERSION, folder)
-    except (DamagedFileError, NotADirectoryError):
-        raise FileExistsError(
-            f"{folder} exists and is not a {name} folder of this version: it will not "
-            "be replaced. Choose another name or remove it."
-        ) from None
+    return manifest
 
 
 def _titles_in_order(titles: dict[Any, str], items: Vocabulary) -> list[str | None]:
@@ -323,8 +309,7 @@ def _titles_in_order(titles: dict[Any, str], items: Vocabulary) -> list[str | No
 
 def _read_titles(folder: Path, items: Vocabulary) -> dict[int | str, str]:
     path = folder / "titles.json"
-    content = read_json(path)
-    check_format(content, TITLES, VERSION, path)
+    content = read_format(path, TITLES, VERSION)
     titles = content.get("titles")
     if not isinstance(titles, list) or len(titles) != len(items):
         raise DamagedFileError(

@@ -12,8 +12,7 @@ import numpy as np
 
 from keras_multvae.files import (
     DamagedFileError,
-    check_format,
-    read_json,
+    read_format,
     write_json,
 )
 
@@ -187,8 +186,7 @@ class Vocabulary:
         Raises:
             DamagedFileError: Missing, truncated, foreign or of a newer version.
         """
-        content = read_json(path)
-        check_format(content, FORMAT, VERSION, path)
+        content = read_format(path, FORMAT, VERSION)
         try:
             vocabulary = cls(content["ids"])
         except (KeyError, TypeError, ValueError) as error:

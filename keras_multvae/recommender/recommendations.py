@@ -36,27 +36,31 @@ class Recommendations:
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return zip(self.items, self.scores, strict=True)
 
+    def describe(self, index: int) -> str:
+        """The ranking of a user as text: a line an item, by its title if it has one."""
+        return "\n".join(
+            f"{rank:>3}. {self.titles.get(item, item)}  ({score:.2f})"
+            for rank, item, score in self._ranked(index)
+        )
+
     def to_pandas(self) -> Any:
         """A DataFrame with the columns user, rank (from 1), item, score and title."""
         import pandas as pd
 
         rows = [
             (user, rank, item, score, self.titles.get(item))
-            for user, items, scores in zip(
-                self.users, self.items, self.scores, strict=True
-            )
-            for rank, (item, score) in enumerate(
-                zip(items.tolist(), scores.tolist(), strict=True), start=1
-            )
+            for index, user in enumerate(self.users)
+            for rank, item, score in self._ranked(index)
         ]
         return pd.DataFrame(rows, columns=["user", "rank", "item", "score", "title"])
 
     def __str__(self) -> str:
-        lines = []
-        for user, (items, scores) in zip(self.users, self, strict=True):
-            lines.append(f"user {user}:")
-            for rank, (item, score) in enumerate(
-                zip(items.tolist(), scores.tolist(), strict=True), start=1
-            ):
-                lines.append(f"{rank:>3}. {self.titles.get(item, item)}  ({score:.2f})")
-        return "\n".join(lines)
+        return "\n".join(
+            f"user {user}:\n{self.describe(index)}"
+            for index, user in enumerate(self.users)
+        )
+
+    def _ranked(self, index: int) -> Iterator[tuple[int, Any, float]]:
+        """(rank from 1, item, score) of a user."""
+        items, scores = self.items[index].tolist(), self.scores[index].tolist()
+        return zip(range(1, len(items) + 1), items, scores, strict=True)

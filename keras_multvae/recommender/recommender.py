@@ -200,12 +200,8 @@ class Recommender:
             counts = (
                 history if isinstance(history, Mapping) else dict.fromkeys(history, 1.0)
             )
-            found = self.items.lookup(list(counts))
-            unknown = [
-                item for item, index in zip(counts, found, strict=True) if index < 0
-            ]
-            if unknown and on_unknown == "raise":
-                self.items.index(unknown)  # raises, with the ids
+            find = self.items.index if on_unknown == "raise" else self.items.lookup
+            found = find(list(counts))
             weights = np.array(list(counts.values()), "float32")
             indices.append(found[found >= 0])
             values.append(weights[found >= 0])

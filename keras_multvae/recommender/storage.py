@@ -16,7 +16,8 @@ from keras_multvae.data import (
 )
 from keras_multvae.files import (
     DamagedFileError,
-    check_format,
+    check_replaceable,
+    read_format,
     read_json,
     replace_folder,
     write_json,
@@ -25,6 +26,7 @@ from keras_multvae.models import MultVAE, Popularity
 
 FORMAT = "keras_multvae.recommender"
 VERSION = 1
+METADATA = "metadata.json"
 MODEL_FILES = {MultVAE.__name__: "model.keras", Popularity.__name__: "model.npz"}
 
 
@@ -36,7 +38,7 @@ def write(
     titles: dict[Any, str],
 ) -> None:
     """Writes the folder, all of it or nothing; see `Recommender.save`."""
-    check_replaceable(folder)
+    check_out(folder)
     kind = type(model).__name__
     with replace_folder(folder) as temporary:
         model.save(temporary / MODEL_FILES[kind])
@@ -47,7 +49,7 @@ def write(
             save_interactions(histories, temporary / "histories")
         # Last: a folder without it is not a recommender.
         write_json(
-            temporary / "metadata.json",
+            temporary / METADATA,
             {
                 "format": FORMAT,
                 "version": VERSION,
@@ -66,7 +68,7 @@ def read(
     """Model, items, histories and titles of a folder; see `Recommender.load`."""
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
-    metadata = _read_metadata(folder)
+    metadata = read_format(folder / METADATA, FORMAT, VERSION)
     kind = metadata.get("model")
     if kind not in MODEL_FILES:
         raise DamagedFileError(
@@ -95,21 +97,6 @@ def _load_model(path: Path) -> Any:
         ) from None
 
 
-def _read_metadata(folder: Path) -> dict[str, Any]:
-    path = folder / "metadata.json"
-    metadata = read_json(path)
-    check_format(metadata, FORMAT, VERSION, path)
-    return dict(metadata)
-
-
-def check_replaceable(folder: Path) -> None:
+def check_out(folder: Path) -> None:
     """Raises `FileExistsError` where a recommender must not be written."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    try:
-        _read_metadata(folder)
-    except DamagedFileError:
-        raise FileExistsError(
-            f"{folder} exists and is no recommender folder: it will not be replaced. "
-            "Choose another name or remove it."
-        ) from None
+    check_replaceable(folder, METADATA, FORMAT, VERSION)
