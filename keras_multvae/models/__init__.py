@@ -1,6 +1,7 @@
-"""The models."""
+"""The models and their baselines."""
 
+from keras_multvae.models.ease import EASE
 from keras_multvae.models.multvae import MultVAE
 from keras_multvae.models.popularity import Popularity
 
-__all__ = ["MultVAE", "Popularity"]
+__all__ = ["EASE", "MultVAE", "Popularity"]

@@ -22,12 +22,17 @@ from keras_multvae.files import (
     replace_folder,
     write_json,
 )
-from keras_multvae.models import MultVAE, Popularity
+from keras_multvae.models import EASE, MultVAE, Popularity
 
 FORMAT = "keras_multvae.recommender"
 VERSION = 1
 METADATA = "metadata.json"
-MODEL_FILES = {MultVAE.__name__: "model.keras", Popularity.__name__: "model.npz"}
+MODEL_FILES = {
+    MultVAE.__name__: "model.keras",
+    Popularity.__name__: "model.npz",
+    EASE.__name__: "model.npz",
+}
+_BASELINES: dict[str, Any] = {model.__name__: model for model in (Popularity, EASE)}
 
 
 def write(
@@ -75,7 +80,7 @@ def read(
             f"{folder} holds a model of kind {kind!r}; known are "
             f"{', '.join(MODEL_FILES)}."
         )
-    model = _load_model(folder / MODEL_FILES[kind])
+    model = _load_model(kind, folder / MODEL_FILES[kind])
     items = Vocabulary.load(folder / "items.json")
     histories = None
     if metadata.get("histories"):
@@ -86,9 +91,9 @@ def read(
     return model, items, histories, titles
 
 
-def _load_model(path: Path) -> Any:
-    if path.suffix == ".npz":
-        return Popularity.load(path)
+def _load_model(kind: str, path: Path) -> Any:
+    if kind in _BASELINES:
+        return _BASELINES[kind].load(path)
     try:
         return keras.saving.load_model(path)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:

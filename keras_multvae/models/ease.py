@@ -1,0 +1,145 @@
+"""EASE: the linear item-item model with a closed form."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from scipy import sparse
+from scipy.linalg import lapack
+
+from keras_multvae.files import DamagedFileError, replace_file
+
+# Columns handled at a time where a step would otherwise need a second matrix.
+BLOCK = 1024
+
+
+class EASE:
+    """Embarrassingly Shallow Autoencoder: scores are `x B`, B by linear algebra.
+
+    B minimises `||X - X B||^2 + l2 ||B||^2` with a diagonal of zeros: with
+    `P = (X^T X + l2 I)^-1`, `B_ij = -P_ij / P_jj` off the diagonal. It is computed in
+    place in one float32 matrix (num_items, num_items): 41,000 items take 6.7 GB, and
+    the time grows with the cube of the items.
+
+    Args:
+        num_items: Int, size of the catalogue.
+        l2: Float > 0, lambda; from some tens on sparse data to about 1,000 on dense.
+            Choose it on validation users.
+
+    Example:
+
+    >>> clicks = sparse.csr_matrix([[1, 1, 0], [1, 1, 0], [0, 0, 1]])
+    >>> model = EASE(3, l2=1.0).fit(clicks)
+    >>> model.score(sparse.csr_matrix([[1, 0, 0]])).round(3).tolist()
+    [[0.0, 0.667, 0.0]]
+
+    References:
+        - [Steck, 2019](https://arxiv.org/abs/1905.03375)
+    """
+
+    def __init__(self, num_items: int, l2: float = 500.0) -> None:
+        if not (np.isfinite(l2) and l2 > 0):
+            raise ValueError(f"`l2` must be a finite number > 0. Received: l2={l2!r}.")
+        self.num_items = num_items
+        self.l2 = float(l2)
+        self.weights: np.ndarray | None = None
+
+    def fit(self, interactions: Any) -> EASE:
+        """Computes B, float32 (num_items, num_items).
+
+        Args:
+            interactions: `Interactions` or a SciPy sparse matrix (users, items).
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ValueError: Another number of items, or `l2` too small for float32.
+        """
+        matrix = getattr(interactions, "matrix", interactions).tocsr()
+        if matrix.shape[1] != self.num_items:
+            raise ValueError(
+                f"EASE ranks {self.num_items} items. Received: a matrix with "
+                f"{matrix.shape[1]}."
+            )
+        self.weights = None  # frees the matrix of an earlier fit before the next one
+        weights = _gram(matrix.astype("float32"))
+        diagonal = np.einsum("ii->i", weights)
+        diagonal += self.l2
+        _invert(weights)
+        # B_ij = -P_ij / P_jj
+        weights /= -diagonal.copy()
+        diagonal[:] = 0
+        self.weights = weights
+        return self
+
+    def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
+        """`x B` for histories (users, num_items), seen items unmasked.
+
+        Args:
+            histories: CSR matrix of clicks or counts.
+            batch_size: Not used; the caller's rows are one batch.
+
+        Returns:
+            float32 (users, num_items).
+
+        Raises:
+            ValueError: The model is not fitted.
+        """
+        if self.weights is None:
+            raise ValueError("This EASE has no weights yet: call fit() first.")
+        return np.asarray(histories.astype("float32") @ self.weights)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes weights and l2 as one .npz file, atomically."""
+        if self.weights is None:
+            raise ValueError("This EASE has no weights yet: call fit() first.")
+        with replace_file(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, weights=self.weights, l2=self.l2)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> EASE:
+        """Reads what `save` wrote.
+
+        Raises:
+            DamagedFileError: A missing, truncated or foreign file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                weights, l2 = arrays["weights"], float(arrays["l2"])
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise DamagedFileError(f"{path} holds no EASE model ({error}).") from None
+        model = cls(len(weights), l2)
+        model.weights = weights
+        return model
+
+
+def _gram(matrix: sparse.csr_matrix) -> np.ndarray:
+    """X^T X, dense float32 (items, items)."""
+    num_items = matrix.shape[1]
+    gram = np.empty((num_items, num_items), "float32")
+    transposed, columns = matrix.T.tocsr(), matrix.tocsc()
+    for start in range(0, num_items, BLOCK):
+        part = slice(start, start + BLOCK)
+        gram[part] = (transposed[part] @ columns).toarray()
+    return gram
+
+
+def _invert(matrix: np.ndarray) -> None:
+    """Inverts a symmetric positive definite matrix (n, n) in place, by Cholesky."""
+    # LAPACK's order is Fortran's: its lower triangle is NumPy's upper one.
+    _, info = lapack.spotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
+    if info == 0:
+        _, info = lapack.spotri(matrix.T, lower=1, overwrite_c=1)
+    if info != 0:
+        raise ValueError(
+            "X^T X + l2 I is not positive definite in float32: choose a larger `l2`."
+        )
+    for start in range(0, len(matrix), BLOCK):
+        part = slice(start, start + BLOCK)
+        square = np.triu(matrix[part, part])
+        matrix[part, part] = square + np.triu(square, 1).T
+        matrix[start + BLOCK :, part] = matrix[part, start + BLOCK :].T
