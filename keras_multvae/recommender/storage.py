@@ -74,7 +74,7 @@ def read(
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
     metadata = read_format(folder / METADATA, FORMAT, VERSION)
-    kind = metadata.get("model")
+    kind = str(metadata.get("model"))
     if kind not in MODEL_FILES:
         raise DamagedFileError(
             f"{folder} holds a model of kind {kind!r}; known are "
