@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_multvae import MultVAE, Popularity, Recommender
+from keras_multvae import EASE, MultVAE, Popularity, Recommender
 from keras_multvae.data import Interactions, UnknownIdError, UserBatches, Vocabulary
 from keras_multvae.files import DamagedFileError
 
@@ -164,6 +164,17 @@ def test_a_baseline_saves_and_loads(tmp_path):
         loaded.embed(["film0"])
     with pytest.raises(ValueError, match="keeps no histories"):
         loaded.recommend(user_ids=["u01"])
+
+
+def test_a_stored_ease_recommends_as_before(tmp_path):
+    recommender = Recommender(EASE(CLICKS.num_items, 2.0).fit(CLICKS), CLICKS.items)
+    recommender.save(tmp_path / "model")
+    before, after = (
+        each.recommend(["film0", "film3"])
+        for each in (recommender, Recommender.load(tmp_path / "model"))
+    )
+    assert after.items[0].tolist() == before.items[0].tolist()
+    assert after.scores[0].tolist() == before.scores[0].tolist()
 
 
 def test_a_failed_save_leaves_the_old_folder(recommender, tmp_path, monkeypatch):
