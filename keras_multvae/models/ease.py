@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from scipy import sparse
 from scipy.linalg import lapack
 
-from keras_multvae.files import DamagedFileError, replace_file
+from keras_multvae.models.baseline import Baseline
 
 # Columns handled at a time where a step would otherwise need a second matrix.
 BLOCK = 1024
 
 
-class EASE:
+class EASE(Baseline):
     """Embarrassingly Shallow Autoencoder: scores are `x B`, B by linear algebra.
 
     B minimises `||X - X B||^2 + l2 ||B||^2` with a diagonal of zeros: with
@@ -44,7 +43,7 @@ class EASE:
     def __init__(self, num_items: int, l2: float = 500.0) -> None:
         if not (np.isfinite(l2) and l2 > 0):
             raise ValueError(f"`l2` must be a finite number > 0. Received: l2={l2!r}.")
-        self.num_items = num_items
+        super().__init__(num_items)
         self.l2 = float(l2)
         self.weights: np.ndarray | None = None
 
@@ -60,14 +59,9 @@ class EASE:
         Raises:
             ValueError: Another number of items, or `l2` too small for float32.
         """
-        matrix = getattr(interactions, "matrix", interactions).tocsr()
-        if matrix.shape[1] != self.num_items:
-            raise ValueError(
-                f"EASE ranks {self.num_items} items. Received: a matrix with "
-                f"{matrix.shape[1]}."
-            )
+        matrix = self._matrix(interactions)
         self.weights = None  # frees the matrix of an earlier fit before the next one
-        weights = _gram(matrix.astype("float32"))
+        weights = _gram(matrix.astype("float32", copy=False))
         diagonal = np.einsum("ii->i", weights)
         diagonal += self.l2
         _invert(weights)
@@ -90,30 +84,21 @@ class EASE:
         Raises:
             ValueError: The model is not fitted.
         """
-        if self.weights is None:
-            raise ValueError("This EASE has no weights yet: call fit() first.")
-        return np.asarray(histories.astype("float32") @ self.weights)
+        rows = histories.astype("float32", copy=False)
+        return np.asarray(rows @ self._fitted())
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes weights and l2 as one .npz file, atomically."""
+    def _fitted(self) -> np.ndarray:
         if self.weights is None:
             raise ValueError("This EASE has no weights yet: call fit() first.")
-        with replace_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, weights=self.weights, l2=self.l2)
+        return self.weights
+
+    def _arrays(self) -> dict[str, Any]:
+        return {"weights": self._fitted(), "l2": self.l2}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> EASE:
-        """Reads what `save` wrote.
-
-        Raises:
-            DamagedFileError: A missing, truncated or foreign file.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                weights, l2 = arrays["weights"], float(arrays["l2"])
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise DamagedFileError(f"{path} holds no EASE model ({error}).") from None
-        model = cls(len(weights), l2)
+    def _from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> EASE:
+        weights = arrays["weights"]
+        model = cls(len(weights), float(arrays["l2"]))
         model.weights = weights
         return model
 
@@ -122,10 +107,10 @@ def _gram(matrix: sparse.csr_matrix) -> np.ndarray:
     """X^T X, dense float32 (items, items)."""
     num_items = matrix.shape[1]
     gram = np.empty((num_items, num_items), "float32")
-    transposed, columns = matrix.T.tocsr(), matrix.tocsc()
+    transposed = matrix.T.tocsr()
     for start in range(0, num_items, BLOCK):
         part = slice(start, start + BLOCK)
-        gram[part] = (transposed[part] @ columns).toarray()
+        gram[part] = (transposed[part] @ matrix).toarray()
     return gram
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.files import DamagedFileError, replace_file
+from keras_multvae.models.baseline import Baseline
 
 
-class Popularity:
+class Popularity(Baseline):
     """Ranks items by how many training users clicked them, the same for everybody.
 
     Args:
@@ -27,7 +26,7 @@ class Popularity:
     """
 
     def __init__(self, num_items: int) -> None:
-        self.num_items = num_items
+        super().__init__(num_items)
         self.counts = np.zeros(num_items, "int64")
 
     def fit(self, interactions: Any) -> Popularity:
@@ -42,12 +41,7 @@ class Popularity:
         Raises:
             ValueError: Another number of items.
         """
-        matrix = getattr(interactions, "matrix", interactions).tocsr()
-        if matrix.shape[1] != self.num_items:
-            raise ValueError(
-                f"Popularity ranks {self.num_items} items. Received: a matrix with "
-                f"{matrix.shape[1]}."
-            )
+        matrix = self._matrix(interactions)
         clicked = matrix.indices[matrix.data > 0]
         self.counts = np.bincount(clicked, minlength=self.num_items)
         return self
@@ -66,25 +60,12 @@ class Popularity:
         shares = np.log(smoothed / smoothed.sum()).astype("float32")
         return np.tile(shares, (histories.shape[0], 1))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the counts as one .npz file, atomically."""
-        with replace_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, counts=self.counts)
+    def _arrays(self) -> dict[str, Any]:
+        return {"counts": self.counts}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Popularity:
-        """Reads what `save` wrote.
-
-        Raises:
-            DamagedFileError: A missing, truncated or foreign file.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                counts = arrays["counts"]
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise DamagedFileError(
-                f"{path} holds no Popularity model ({error})."
-            ) from None
+    def _from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Popularity:
+        counts = arrays["counts"]
         model = cls(len(counts))
         model.counts = counts
         return model

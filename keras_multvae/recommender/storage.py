@@ -27,12 +27,11 @@ from keras_multvae.models import EASE, MultVAE, Popularity
 FORMAT = "keras_multvae.recommender"
 VERSION = 1
 METADATA = "metadata.json"
+BASELINES = {model.__name__: model for model in (Popularity, EASE)}
 MODEL_FILES = {
     MultVAE.__name__: "model.keras",
-    Popularity.__name__: "model.npz",
-    EASE.__name__: "model.npz",
+    **dict.fromkeys(BASELINES, "model.npz"),
 }
-_BASELINES: dict[str, Any] = {model.__name__: model for model in (Popularity, EASE)}
 
 
 def write(
@@ -92,8 +91,8 @@ def read(
 
 
 def _load_model(kind: str, path: Path) -> Any:
-    if kind in _BASELINES:
-        return _BASELINES[kind].load(path)
+    if kind in BASELINES:
+        return BASELINES[kind].load(path)
     try:
         return keras.saving.load_model(path)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:

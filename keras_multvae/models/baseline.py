@@ -1,0 +1,64 @@
+"""What the baselines share: the check of their data and their file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Self
+from zipfile import BadZipFile
+
+import numpy as np
+from scipy import sparse
+
+from keras_multvae.files import DamagedFileError, replace_file
+
+
+class Baseline:
+    """A model of few NumPy arrays. A subclass says which, and how it comes from them.
+
+    Args:
+        num_items: Int, size of the catalogue.
+    """
+
+    def __init__(self, num_items: int) -> None:
+        self.num_items = num_items
+
+    def _arrays(self) -> dict[str, Any]:
+        """What the file holds, by name."""
+        raise NotImplementedError
+
+    @classmethod
+    def _from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """The model of what `_arrays` gave."""
+        raise NotImplementedError
+
+    def _matrix(self, interactions: Any) -> sparse.csr_matrix:
+        """The CSR matrix of `Interactions` or of a SciPy matrix, with our items."""
+        matrix = getattr(interactions, "matrix", interactions).tocsr()
+        if matrix.shape[1] != self.num_items:
+            raise ValueError(
+                f"{type(self).__name__} ranks {self.num_items} items. Received: a "
+                f"matrix with {matrix.shape[1]}."
+            )
+        return matrix
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the model as one .npz file, atomically."""
+        arrays = self._arrays()
+        with replace_file(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Reads what `save` wrote.
+
+        Raises:
+            DamagedFileError: A missing, truncated or foreign file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls._from_arrays(arrays)
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise DamagedFileError(
+                f"{path} holds no {cls.__name__} model ({error})."
+            ) from None
