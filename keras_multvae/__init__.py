@@ -8,16 +8,19 @@ from typing import Any
 from keras_multvae import start  # noqa: F401  (first: it imports Keras)
 
 # Imported at once, so that Keras can load saved models by the registered names.
-from keras_multvae.callbacks import BetaAnneal
+from keras_multvae.callbacks import BetaAnneal, FreezeBeta
 from keras_multvae.layers import InteractionEncoder, ItemDecoder, Sampling
 from keras_multvae.losses import GaussianNLL, LogisticNLL, MultinomialNLL
 from keras_multvae.metrics import NDCGAtK, RecallAtK
-from keras_multvae.models import EASE, MultVAE, Popularity
+from keras_multvae.models import EASE, MultDAE, MultVAE, Popularity
 from keras_multvae.schedules import ConstantBeta, CyclicalBeta, LinearBeta
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    "Comparison": "selection",
+    "compare": "selection",
+    "find_beta_cap": "selection",
     "evaluate_ranking": "evaluation",
     "RankingReport": "evaluation",
     "Recommender": "recommender",
@@ -28,13 +31,16 @@ _LAZY = {
 __all__ = [
     "EASE",
     "BetaAnneal",
+    "Comparison",
     "ConstantBeta",
     "CyclicalBeta",
+    "FreezeBeta",
     "GaussianNLL",
     "InteractionEncoder",
     "ItemDecoder",
     "LinearBeta",
     "LogisticNLL",
+    "MultDAE",
     "MultVAE",
     "MultinomialNLL",
     "NDCGAtK",
@@ -44,8 +50,10 @@ __all__ = [
     "Recommendations",
     "Recommender",
     "Sampling",
+    "compare",
     "evaluate_ranking",
     "export_saved_model",
+    "find_beta_cap",
 ]
 
 

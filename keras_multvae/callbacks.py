@@ -1,7 +1,8 @@
-"""The callback through which the KL weight moves."""
+"""The callbacks through which the KL weight moves."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -64,9 +65,74 @@ class BetaAnneal(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Writes the schedule into the model."""
-        if not hasattr(self.model, "set_beta_schedule"):
-            raise TypeError(
-                "BetaAnneal anneals the beta of a MultVAE. Received a model of type "
-                f"{type(self.model).__name__}."
-            )
+        _check_has_beta(self)
         self.model.set_beta_schedule(self.schedule)
+
+
+class FreezeBeta(keras.callbacks.Callback):
+    """Stops raising beta when validation falls: the paper's choice of beta in one run.
+
+    Put it after a `BetaAnneal` that would raise beta to 1. When the monitored metric
+    has not improved for `patience` epochs, beta goes back to its value at the best
+    epoch and stays there for the rest of the `fit`.
+
+    Args:
+        monitor: A name in the logs; more is better.
+        patience: Int >= 1, epochs without improvement that are waited for.
+
+    Attributes:
+        frozen: Float, the beta that was kept; None while it still moves.
+
+    Raises:
+        ValueError: `patience` below 1, or `monitor` is not in the logs: there is no
+            validation data.
+        TypeError: When training begins, for a model that has no beta.
+
+    Example:
+
+    >>> callbacks = [BetaAnneal(cap=1.0, total_steps=1000), FreezeBeta()]
+
+    References:
+        - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), section 2.2.2
+    """
+
+    def __init__(self, monitor: str = "val_ndcg_at_100", patience: int = 3) -> None:
+        super().__init__()
+        if not isinstance(patience, int) or patience < 1:
+            raise ValueError(
+                f"`patience` must be an integer >= 1. Received: patience={patience!r}."
+            )
+        self.monitor = monitor
+        self.patience = patience
+        self.frozen: float | None = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Forgets an earlier fit."""
+        _check_has_beta(self)
+        self.frozen = None
+        self._best, self._beta, self._waited = -math.inf, 0.0, 0
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Looks at the metric, and freezes beta once it has fallen."""
+        logs = logs or {}
+        if self.monitor not in logs:
+            raise ValueError(
+                f"FreezeBeta watches {self.monitor!r}, but the logs have only "
+                f"{sorted(logs)}: fit() needs validation_data with targets."
+            )
+        if logs[self.monitor] > self._best:
+            self._best, self._beta = logs[self.monitor], float(logs["beta"])
+            self._waited = 0
+            return
+        self._waited += 1
+        if self.frozen is None and self._waited >= self.patience:
+            self.frozen = self._beta
+            self.model.set_beta_schedule(ConstantBeta(self._beta))
+
+
+def _check_has_beta(callback: keras.callbacks.Callback) -> None:
+    if not hasattr(callback.model, "set_beta_schedule"):
+        raise TypeError(
+            f"{type(callback).__name__} moves the beta of a MultVAE. Received a model "
+            f"of type {type(callback.model).__name__}."
+        )

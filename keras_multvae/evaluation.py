@@ -17,7 +17,7 @@ from keras_multvae.ranking import TopK, top_k
 
 
 class Ranker(Protocol):
-    """What can be evaluated and can recommend: `MultVAE` and the baselines."""
+    """What can be evaluated and can recommend: our models and the baselines."""
 
     num_items: int
 
@@ -141,7 +141,7 @@ def evaluate_ranking(
     one batch of scores.
 
     Args:
-        model: A `MultVAE` or a baseline.
+        model: A `MultVAE`, `MultDAE` or a baseline.
         fold_in: Inputs and targets.
         metrics: Names `metric@k`: "recall" (of min(k, targets), as in the paper),
             "recall_untruncated" (of all targets), "ndcg", "precision", "hit_rate",

@@ -21,14 +21,14 @@ import numpy as np
 from keras_multvae.callbacks import BetaAnneal
 from keras_multvae.data import Interactions, Split, UserBatches
 from keras_multvae.files import DamagedFileError, read_json, replace_file, write_json
-from keras_multvae.models import MultVAE
+from keras_multvae.models import MultDAE, MultVAE
 
 BEST = "val_ndcg_at_100"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train a `MultVAE`; the defaults are the paper's, but for the annealing.
+    """How to train a model; the defaults are the paper's, but for the annealing.
 
     Args:
         epochs: Passes over the training users.
@@ -42,6 +42,9 @@ class Recipe:
             its cap after half of the training, however long that is: the paper's
             200,000 would leave it near 0 on small data.
         likelihood: "multinomial", "gaussian" or "logistic".
+        model: "MultVAE" or "MultDAE"; the latter has no use for the two of beta. The
+            paper's has no hidden layer beside the code: `hidden_dims=()`.
+        l2: Of the kernels of a `MultDAE`.
         seed: Of weights, noise and the order of users.
     """
 
@@ -54,6 +57,8 @@ class Recipe:
     beta_cap: float = 0.2
     anneal_steps: float | None = None
     likelihood: str = "multinomial"
+    model: str = "MultVAE"
+    l2: float = 0.01 / 500
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,6 +67,10 @@ class Recipe:
                 "`learning_rate` must be a finite number > 0. Received: "
                 f"{self.learning_rate}."
             )
+        if self.model not in ("MultVAE", "MultDAE"):
+            raise ValueError(
+                f"`model` must be MultVAE or MultDAE. Received: model={self.model!r}."
+            )
 
     def resolved_anneal_steps(self, steps_per_epoch: int) -> float:
         """`anneal_steps`, or its default for a number of steps an epoch."""
@@ -69,6 +78,23 @@ class Recipe:
             return self.anneal_steps
         half = self.epochs * steps_per_epoch / 2
         return half / self.beta_cap if self.beta_cap else 0
+
+    def build(self, num_items: int) -> MultVAE | MultDAE:
+        """The untrained model of these settings, compiled."""
+        options: dict[str, Any] = {
+            "latent_dim": self.latent_dim,
+            "hidden_dims": self.hidden_dims,
+            "dropout": self.dropout,
+            "likelihood": self.likelihood,
+            "seed": self.seed,
+        }
+        model = (
+            MultDAE(num_items, l2=self.l2, **options)
+            if self.model == "MultDAE"
+            else MultVAE(num_items, **options)
+        )
+        model.compile(keras.optimizers.Adam(self.learning_rate, epsilon=1e-8))
+        return model
 
 
 def train(
@@ -79,7 +105,7 @@ def train(
     resume: bool = False,
     save_every: float = 30.0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> tuple[MultVAE, list[dict[str, float]]]:
+) -> tuple[MultVAE | MultDAE, list[dict[str, float]]]:
     """Trains a model and gives it as it was in its best epoch.
 
     The best epoch has the highest validation NDCG@100; without a validation part it is
@@ -119,36 +145,24 @@ def train(
         _check_same(state, recipe, split)
         model, best, history = _load(state)
         # The weights are written after the history: a kill between leaves one row over.
-        del history[model.batches_seen // len(batches) :]
+        del history[_steps(model) // len(batches) :]
     else:
         _clear(state)
         write_json(state / "recipe.json", _as_json(recipe, split))
-        model = MultVAE(
-            split.train.num_items,
-            recipe.latent_dim,
-            recipe.hidden_dims,
-            recipe.dropout,
-            recipe.likelihood,
-            seed=recipe.seed,
-        )
-        model.compile(keras.optimizers.Adam(recipe.learning_rate, epsilon=1e-8))
+        model = recipe.build(split.train.num_items)
     batches.epoch = len(history)
     keep = _Keep(state, best, history, save_every)
-    anneal_steps = recipe.resolved_anneal_steps(len(batches))
+    anneal = BetaAnneal(recipe.beta_cap, recipe.resolved_anneal_steps(len(batches)))
     model.fit(
         batches,
         epochs=recipe.epochs,
         initial_epoch=len(history),
         validation_data=validation,
         verbose=0,
-        callbacks=[
-            BetaAnneal(recipe.beta_cap, anneal_steps),
-            keep,
-            *callbacks,
-        ],
+        callbacks=[*([anneal] if recipe.model == "MultVAE" else []), keep, *callbacks],
     )
     # Without the optimiser's state, which is that of the last epoch and not the best.
-    kept = MultVAE.from_config(model.get_config())
+    kept = type(model).from_config(model.get_config())
     kept.set_weights(keep.best)
     return kept, history
 
@@ -171,7 +185,7 @@ class _Keep(keras.callbacks.Callback):
         self.saved = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        row = {"epoch": epoch + 1, "step": self.model.batches_seen, **(logs or {})}
+        row = {"epoch": epoch + 1, "step": _steps(self.model), **(logs or {})}
         if not math.isfinite(row["loss"]):
             raise ValueError(
                 f"The loss became {row['loss']} in epoch {epoch + 1}: the training has "
@@ -199,7 +213,14 @@ class _Keep(keras.callbacks.Callback):
         self.saved = time.monotonic()
 
 
-def _load(state: Path) -> tuple[MultVAE, list[np.ndarray], list[dict[str, float]]]:
+def _steps(model: Any) -> int:
+    """Optimiser steps so far."""
+    return int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+
+
+def _load(
+    state: Path,
+) -> tuple[MultVAE | MultDAE, list[np.ndarray], list[dict[str, float]]]:
     """Last model, best weights and history of a state."""
     try:
         history = _read_history(state / "history.csv")

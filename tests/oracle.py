@@ -38,6 +38,13 @@ def forward(weights, x, eps=None, mask=None):
     return _mlp(weights.decoder, z), mean, log_var
 
 
+def forward_dae(weights, x):
+    """Logits of Mult-DAE for dense rows x: a point z, tanh after all but the last."""
+    norm = np.sqrt((x**2).sum(1, keepdims=True))
+    z = np.tanh(_mlp(weights.encoder, x / np.where(norm == 0, 1, norm)))
+    return _mlp(weights.decoder, z)
+
+
 def _mlp(layers, hidden):
     for i, (kernel, bias) in enumerate(layers):
         hidden = hidden @ kernel + bias

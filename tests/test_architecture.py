@@ -26,6 +26,7 @@ ROOMS = [
     "ranking",
     "evaluation",
     "training",
+    "selection",
     "plots",
     "recommender",
     "serving",

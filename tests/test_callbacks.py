@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from conftest import make_clicks
 
-from keras_multvae import BetaAnneal, ConstantBeta, CyclicalBeta, LinearBeta, MultVAE
+from keras_multvae import (
+    BetaAnneal,
+    ConstantBeta,
+    CyclicalBeta,
+    FreezeBeta,
+    LinearBeta,
+    MultDAE,
+    MultVAE,
+)
 from keras_multvae.data import UserBatches
 
 TORCH = keras.backend.backend() == "torch"
@@ -160,3 +168,57 @@ def test_bad_use_is_named():
         other.fit(
             np.zeros((2, 2)), np.zeros((2, 1)), verbose=0, callbacks=[BetaAnneal()]
         )
+
+
+class Dictate(keras.callbacks.Callback):
+    """Puts a metric of our choice into the logs of each epoch."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = values
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["val_ndcg_at_100"] = self.values[epoch]
+
+
+@pytest.mark.parametrize(
+    ("patience", "values", "frozen_after", "kept"),
+    [
+        (1, [0.1, 0.3, 0.2, 0.9, 0.9], 3, 2),
+        (2, [0.1, 0.3, 0.2, 0.4, 0.3, 0.4], 6, 4),
+        (3, [0.1, 0.2, 0.3, 0.4], None, None),
+    ],
+)
+def test_beta_freezes_at_its_value_of_the_best_epoch(
+    patience, values, frozen_after, kept
+):
+    model, freeze = make_model(), FreezeBeta(patience=patience)
+    # Two steps an epoch, beta rises by 0.1 a step; the log is that of the last step.
+    rising = [0.1 * (2 * epoch + 1) for epoch in range(len(values))]
+    history = model.fit(
+        UserBatches(make_clicks(40, 12), 20),
+        epochs=len(values),
+        callbacks=[BetaAnneal(2.0, 10), Dictate(values), freeze],
+        verbose=0,
+    ).history["beta"]
+    if frozen_after is None:
+        assert freeze.frozen is None
+        assert history == pytest.approx(rising)
+        return
+    value = rising[kept - 1]
+    assert freeze.frozen == pytest.approx(value)
+    rest = [value] * (len(values) - frozen_after)
+    assert history == pytest.approx(rising[:frozen_after] + rest)
+    assert float(model.beta.current()) == pytest.approx(value)
+
+
+def test_what_freezing_needs_is_named():
+    batches = UserBatches(make_clicks(40, 12), 20)
+    with pytest.raises(ValueError, match="validation_data with targets"):
+        make_model().fit(batches, callbacks=[FreezeBeta()], verbose=0)
+    with pytest.raises(ValueError, match="patience=0"):
+        FreezeBeta(patience=0)
+    model = MultDAE(12, 3)
+    model.compile()
+    with pytest.raises(TypeError, match="FreezeBeta moves the beta of a MultVAE"):
+        model.fit(batches, callbacks=[FreezeBeta()], verbose=0)

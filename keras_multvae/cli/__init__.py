@@ -170,6 +170,7 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
         ("latent_dim", _positive, "size of the latent vector"),
         ("dropout", _share, "share of clicks dropped"),
         ("beta_cap", _zero_or_more, "where the KL weight stops rising"),
+        ("l2", _zero_or_more, "regularisation of the kernels of a MultDAE"),
         ("seed", int, "of weights, noise and the order of users"),
     ):
         sub.add_argument(
@@ -195,6 +196,12 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
         choices=list(LIKELIHOODS),
         default=recipe.likelihood,
         help="of clicks",
+    )
+    sub.add_argument(
+        "--model",
+        choices=["MultVAE", "MultDAE"],
+        default=recipe.model,
+        help="variational or denoising",
     )
     sub.add_argument(
         "--resume", action="store_true", help="go on with an interrupted training"

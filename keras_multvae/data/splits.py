@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from keras_multvae.data.events import number_by_first_appearance
 from keras_multvae.data.interactions import Interactions
@@ -76,6 +77,51 @@ class Split:
                     f"`{name}` must have the items of `train` in the same order. "
                     f"Received: {part.input.items}, expected {self.train.items}."
                 )
+
+    @classmethod
+    def from_holdout(
+        cls,
+        train: Interactions,
+        test: Interactions,
+        validation: Interactions | None = None,
+    ) -> Split:
+        """The split of a data set that comes with its own train and test files.
+
+        This is weak generalisation: the same users train and are tested, on clicks
+        that were held out. What the model is shown of a user are the training clicks,
+        for the test also those of the validation.
+
+        Args:
+            train: What to train on.
+            test: Held-out clicks of users of `train`, the targets of the test.
+            validation: Optional held-out clicks for choosing settings.
+
+        Returns:
+            The split, over the items of `train`. Held-out clicks on other items are
+            dropped; `settings["dropped"]` counts them.
+
+        Raises:
+            ValueError: A held-out user has no training clicks, or a click is in two
+                parts.
+
+        Example:
+
+        >>> train = Interactions.from_events([1, 1, 2, 2], list("abbc"))
+        >>> test = Interactions.from_events([2, 1], list("ac"))
+        >>> Split.from_holdout(train, test).test
+        FoldIn(2 users, 4 input entries, 2 targets)
+        """
+        parts, dropped = {}, {}
+        seen = train
+        for name, held_out in (("validation", validation), ("test", test)):
+            if held_out is None:
+                continue
+            targets = held_out.with_items(train.items)
+            dropped[name] = held_out.num_entries - targets.num_entries
+            parts[name] = _holdout(seen, targets, name)
+            seen = _with_clicks(seen, targets)
+        settings = {"method": "from_holdout", "dropped": dropped}
+        return cls(train, parts.get("validation"), parts["test"], settings)
 
 
 def strong_generalization(
@@ -306,6 +352,36 @@ def _split_by_masks(
         return FoldIn(inputs.select_users(users), targets.select_users(users))
 
     return seen, fold_in(train, validation), fold_in(train | validation, test)
+
+
+def _holdout(seen: Interactions, targets: Interactions, name: str) -> FoldIn:
+    """Held-out clicks as targets, with what else is known of their users as input."""
+    rows = seen.users.lookup(targets.users.ids)
+    if (rows < 0).any():
+        unknown = targets.users.ids[rows < 0]
+        raise ValueError(
+            f"`{name}` must hold users of `train`. Received {len(unknown)} others, as "
+            f"{unknown[0]!r}; hold out whole users with strong_generalization()."
+        )
+    inputs = seen.select_users(rows)
+    both = inputs.matrix.multiply(targets.matrix).nnz
+    if both:
+        raise ValueError(
+            f"`{name}` must hold clicks that no earlier part has. Received {both} that "
+            "are in both: a model would be shown what it has to find."
+        )
+    return FoldIn(inputs, targets)
+
+
+def _with_clicks(seen: Interactions, more: Interactions) -> Interactions:
+    """The clicks of both, for the users of the first."""
+    rows = seen.users.lookup(more.users.ids)
+    moved = more.matrix.tocoo()
+    shape = seen.matrix.shape
+    added = csr_matrix((moved.data, (rows[moved.row], moved.col)), shape=shape)
+    return Interactions.from_matrix(
+        seen.matrix + added, users=seen.users.ids, items=seen.items.ids
+    )
 
 
 def _draw_targets(

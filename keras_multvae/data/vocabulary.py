@@ -161,6 +161,24 @@ class Vocabulary:
         """The vocabulary of the ids at `indices`, in that order."""
         return Vocabulary(self._ids[np.asarray(indices, "int64")])
 
+    def extend(self, ids: Any) -> Vocabulary:
+        """The same ids, followed by those of `ids` that are not among them.
+
+        Args:
+            ids: 1-D array or iterable of unique raw ids of the same kind.
+
+        Returns:
+            A vocabulary in which every old id keeps its index.
+
+        Example:
+
+        >>> Vocabulary(["a", "c"]).extend(["b", "c"]).ids.tolist()
+        ['a', 'c', 'b']
+        """
+        more = Vocabulary(ids).ids
+        new = more[self.lookup(more) < 0]
+        return Vocabulary([*self.ids.tolist(), *new.tolist()])
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the vocabulary as JSON."""
         write_json(

@@ -22,6 +22,7 @@ class ItemDecoder(keras.layers.Layer):
         latent_dim: Int, size of the latent vector.
         hidden_dims: Ints, sizes of the hidden layers from the latent vector outwards;
             `()` for a linear decoder.
+        l2: Float >= 0, L2 regularisation of the kernels.
         seed: Int or None, for the initial weights.
         **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
 
@@ -47,6 +48,7 @@ class ItemDecoder(keras.layers.Layer):
         num_items: int,
         latent_dim: int = 200,
         hidden_dims: Sequence[int] = (600,),
+        l2: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -54,9 +56,10 @@ class ItemDecoder(keras.layers.Layer):
         self.num_items = num_items
         self.latent_dim = latent_dim
         self.hidden_dims = tuple(hidden_dims)
+        self.l2 = l2
         self.seed = seed
         units = (*self.hidden_dims, num_items)
-        self.stack = tanh_stack(latent_dim, units, seeds(seed), self.dtype_policy)
+        self.stack = tanh_stack(latent_dim, units, seeds(seed), self.dtype_policy, l2)
         self.built = True
 
     def call(self, inputs: Any) -> Any:
@@ -77,5 +80,6 @@ class ItemDecoder(keras.layers.Layer):
             "num_items": self.num_items,
             "latent_dim": self.latent_dim,
             "hidden_dims": list(self.hidden_dims),
+            "l2": self.l2,
             "seed": self.seed,
         }

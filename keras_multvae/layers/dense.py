@@ -14,18 +14,29 @@ def seeds(seed: int | None) -> Iterator[int | None]:
     return (None if seed is None else 1000 * seed + i for i in count())
 
 
-def initializers(source: Iterator[int | None]) -> dict[str, keras.Initializer]:
-    """Glorot uniform kernels, biases from a truncated normal (PAPER, recipe)."""
+def kernel_options(source: Iterator[int | None], l2: float) -> dict[str, Any]:
+    """Glorot uniform kernels, with L2 regularisation if any (PAPER, recipe)."""
     return {
-        "kernel_initializer": keras.initializers.GlorotUniform(next(source)),
-        "bias_initializer": keras.initializers.TruncatedNormal(
+        "initializer": keras.initializers.GlorotUniform(next(source)),
+        "regularizer": keras.regularizers.L2(l2) if l2 else None,
+    }
+
+
+def bias_options(source: Iterator[int | None]) -> dict[str, Any]:
+    """Biases from a truncated normal (PAPER, recipe)."""
+    return {
+        "initializer": keras.initializers.TruncatedNormal(
             stddev=0.001, seed=next(source)
-        ),
+        )
     }
 
 
 def tanh_stack(
-    input_dim: int, units: Sequence[int], source: Iterator[int | None], dtype: Any
+    input_dim: int,
+    units: Sequence[int],
+    source: Iterator[int | None],
+    dtype: Any,
+    l2: float = 0.0,
 ) -> list[keras.layers.Dense]:
     """Built `Dense` layers of the given sizes: tanh between layers, none on the last.
 
@@ -37,12 +48,17 @@ def tanh_stack(
             size,
             activation="tanh" if i < len(units) - 1 else None,
             dtype=dtype,
-            **initializers(source),
+            **_prefixed("kernel", kernel_options(source, l2)),
+            **_prefixed("bias", bias_options(source)),
         )
         layer.build((None, input_dim))
         layers.append(layer)
         input_dim = size
     return layers
+
+
+def _prefixed(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    return {f"{name}_{key}": value for key, value in options.items()}
 
 
 def wide_dtype(compute_dtype: str) -> str:

@@ -9,7 +9,13 @@ import keras
 from keras import ops
 
 from keras_multvae import bags
-from keras_multvae.layers.dense import initializers, seeds, tanh_stack, wide_dtype
+from keras_multvae.layers.dense import (
+    bias_options,
+    kernel_options,
+    seeds,
+    tanh_stack,
+    wide_dtype,
+)
 from keras_multvae.layers.seeded import SeededLayer
 
 
@@ -27,6 +33,7 @@ class InteractionEncoder(SeededLayer):
         latent_dim: Int K; the last layer has 2K units.
         hidden_dims: Ints, sizes of the hidden layers; `()` for a linear encoder.
         dropout: Float in [0, 1), share of clicks dropped in training.
+        l2: Float >= 0, L2 regularisation of the kernels.
         seed: Int or None, for the initial weights and the dropout mask.
         **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
 
@@ -51,12 +58,16 @@ class InteractionEncoder(SeededLayer):
         - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), section 2.2
     """
 
+    # Numbers that the last layer gives for each latent dimension.
+    outputs = 2
+
     def __init__(
         self,
         num_items: int,
         latent_dim: int = 200,
         hidden_dims: Sequence[int] = (600,),
         dropout: float = 0.5,
+        l2: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -66,26 +77,27 @@ class InteractionEncoder(SeededLayer):
         self.latent_dim = latent_dim
         self.hidden_dims = tuple(hidden_dims)
         self.dropout = dropout
+        self.l2 = l2
         self.seed = seed
         source = seeds(seed)
         self.seed_generator = keras.random.SeedGenerator(next(source))
-        units = (*self.hidden_dims, 2 * latent_dim)
-        first = initializers(source)
+        units = (*self.hidden_dims, self.outputs * latent_dim)
         self.kernel = self.add_weight(
-            shape=(num_items, units[0]),
-            initializer=first["kernel_initializer"],
-            name="kernel",
+            shape=(num_items, units[0]), name="kernel", **kernel_options(source, l2)
         )
         self.bias = self.add_weight(
-            shape=units[:1], initializer=first["bias_initializer"], name="bias"
+            shape=units[:1], name="bias", **bias_options(source)
         )
-        self.stack = tanh_stack(units[0], units[1:], source, self.dtype_policy)
+        self.stack = tanh_stack(units[0], units[1:], source, self.dtype_policy, l2)
         self.built = True
 
-    def call(
-        self, inputs: Any, training: bool | None = None, xla: bool = False
-    ) -> tuple[Any, Any]:
+    def call(self, inputs: Any, training: bool | None = None, xla: bool = False) -> Any:
         """See the class."""
+        mean, log_var = ops.split(self._hidden(inputs, training, xla), 2, axis=-1)
+        return mean, log_var
+
+    def _hidden(self, inputs: Any, training: bool | None, xla: bool) -> Any:
+        """The last layer's units, before any activation."""
         if bags.is_bags(inputs):
             hidden = self._sparse(inputs, bool(training), xla)
         else:
@@ -95,9 +107,7 @@ class InteractionEncoder(SeededLayer):
             hidden = ops.tanh(hidden)
         for layer in self.stack:
             hidden = layer(hidden)
-        hidden = ops.cast(hidden, wide_dtype(self.compute_dtype))
-        mean, log_var = ops.split(hidden, 2, axis=-1)
-        return mean, log_var
+        return ops.cast(hidden, wide_dtype(self.compute_dtype))
 
     def _sparse(self, inputs: dict[str, Any], training: bool, xla: bool) -> Any:
         values = ops.cast(inputs["values"], wide_dtype(self.compute_dtype))
@@ -126,10 +136,8 @@ class InteractionEncoder(SeededLayer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Two shapes (users, latent_dim)."""
-        users = (
-            input_shape["bag_sizes"] if isinstance(input_shape, dict) else input_shape
-        )[0]
-        return (users, self.latent_dim), (users, self.latent_dim)
+        shape = _users(input_shape), self.latent_dim
+        return shape, shape
 
     def get_config(self) -> dict[str, Any]:
         """See `keras.layers.Layer.get_config`."""
@@ -141,8 +149,40 @@ class InteractionEncoder(SeededLayer):
             "latent_dim": self.latent_dim,
             "hidden_dims": list(self.hidden_dims),
             "dropout": self.dropout,
+            "l2": self.l2,
             "seed": self.seed,
         }
+
+
+@keras.saving.register_keras_serializable(package="keras_multvae")
+class PointEncoder(InteractionEncoder):
+    """Mult-DAE's encoder: the same network, with a point in place of a Gaussian.
+
+    As `InteractionEncoder` in all else; tanh follows the code, as every layer of
+    Mult-DAE but the last of the decoder.
+
+    Returns:
+        One tensor (users, latent_dim), float32 (float64 under that policy).
+
+    References:
+        - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), section 2.2.3
+    """
+
+    outputs = 1
+
+    def call(self, inputs: Any, training: bool | None = None, xla: bool = False) -> Any:
+        """See the class."""
+        return ops.tanh(self._hidden(inputs, training, xla))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """(users, latent_dim)."""
+        return _users(input_shape), self.latent_dim
+
+
+def _users(input_shape: Any) -> Any:
+    """Users of a batch, dense or bags."""
+    shape = input_shape["bag_sizes"] if isinstance(input_shape, dict) else input_shape
+    return shape[0]
 
 
 def _safe_sqrt(squares: Any) -> Any:

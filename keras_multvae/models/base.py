@@ -1,36 +1,75 @@
-"""What every neural model here shares: inputs, metrics, scores, export."""
+"""What every neural model here shares: loss, metrics, scores, configuration."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import keras
 import numpy as np
 from keras import ops
 from scipy import sparse
 
-from keras_multvae import bags
+from keras_multvae import backend, bags
 from keras_multvae.backend.saved_model import export_model
 from keras_multvae.data.batches import UserBatches
+from keras_multvae.losses import get_likelihood
 from keras_multvae.metrics import NDCGAtK, RecallAtK, mask_seen
+from keras_multvae.models.growth import copy_state
 
 
 class RankingModel(keras.Model):
     """A `keras.Model` that maps users' clicks to a logit for every item.
 
-    A subclass sets `num_items`, `likelihood`, `encoder` and `decoder`, computes the
-    loss, and names in `trackers` the metrics that it keeps of it.
+    A subclass makes `encoder` and `decoder`, and says in `call` how logits come from
+    them. What it adds there to `losses` counts per user where it has the shape
+    (users,), and once where it is a scalar, as weight regularisation.
+
+    Args:
+        num_items: Int >= 1, I, the size of the catalogue.
+        latent_dim: Int >= 1, K.
+        hidden_dims: Ints, sizes of the encoder's hidden layers.
+        dropout: Float in [0, 1), share of clicks dropped from the input in training.
+        likelihood: A name or an object of `keras_multvae.losses`.
+        seed: Int or None.
+        **kwargs: Passed to `keras.Model`.
     """
 
-    num_items: int
-    likelihood: Any
     encoder: Any
     decoder: Any
+
+    def __init__(
+        self,
+        num_items: int,
+        latent_dim: int,
+        hidden_dims: Sequence[int],
+        dropout: float,
+        likelihood: Any,
+        seed: int | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        _check_positive(num_items=num_items, latent_dim=latent_dim)
+        for size in hidden_dims:
+            _check_positive(hidden_dims=size)
+        if not 0 <= dropout < 1:
+            raise ValueError(f"`dropout` must be in [0, 1). Received: {dropout!r}.")
+        self.num_items = int(num_items)
+        self.latent_dim = int(latent_dim)
+        self.hidden_dims = tuple(int(size) for size in hidden_dims)
+        self.dropout = float(dropout)
+        self.likelihood = get_likelihood(likelihood)
+        self.seed = seed
+        self._nll_tracker = keras.metrics.Mean(name="nll")
+
+    def _part_seed(self, part: int) -> int | None:
+        """The seed of one of up to three random parts."""
+        return None if self.seed is None else 3 * self.seed + part
 
     @property
     def trackers(self) -> tuple[keras.metrics.Metric, ...]:
         """Metrics reported with and without targets, beside `loss`."""
-        raise NotImplementedError
+        return (self._nll_tracker,)
 
     def compile(
         self,
@@ -68,6 +107,27 @@ class RankingModel(keras.Model):
         spec = keras.KerasTensor((None, self.num_items), dtype="float32")
         if self._compile_metrics is not None:
             self._compile_metrics.build(spec, spec)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Mean over users of NLL and what `call` added per user, plus regularisation.
+
+        `sample_weight` (users,) weighs all terms of a user alike.
+        """
+        nll = self.likelihood.call(y if has_targets(y) else x, y_pred)
+        nll = weighed(nll, sample_weight)
+        self._nll_tracker.update_state(nll)
+        per_user = [loss for loss in self.losses if len(loss.shape) == 1]
+        regularisation = [loss for loss in self.losses if len(loss.shape) == 0]
+        total = nll + sum(weighed(loss, sample_weight) for loss in per_user)
+        total = ops.mean(total) + sum(regularisation)
+        return total / backend.num_replicas()
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
@@ -119,6 +179,43 @@ class RankingModel(keras.Model):
         logits = ops.convert_to_tensor(self.predict(batches, verbose=0))
         return np.asarray(ops.convert_to_numpy(self.likelihood.scores(logits)))
 
+    def with_new_items(self, num_items: int) -> Self:
+        """A copy of the model for a catalogue that has grown.
+
+        Items 0..I-1 keep their weights exactly; each new item starts as the mean of
+        them, so its logit is the mean logit and its click says what the average click
+        says. The optimiser's state goes along, zero for the new items, and so do the
+        schedule of beta, its count of steps and the random state: `fit` goes on.
+
+        Args:
+            num_items: Int >= I, the new size; the new items come after the old ones
+                (see `Vocabulary.extend`).
+
+        Returns:
+            A new model, compiled as this one is.
+
+        Raises:
+            ValueError: A catalogue smaller than the model's.
+
+        Example:
+
+        >>> from keras_multvae import MultVAE
+        >>> MultVAE(num_items=30, latent_dim=4).with_new_items(32).num_items
+        32
+        """
+        if num_items < self.num_items:
+            raise ValueError(
+                f"`num_items` must be at least {self.num_items}, the items that the "
+                f"model has: none can be taken away. Received: num_items={num_items}."
+            )
+        grown = type(self).from_config({**self.get_config(), "num_items": num_items})
+        compiled = self.get_compile_config()
+        if compiled:
+            self.optimizer.build(self.trainable_variables)
+            grown.compile_from_config(compiled)
+        copy_state(self, grown)
+        return grown
+
     @property
     def item_vectors(self) -> np.ndarray:
         """The decoder's output weights, float32 (num_items, units), one row an item."""
@@ -143,6 +240,30 @@ class RankingModel(keras.Model):
             export_model(self, filepath)
         else:
             super().export(filepath, format=format, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras.Model.get_config`."""
+        return {
+            "name": self.name,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "trainable": self.trainable,
+            "num_items": self.num_items,
+            "latent_dim": self.latent_dim,
+            "hidden_dims": list(self.hidden_dims),
+            "dropout": self.dropout,
+            "likelihood": keras.saving.serialize_keras_object(self.likelihood),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """See `keras.Model.from_config`."""
+        config = dict(config)
+        for key in ("likelihood", "dtype"):
+            config[key] = keras.saving.deserialize_keras_object(
+                config[key], custom_objects=custom_objects
+            )
+        return cls(**config)
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """What `compile` was called with."""
@@ -190,3 +311,18 @@ class RankingModel(keras.Model):
 def has_targets(y: Any) -> bool:
     """False for None and for the (users, 0) array that `UserBatches` puts there."""
     return y is not None and (bags.is_bags(y) or y.shape[-1] != 0)
+
+
+def weighed(values: Any, sample_weight: Any) -> Any:
+    """Values (users,) times the weights of the users, if there are any."""
+    if sample_weight is None:
+        return values
+    return values * ops.cast(ops.reshape(sample_weight, (-1,)), values.dtype)
+
+
+def _check_positive(**values: Any) -> None:
+    for name, value in values.items():
+        if not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(
+                f"`{name}` takes integers >= 1. Received: {name}={value!r}."
+            )

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import lapack
 
 from keras_multvae.models.baseline import Baseline
 
@@ -115,17 +114,38 @@ def _gram(matrix: sparse.csr_matrix) -> np.ndarray:
 
 
 def _invert(matrix: np.ndarray) -> None:
-    """Inverts a symmetric positive definite matrix (n, n) in place, by Cholesky."""
-    # LAPACK's order is Fortran's: its lower triangle is NumPy's upper one.
-    _, info = lapack.spotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
-    if info == 0:
-        _, info = lapack.spotri(matrix.T, lower=1, overwrite_c=1)
-    if info != 0:
+    """Inverts a symmetric positive definite matrix (n, n) in place.
+
+    Blockwise Gauss-Jordan elimination of the upper triangle: the Cholesky routine of
+    SciPy's LAPACK crashes at 41,000 rows. With the pivot block K and `D = A_KK^-1`, a
+    step turns A_IJ into `A_IJ - A_IK D A_KJ`, A_KJ into `D A_KJ` and A_KK into -D;
+    after the last block the matrix is -A^-1.
+    """
+    size = len(matrix)
+    blocks = [slice(start, start + BLOCK) for start in range(0, size, BLOCK)]
+    for pivot in blocks:
+        start = pivot.start
+        panel = np.hstack([matrix[:start, pivot].T, matrix[pivot, start:]])
+        inverse = _inverse_of_block(panel[:, pivot])
+        scaled = inverse @ panel
+        for rows in blocks:
+            columns = slice(rows.start, size)
+            matrix[rows, columns] -= panel[:, rows].T @ scaled[:, columns]
+        matrix[:start, pivot] = scaled[:, :start].T
+        matrix[pivot, start:] = scaled[:, start:]
+        matrix[pivot, pivot] = -inverse
+    for rows in blocks:
+        after = slice(rows.stop, size)
+        np.negative(matrix[rows, rows.start :], out=matrix[rows, rows.start :])
+        matrix[after, rows] = matrix[rows, after].T
+
+
+def _inverse_of_block(block: np.ndarray) -> np.ndarray:
+    wide = block.astype("float64")
+    try:
+        np.linalg.cholesky(wide)
+    except np.linalg.LinAlgError:
         raise ValueError(
             "X^T X + l2 I is not positive definite in float32: choose a larger `l2`."
-        )
-    for start in range(0, len(matrix), BLOCK):
-        part = slice(start, start + BLOCK)
-        square = np.triu(matrix[part, part])
-        matrix[part, part] = square + np.triu(square, 1).T
-        matrix[start + BLOCK :, part] = matrix[part, start + BLOCK :].T
+        ) from None
+    return np.linalg.inv(wide).astype("float32")

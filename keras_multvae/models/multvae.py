@@ -10,12 +10,10 @@ import numpy as np
 from keras import ops
 from scipy import sparse
 
-from keras_multvae import backend
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.layers import Beta, InteractionEncoder, ItemDecoder, Sampling
-from keras_multvae.losses import get_likelihood
 from keras_multvae.metrics import LastValue
-from keras_multvae.models.base import RankingModel, has_targets
+from keras_multvae.models.base import RankingModel, weighed
 from keras_multvae.schedules import BetaSchedule
 
 
@@ -92,42 +90,30 @@ class MultVAE(RankingModel):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        _check_positive(num_items=num_items, latent_dim=latent_dim)
-        for size in hidden_dims:
-            _check_positive(hidden_dims=size)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"`dropout` must be in [0, 1). Received: {dropout!r}.")
-        self.num_items = int(num_items)
-        self.latent_dim = int(latent_dim)
-        self.hidden_dims = tuple(int(size) for size in hidden_dims)
-        self.dropout = float(dropout)
-        self.likelihood = get_likelihood(likelihood)
-        self.seed = seed
-
-        def part(i: int) -> int | None:
-            return None if seed is None else 3 * seed + i
-
+        super().__init__(
+            num_items, latent_dim, hidden_dims, dropout, likelihood, seed, **kwargs
+        )
         self.encoder = InteractionEncoder(
             self.num_items,
             self.latent_dim,
             self.hidden_dims,
             self.dropout,
-            seed=part(0),
+            seed=self._part_seed(0),
             dtype=self.dtype_policy,
             name="encoder",
         )
-        self.sampling = Sampling(seed=part(1), dtype="float32", name="sampling")
+        self.sampling = Sampling(
+            seed=self._part_seed(1), dtype="float32", name="sampling"
+        )
         self.decoder = ItemDecoder(
             self.num_items,
             self.latent_dim,
             self.hidden_dims[::-1],
-            seed=part(2),
+            seed=self._part_seed(2),
             dtype=self.dtype_policy,
             name="decoder",
         )
         self.beta = Beta(beta, dtype="float32", name="beta")
-        self._nll_tracker = keras.metrics.Mean(name="nll")
         self._kl_tracker = keras.metrics.Mean(name="kl")
         self._beta_tracker = LastValue(name="beta")
         self._kl_of_batch: Any = None
@@ -150,7 +136,7 @@ class MultVAE(RankingModel):
     @property
     def trackers(self) -> tuple[keras.metrics.Metric, ...]:
         """nll, kl and beta."""
-        return self._nll_tracker, self._kl_tracker, self._beta_tracker
+        return *super().trackers, self._kl_tracker, self._beta_tracker
 
     @property
     def _accumulation(self) -> int:
@@ -182,20 +168,12 @@ class MultVAE(RankingModel):
             raise ValueError(
                 "compute_loss() needs the model to be called on the same batch first."
             )
-        nll = self.likelihood.call(y if has_targets(y) else x, y_pred)
-        per_user = [loss for loss in self.losses if len(loss.shape) == 1]
-        regularisation = [loss for loss in self.losses if len(loss.shape) == 0]
-        if sample_weight is not None:
-            weight = ops.cast(ops.reshape(sample_weight, (-1,)), nll.dtype)
-            nll, kl = nll * weight, kl * weight
-            per_user = [loss * weight for loss in per_user]
-        self._nll_tracker.update_state(nll)
-        self._kl_tracker.update_state(kl)
+        total = super().compute_loss(x, y, y_pred, sample_weight, training)
+        self._kl_tracker.update_state(weighed(kl, sample_weight))
         self._beta_tracker.update_state(self.beta.current(self._accumulation))
         if training:
             self.beta.count_batch()
-        total = ops.mean(sum(per_user, start=nll)) + sum(regularisation)
-        return total / backend.num_replicas()
+        return total
 
     def embed(
         self, histories: sparse.csr_matrix, batch_size: int = 500
@@ -211,33 +189,4 @@ class MultVAE(RankingModel):
 
     def get_config(self) -> dict[str, Any]:
         """See `keras.Model.get_config`."""
-        return {
-            "name": self.name,
-            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
-            "trainable": self.trainable,
-            "num_items": self.num_items,
-            "latent_dim": self.latent_dim,
-            "hidden_dims": list(self.hidden_dims),
-            "dropout": self.dropout,
-            "likelihood": keras.saving.serialize_keras_object(self.likelihood),
-            "beta": self.beta.initial,
-            "seed": self.seed,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MultVAE:
-        """See `keras.Model.from_config`."""
-        config = dict(config)
-        for key in ("likelihood", "dtype"):
-            config[key] = keras.saving.deserialize_keras_object(
-                config[key], custom_objects=custom_objects
-            )
-        return cls(**config)
-
-
-def _check_positive(**values: Any) -> None:
-    for name, value in values.items():
-        if not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(
-                f"`{name}` takes integers >= 1. Received: {name}={value!r}."
-            )
+        return {**super().get_config(), "beta": self.beta.initial}

@@ -23,7 +23,7 @@ class Recommender:
     """Recommends items by their own ids, with a trained model.
 
     Args:
-        model: A `MultVAE` or a baseline.
+        model: A `MultVAE`, `MultDAE` or a baseline.
         items: `Vocabulary` of the model's items, in its order.
         histories: Optional `Interactions` over the same items: what `user_ids` look
             up. Kept by `save`.

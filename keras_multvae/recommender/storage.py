@@ -22,14 +22,14 @@ from keras_multvae.files import (
     replace_folder,
     write_json,
 )
-from keras_multvae.models import EASE, MultVAE, Popularity
+from keras_multvae.models import EASE, MultDAE, MultVAE, Popularity
 
 FORMAT = "keras_multvae.recommender"
 VERSION = 1
 METADATA = "metadata.json"
 BASELINES = {model.__name__: model for model in (Popularity, EASE)}
 MODEL_FILES = {
-    MultVAE.__name__: "model.keras",
+    **dict.fromkeys((MultVAE.__name__, MultDAE.__name__), "model.keras"),
     **dict.fromkeys(BASELINES, "model.npz"),
 }
 

@@ -15,7 +15,7 @@ from keras_multvae.backend.saved_model import (
     save_module,
 )
 from keras_multvae.metrics import MASKED, mask_seen
-from keras_multvae.models import MultVAE
+from keras_multvae.models.base import RankingModel
 from keras_multvae.recommender import Recommender
 
 PADDING = {"str": "", "int": -1}
@@ -40,7 +40,7 @@ def export_saved_model(
       with the lowest finite score.
 
     Args:
-        recommender: A `Recommender` with a `MultVAE`.
+        recommender: A `Recommender` with a `MultVAE` or `MultDAE`.
         path: The model's folder, as in `saved_models/NAME`.
         version: Int >= 1, the version folder; by default the next free number.
         k: Int >= 1, items a user; no more than the catalogue has.
@@ -62,9 +62,9 @@ def export_saved_model(
     References:
         - https://www.tensorflow.org/tfx/serving/serving_basic
     """
-    if not isinstance(recommender.model, MultVAE):
+    if not isinstance(recommender.model, RankingModel):
         raise TypeError(
-            "Only a MultVAE can be exported. Received: "
+            "Only a MultVAE or MultDAE can be exported. Received: "
             f"{type(recommender.model).__name__}."
         )
     padding = PADDING[recommender.items.kind]

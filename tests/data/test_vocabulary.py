@@ -177,3 +177,22 @@ def test_damaged_and_foreign_files(tmp_path, content, text):
     path.write_text(content)
     with pytest.raises(DamagedFileError, match=text):
         Vocabulary.load(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "more", "expected"),
+    [
+        (["a", "c"], ["c", "b", "d"], ["a", "c", "b", "d"]),
+        ([3, 1], [1, 3], [3, 1]),
+        ([3, 1], np.array([9, 3]), [3, 1, 9]),
+    ],
+)
+def test_extending_keeps_every_old_index(old, more, expected):
+    assert Vocabulary(old).extend(more).ids.tolist() == expected
+
+
+def test_a_vocabulary_is_extended_by_ids_of_its_own_kind():
+    with pytest.raises(TypeError):
+        Vocabulary(["a"]).extend([1])
+    with pytest.raises(ValueError, match="unique"):
+        Vocabulary(["a"]).extend(["b", "b"])

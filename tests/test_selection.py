@@ -1,0 +1,106 @@
+"""Comparing models and choosing the cap of beta."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from keras_multvae import EASE, Popularity, compare, evaluate_ranking, find_beta_cap
+from keras_multvae.data import Interactions, strong_generalization
+from keras_multvae.evaluation import paired_difference
+from keras_multvae.selection import default_models
+from keras_multvae.training import Recipe, train
+
+RNG = np.random.default_rng(0)
+# Two tastes, so that popularity is not all there is to learn.
+LIKED = (np.arange(150)[:, None] + np.arange(24)) % 2 == 0
+LIKED &= RNG.random(LIKED.shape) < 0.7
+USERS, ITEMS = (axis.tolist() for axis in LIKED.nonzero())
+CLICKS = Interactions.from_events(USERS, ITEMS)
+SPLIT = strong_generalization(CLICKS, 30, 30)
+RECIPE = Recipe(epochs=6, batch_size=20, hidden_dims=(16,), latent_dim=4)
+METRICS = ["recall@5", "ndcg@10"]
+
+
+@pytest.fixture(scope="module")
+def found():
+    models = {
+        "popularity": Popularity(24),
+        "EASE": [Popularity(24), EASE(24, 10.0)],
+        "Mult-VAE": RECIPE,
+        "Mult-DAE": replace(RECIPE, model="MultDAE", hidden_dims=()),
+    }
+    return compare(SPLIT, models, reference="popularity", metrics=METRICS)
+
+
+def test_figures_are_those_of_each_model_alone(found, tmp_path):
+    ease = evaluate_ranking(EASE(24, 10.0).fit(SPLIT.train), SPLIT.test, METRICS)
+    vae = evaluate_ranking(train(SPLIT, RECIPE, tmp_path / "s")[0], SPLIT.test, METRICS)
+    for name, report in (("EASE", ease), ("Mult-VAE", vae)):
+        for metric in METRICS:
+            np.testing.assert_allclose(
+                found.reports[name].values[metric], report.values[metric], atol=1e-6
+            )
+    popularity = found.reports["popularity"]
+    expected = paired_difference(ease, popularity, "ndcg@10")
+    assert found.difference("EASE", "ndcg@10") == expected
+    assert expected.mean > 0
+    assert expected.p < 0.01
+
+
+def test_candidates_are_chosen_on_validation(found):
+    assert found.chosen["EASE"].l2 == 10.0
+    # The user's own objects are left as they were.
+    assert found.chosen["EASE"].weights is None
+    assert found.chosen["Mult-VAE"] == RECIPE
+    assert all(seconds > 0 for seconds in found.seconds.values())
+
+
+def test_the_table_says_it_all(found):
+    heading, _, *rows = str(found).splitlines()
+    assert heading == (
+        "| model | recall@5 | ndcg@10 | ndcg@10 - popularity | p | training |"
+    )
+    assert [row.split(" | ")[0].strip("| ") for row in rows] == list(found.reports)
+    ease = found.reports["EASE"]
+    cell = f"{ease.mean('ndcg@10'):.4f} ± {ease.stderr('ndcg@10'):.4f}"
+    assert cell in rows[1]
+    assert " |  |  | " in rows[0]
+    assert rows[1].count("< 0.001") == 1
+
+
+def test_by_default_popularity_ease_and_multvae():
+    models = default_models(24)
+    assert list(models) == ["popularity", "EASE", "Mult-VAE"]
+    assert [each.l2 for each in models["EASE"]] == [30, 100, 300, 1000]
+    assert models["Mult-VAE"] == Recipe()
+
+
+def test_bad_comparisons_are_named():
+    with pytest.raises(ValueError, match=r"`reference` must be one of \['p'\]"):
+        compare(SPLIT, {"p": Popularity(24)}, reference="q")
+    with pytest.raises(ValueError, match="at least one model"):
+        compare(SPLIT, {})
+    with pytest.raises(ValueError, match="test part"):
+        compare(strong_generalization(CLICKS, 30, 0), {"p": Popularity(24)})
+    with pytest.raises(ValueError, match="validation part"):
+        compare(strong_generalization(CLICKS, 0, 30), {"e": [EASE(24), EASE(24)]})
+
+
+def test_beta_rises_to_one_and_the_peak_is_the_cap():
+    found = find_beta_cap(SPLIT, RECIPE)
+    # 90 users in batches of 20, 6 epochs: 30 steps; the log has an epoch's last step.
+    betas = [row["beta"] for row in found.history]
+    assert betas == pytest.approx([(step - 1) / 30 for step in (5, 10, 15, 20, 25, 30)])
+    values = [row["val_ndcg_at_100"] for row in found.history]
+    assert found.ndcg == max(values)
+    assert found.cap == betas[int(np.argmax(values))]
+
+
+def test_bad_searches_are_named():
+    with pytest.raises(ValueError, match="validation=None"):
+        find_beta_cap(strong_generalization(CLICKS, 0, 30), RECIPE)
+    with pytest.raises(ValueError, match="MultDAE"):
+        find_beta_cap(SPLIT, replace(RECIPE, model="MultDAE"))
