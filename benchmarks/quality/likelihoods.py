@@ -1,0 +1,122 @@
+"""Likelihoods, Mult-VAE against Mult-DAE, annealing and beta on two MovieLens sets.
+
+    KERAS_BACKEND=torch python -m benchmarks.quality.likelihoods --ratings ratings.csv
+
+5 seeds of each; the test NDCG@100 of the epoch that is best in validation, and a plot
+of the annealing of seed 0 in `annealing-NAME.png`. Without `--ratings`, tensorflow-
+datasets downloads MovieLens latest-small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks.quality.runs import (
+    METRIC,
+    PAPER,
+    PAPER_DAE,
+    Store,
+    arguments,
+    fit_recipe,
+    load,
+    table,
+)
+from keras_multvae import EASE, Popularity, compare, evaluate_ranking, find_beta_cap
+from keras_multvae.data import Split
+from keras_multvae.plots import plot_annealing
+from keras_multvae.training import Recipe
+
+LIKELIHOODS = ("multinomial", "gaussian", "logistic")
+VARIANTS = {
+    f"{name}, {likelihood}": replace(recipe, likelihood=likelihood)
+    for name, recipe in (("Mult-VAE", PAPER), ("Mult-DAE", PAPER_DAE))
+    for likelihood in LIKELIHOODS
+} | {
+    "Mult-VAE, beta 0.2 from the start": replace(PAPER, anneal_steps=0.0),
+    "Mult-VAE, beta 1 from the start": replace(PAPER, anneal_steps=0.0, beta_cap=1.0),
+    "Mult-VAE, annealed to 1": replace(PAPER, beta_cap=1.0),
+    "Mult-VAE, beta 0": replace(PAPER, beta_cap=0.0),
+}
+REFERENCE = "Mult-VAE, multinomial"
+DRAWN = {
+    "annealed to 0.2": "Mult-VAE, multinomial",
+    "annealed to 1": "Mult-VAE, annealed to 1",
+    "beta = 1 from the start": "Mult-VAE, beta 1 from the start",
+}
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--data", nargs="+", default=["demo", "latest-small"])
+    options = parser.parse_args()
+    for data in options.data:
+        split = load(data, options.ratings)
+        _report(data, split, Store(options.store), options.seeds)
+
+
+def _report(data: str, split: Split, store: Store, seeds: int) -> None:
+    def fit(seed: int, recipe: Recipe) -> Any:
+        return fit_recipe(split, replace(recipe, seed=seed))[0]
+
+    def history(name: str) -> list[dict[str, float]]:
+        return fit_recipe(split, VARIANTS[name])[1]
+
+    values = {
+        name: store.per_user(
+            f"{data}: {name}", split, seeds, partial(fit, recipe=recipe)
+        )
+        for name, recipe in VARIANTS.items()
+    }
+    values |= _baselines(split)
+    users = values[REFERENCE].shape[1]
+    print(f"\n## {data}: {users} test users, {seeds} seeds\n")
+    print(table(values, REFERENCE))
+    _beta_curve(data, split, store, seeds)
+    histories = {
+        label: store.get(f"{data}: history of {name}", partial(history, name))
+        for label, name in DRAWN.items()
+    }
+    plot_annealing(histories)[0].figure.savefig(f"annealing-{data}.png", dpi=120)
+
+
+def _baselines(split: Split) -> dict[str, np.ndarray]:
+    num_items = split.train.num_items
+    grid = [EASE(num_items, l2) for l2 in (30.0, 100.0, 300.0, 1000.0)]
+    chosen = compare(split, {"EASE": grid}, metrics=[METRIC])
+    popularity = evaluate_ranking(
+        Popularity(num_items).fit(split.train), split.test, [METRIC]
+    )
+    return {
+        f"EASE, l2 {chosen.chosen['EASE'].l2:.0f}": chosen.reports["EASE"].values[
+            METRIC
+        ][None],
+        "popularity": popularity.values[METRIC][None],
+    }
+
+
+def _beta_curve(data: str, split: Split, store: Store, seeds: int) -> None:
+    """Validation NDCG@100 while beta rises to 1, and the cap that each seed chooses."""
+
+    def rise(seed: int) -> list[dict[str, float]]:
+        return find_beta_cap(split, replace(PAPER, seed=seed)).history
+
+    searches = [
+        store.get(f"{data}: beta rising to 1, seed {seed}", partial(rise, seed))
+        for seed in range(seeds)
+    ]
+    ndcg = np.array([[row["val_ndcg_at_100"] for row in rows] for rows in searches])
+    betas = np.array([row["beta"] for row in searches[0]])
+    caps = betas[ndcg.argmax(axis=1)]
+    print(f"\nCaps chosen by find_beta_cap: {', '.join(f'{c:.2f}' for c in caps)}\n")
+    print("| beta | validation NDCG@100, mean of the seeds | sd over seeds |")
+    print("| --- | --- | --- |")
+    for i in range(5, len(betas), 6):
+        print(f"| {betas[i]:.2f} | {ndcg[:, i].mean():.4f} | {ndcg[:, i].std():.4f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Data, seeds and stored runs that the quality benchmarks share."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from keras_multvae import evaluate_ranking
+from keras_multvae.data import (
+    Split,
+    load_movielens,
+    read_interactions,
+    strong_generalization,
+)
+from keras_multvae.files import write_json
+from keras_multvae.training import Recipe, train
+
+METRIC = "ndcg@100"
+HELD_OUT = 60
+# The paper's network and optimiser; batches of 100, or there would be 5 steps an epoch.
+PAPER = Recipe(epochs=40, batch_size=100)
+# The paper's Mult-DAE is I-200-I.
+PAPER_DAE = Recipe(epochs=40, batch_size=100, model="MultDAE", hidden_dims=())
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--store",
+        type=Path,
+        default=Path("runs.json"),
+        help="file of finished runs, which are not done again",
+    )
+    parser.add_argument(
+        "--ratings",
+        type=Path,
+        help="ratings.csv of MovieLens latest-small, in place of a download",
+    )
+    return parser
+
+
+def load(name: str, ratings: Path | None = None) -> Split:
+    """Strong generalisation of the demo's set or of MovieLens latest-small."""
+    if name == "latest-small" and ratings is not None:
+        interactions = read_interactions(
+            ratings,
+            user_column="userId",
+            item_column="movieId",
+            rating_column="rating",
+            min_rating=4,
+            min_user_items=5,
+        )
+    else:
+        interactions, _ = load_movielens(name)
+    return strong_generalization(interactions, HELD_OUT, HELD_OUT)
+
+
+class Store:
+    """Finished runs in a JSON file, so that an interrupted benchmark goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.runs = json.loads(path.read_text()) if path.is_file() else {}
+
+    def get(self, key: str, run: Callable[[], Any]) -> Any:
+        """What `run` gave under this key, now or earlier."""
+        if key not in self.runs:
+            self.runs[key] = run()
+            write_json(self.path, self.runs)
+            print(f"done: {key}", flush=True)
+        return self.runs[key]
+
+    def per_user(
+        self, name: str, split: Split, seeds: int, fit: Callable[[int], Any]
+    ) -> np.ndarray:
+        """Test NDCG@100, float64 (seeds, users), of the model that `fit` gives."""
+
+        def run(seed: int) -> list[float]:
+            report = evaluate_ranking(fit(seed), split.test, [METRIC])
+            return report.values[METRIC].tolist()
+
+        return np.array(
+            [
+                self.get(f"{name}, seed {seed}", functools.partial(run, seed))
+                for seed in range(seeds)
+            ]
+        )
+
+
+def fit_recipe(split: Split, recipe: Recipe) -> tuple[Any, list[dict[str, float]]]:
+    """The model of the best validation epoch, and the history."""
+    with tempfile.TemporaryDirectory() as folder:
+        return train(split, recipe, Path(folder) / "state", save_every=1e9)
+
+
+def table(values: dict[str, np.ndarray], reference: str) -> str:
+    """Markdown: mean, standard errors over users and seeds, paired difference."""
+    lines = [
+        f"| | NDCG@100 | error over users | sd over seeds | minus {reference} | p |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    base = values[reference].mean(axis=0)
+    for name, runs in values.items():
+        users = runs.mean(axis=0)
+        spread = f"{runs.mean(axis=1).std(ddof=1):.4f}" if len(runs) > 1 else ""
+        cells = [name, f"{users.mean():.4f}", f"{stats.sem(users):.4f}", spread]
+        if name == reference:
+            cells += ["", ""]
+        else:
+            # Each user's mean over the seeds: the users are what is sampled.
+            difference = users - base
+            p = stats.ttest_rel(users, base).pvalue
+            cells.append(f"{difference.mean():+.4f} ± {stats.sem(difference):.4f}")
+            cells.append("< 0.001" if p < 0.001 else f"{p:.3f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
