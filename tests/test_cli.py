@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import keras_multvae
+from keras_multvae import MultDAE, Recommender
 from keras_multvae.cli import main
 from keras_multvae.data import load_prepared
 
@@ -93,6 +94,17 @@ def test_train_writes_history_and_plot(folder):
     assert {"step", "loss", "nll", "kl", "beta", "val_ndcg_at_100"} <= set(rows[0])
     assert (folder / "model" / "training.png").read_bytes().startswith(b"\x89PNG")
     assert not (folder / "model.training").exists()
+
+
+def test_a_multdae_trains_and_recommends(folder, capsys):
+    out = folder / "dae"
+    arguments = ("train", folder / "prepared", "--out", out, *TRAIN)
+    (found,) = answer(capsys, *arguments, "--model", "MultDAE", "--l2", "0.001")
+    assert "beta" not in found["best"]
+    model = Recommender.load(out).model
+    assert isinstance(model, MultDAE)
+    assert model.l2 == 0.001
+    assert (out / "training.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_train_reports_json(folder, capsys):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 
-from keras_multvae import evaluate_ranking
+from keras_multvae import MultDAE, MultVAE, evaluate_ranking
 from keras_multvae.data import Interactions, UserBatches, strong_generalization
 from keras_multvae.files import DamagedFileError
 from keras_multvae.training import Recipe, train
@@ -16,6 +18,8 @@ SPLIT = strong_generalization(Interactions.from_events(USERS, ITEMS), 30, 0)
 RECIPE = Recipe(
     epochs=6, batch_size=20, learning_rate=1e-2, latent_dim=4, hidden_dims=(8,)
 )
+
+DAE = replace(RECIPE, model="MultDAE", hidden_dims=())
 
 
 class Kill(keras.callbacks.Callback):
@@ -47,19 +51,21 @@ def test_beta_reaches_its_cap_after_half_of_the_training(tmp_path):
     assert Recipe(anneal_steps=7).resolved_anneal_steps(10) == 7
 
 
-@pytest.mark.parametrize("save_every", [0.0, 1e9])
-def test_a_resumed_training_is_the_one_that_never_stopped(tmp_path, save_every):
-    _, expected = train(SPLIT, RECIPE, tmp_path / "whole")
+@pytest.mark.parametrize(
+    ("recipe", "save_every"), [(RECIPE, 0.0), (RECIPE, 1e9), (DAE, 0.0)]
+)
+def test_a_resumed_training_is_the_one_that_never_stopped(tmp_path, recipe, save_every):
+    _, expected = train(SPLIT, recipe, tmp_path / "whole")
     state = tmp_path / "state"
     with pytest.raises(KeyboardInterrupt):
-        train(SPLIT, RECIPE, state, save_every=0.0, callbacks=[Kill(3)])
+        train(SPLIT, recipe, state, save_every=0.0, callbacks=[Kill(3)])
     # Killed again, with more epochs in the files or none.
     with pytest.raises(KeyboardInterrupt):
         train(
-            SPLIT, RECIPE, state, resume=True, save_every=save_every,
+            SPLIT, recipe, state, resume=True, save_every=save_every,
             callbacks=[Kill(4)],
         )  # fmt: skip
-    model, history = train(SPLIT, RECIPE, state, resume=True)
+    model, history = train(SPLIT, recipe, state, resume=True)
     assert len(history) == 6
     for row, wanted in zip(history, expected, strict=True):
         assert row == pytest.approx(wanted, rel=1e-5)
@@ -112,3 +118,14 @@ def test_a_diverged_training_is_an_error(tmp_path):
         train(SPLIT, recipe, tmp_path / "s")
     with pytest.raises(ValueError, match="learning_rate"):
         Recipe(learning_rate=float("nan"))
+
+
+def test_a_recipe_makes_the_model_that_it_names():
+    dae = replace(DAE, l2=0.5, likelihood="logistic", dropout=0.1).build(12)
+    assert isinstance(dae, MultDAE)
+    config = dae.get_config()
+    assert (config["l2"], config["dropout"], config["latent_dim"]) == (0.5, 0.1, 4)
+    assert type(dae.likelihood).__name__ == "LogisticNLL"
+    assert isinstance(RECIPE.build(12), MultVAE)
+    with pytest.raises(ValueError, match="model='MultXAE'"):
+        Recipe(model="MultXAE")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import make_clicks
 
-from keras_multvae import MultVAE, Popularity, Recommender, export_saved_model
+from keras_multvae import MultDAE, MultVAE, Popularity, Recommender, export_saved_model
 from keras_multvae.data import UserBatches, Vocabulary
 
 pytest.importorskip("tensorflow")
@@ -22,8 +22,8 @@ ITEMS = 30
 FORBIDDEN = ("XlaCallModule", "PyFunc", "EagerPyFunc", "AssignVariableOp")
 
 
-def make_recommender(ids, likelihood="multinomial"):
-    model = MultVAE(ITEMS, 4, (16,), likelihood=likelihood, seed=1)
+def make_recommender(ids, kind=MultVAE, likelihood="multinomial"):
+    model = kind(ITEMS, 4, (16,), likelihood=likelihood, seed=1)
     model.compile(keras.optimizers.Adam(1e-2))
     model.fit(UserBatches(make_clicks(60, ITEMS), 20), epochs=2, verbose=0)
     return Recommender(model, Vocabulary(ids))
@@ -63,10 +63,12 @@ def check_against(recommender, histories, answer, k):
     assert np.isfinite(answer["scores"]).all()
 
 
-@pytest.mark.parametrize("likelihood", ["multinomial", "logistic"])
-def test_strings_in_and_out(tmp_path, likelihood):
+@pytest.mark.parametrize(
+    ("kind", "likelihood"), [(MultVAE, "multinomial"), (MultDAE, "logistic")]
+)
+def test_strings_in_and_out(tmp_path, kind, likelihood):
     names = [f"film {i}" for i in range(ITEMS)]
-    recommender = make_recommender(names, likelihood)
+    recommender = make_recommender(names, kind, likelihood)
     folder = export_saved_model(recommender, tmp_path / "films", k=100)
     assert folder == tmp_path / "films" / "1"
     rng = np.random.default_rng(0)
