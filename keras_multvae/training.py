@@ -72,7 +72,7 @@ class Recipe:
                 f"`model` must be MultVAE or MultDAE. Received: model={self.model!r}."
             )
 
-    def resolved_anneal_steps(self, steps_per_epoch: int) -> float:
+    def resolved_annealsteps_done(self, steps_per_epoch: int) -> float:
         """`anneal_steps`, or its default for a number of steps an epoch."""
         if self.anneal_steps is not None:
             return self.anneal_steps
@@ -145,14 +145,14 @@ def train(
         _check_same(state, recipe, split)
         model, best, history = _load(state)
         # The weights are written after the history: a kill between leaves one row over.
-        del history[_steps(model) // len(batches) :]
+        del history[steps_done(model) // len(batches) :]
     else:
         _clear(state)
         write_json(state / "recipe.json", _as_json(recipe, split))
         model = recipe.build(split.train.num_items)
     batches.epoch = len(history)
     keep = _Keep(state, best, history, save_every)
-    anneal = BetaAnneal(recipe.beta_cap, recipe.resolved_anneal_steps(len(batches)))
+    anneal = BetaAnneal(recipe.beta_cap, recipe.resolved_annealsteps_done(len(batches)))
     model.fit(
         batches,
         epochs=recipe.epochs,
@@ -185,7 +185,7 @@ class _Keep(keras.callbacks.Callback):
         self.saved = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        row = {"epoch": epoch + 1, "step": _steps(self.model), **(logs or {})}
+        row = {"epoch": epoch + 1, "step": steps_done(self.model), **(logs or {})}
         if not math.isfinite(row["loss"]):
             raise ValueError(
                 f"The loss became {row['loss']} in epoch {epoch + 1}: the training has "
@@ -213,7 +213,7 @@ class _Keep(keras.callbacks.Callback):
         self.saved = time.monotonic()
 
 
-def _steps(model: Any) -> int:
+def steps_done(model: Any) -> int:
     """Optimiser steps so far."""
     return int(keras.ops.convert_to_numpy(model.optimizer.iterations))
 

@@ -74,7 +74,7 @@ def export_model(model: Any, path: str | os.PathLike[str]) -> None:
     """Writes a model's logits as a SavedModel: rows (users, items) in, logits out.
 
     Args:
-        model: A model with `encoder` and `decoder`, of any backend.
+        model: A model with `encode`, `encoder` and `decoder`, of any backend.
         path: The folder to make.
 
     Raises:
@@ -97,8 +97,8 @@ def export_model(model: Any, path: str | os.PathLike[str]) -> None:
 
     @tf.function(input_signature=[spec])
     def logits(clicks: Any) -> dict[str, Any]:
-        mean, _ = model.encoder(clicks)
-        return {"logits": model.decoder(mean)}
+        z = model.encode(clicks)
+        return {"logits": model.decoder(z)}
 
     module = tf.Module()
     module.weights = inference_weights(model)

@@ -17,6 +17,8 @@ from rich.progress import (
 )
 from rich.status import Status
 
+from keras_multvae.training import steps_done
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -60,7 +62,7 @@ class TrainingProgress(keras.callbacks.Callback):
         self.task = self.bar.add_task(
             "training",
             total=steps * epochs,
-            completed=self.model.batches_seen,
+            completed=steps_done(self.model),
         )
         self.bar.start()
 

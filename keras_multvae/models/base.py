@@ -66,6 +66,10 @@ class RankingModel(keras.Model):
         """The seed of one of up to three random parts."""
         return None if self.seed is None else 3 * self.seed + part
 
+    def encode(self, inputs: Any) -> Any:
+        """The z that predictions are made from, (users, latent_dim)."""
+        raise NotImplementedError
+
     @property
     def trackers(self) -> tuple[keras.metrics.Metric, ...]:
         """Metrics reported with and without targets, beside `loss`."""

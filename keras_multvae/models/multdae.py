@@ -103,6 +103,10 @@ class MultDAE(RankingModel):
         xla = bool(self.jit_compile)
         return self.decoder(self.encoder(inputs, training=training, xla=xla))
 
+    def encode(self, inputs: Any) -> Any:
+        """The point z, (users, latent_dim)."""
+        return self.encoder(inputs)
+
     def get_config(self) -> dict[str, Any]:
         """See `keras.Model.get_config`."""
         return {**super().get_config(), "l2": self.l2}

@@ -133,6 +133,11 @@ class MultVAE(RankingModel):
         self._kl_of_batch = kl
         return logits
 
+    def encode(self, inputs: Any) -> Any:
+        """Mean of q(z | x), (users, latent_dim): the z of prediction."""
+        mean, _ = self.encoder(inputs)
+        return mean
+
     @property
     def trackers(self) -> tuple[keras.metrics.Metric, ...]:
         """nll, kl and beta."""

@@ -135,8 +135,8 @@ def _write(recommender: Recommender, target: Path, k: int) -> None:
     @tf.function(input_signature=[spec])
     def recommend(item_ids: Any) -> dict[str, Any]:
         histories = _as_bags(tf.cast(module.indices.lookup(item_ids), tf.int32))
-        mean, _ = model.encoder(histories)
-        scores = model.likelihood.scores(model.decoder(mean))
+        z = model.encode(histories)
+        scores = model.likelihood.scores(model.decoder(z))
         seen = bags.to_dense(histories, num_items)
         best, indices = tf.math.top_k(mask_seen(scores, seen), k)
         unseen = num_items - tf.cast(tf.reduce_sum(seen, axis=1), tf.int32)

@@ -105,8 +105,9 @@ def test_integers_in_and_out(tmp_path):
     check_against(recommender, histories, found, k=5)
 
 
-def test_keras_own_export(tmp_path):
-    recommender = make_recommender(range(ITEMS))
+@pytest.mark.parametrize("kind", [MultVAE, MultDAE])
+def test_keras_own_export(tmp_path, kind):
+    recommender = make_recommender(range(ITEMS), kind)
     model = recommender.model
     model.export(tmp_path / "plain")
     rows = make_clicks(64, ITEMS).toarray()
