@@ -1,10 +1,12 @@
-"""The demo's settings on its data: three backends, plain PyTorch, popularity.
+"""The demo's settings: three backends, plain PyTorch, popularity.
 
     python -m benchmarks.quality.demo
+    python -m benchmarks.quality.demo --data latest-small --ratings ratings.csv
 
 Trains 5 seeds on each backend, each in a process of its own, and prints NDCG@100 of the
-test users, the gain over popularity and the paired differences. About 20 minutes.
-`--seeds N` and `--systems NAME ...` choose others.
+test users, the gain over popularity and the paired differences. About 20 minutes each.
+`--seeds N` and `--systems NAME ...` choose others; the data are the demo's or MovieLens
+latest-small, downloaded unless `--ratings` names the file.
 """
 
 from __future__ import annotations
@@ -21,21 +23,21 @@ from pathlib import Path
 SYSTEMS = ("tensorflow", "jax", "torch", "plain PyTorch")
 METRIC = "ndcg@100"
 RUN = """
-import pathlib, sys
+import json, pathlib, sys
 from benchmarks.quality.demo import run
-run(sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3]))
+system, seeds, out, data, ratings = json.loads(sys.argv[1])
+run(system, seeds, pathlib.Path(out), data, ratings)
 """
 
 
-def run(system: str, seeds: int, out: Path) -> None:
+def run(system: str, seeds: int, out: Path, data: str, ratings: str | None) -> None:
     """Trains and tests all seeds of a system in this process."""
+    from benchmarks.quality.runs import load
     from keras_multvae import Popularity, evaluate_ranking
-    from keras_multvae.cli.demo import HELD_OUT, RECIPE
-    from keras_multvae.data import load_movielens, strong_generalization
+    from keras_multvae.cli.demo import RECIPE
     from keras_multvae.training import Recipe, train
 
-    interactions, _ = load_movielens("demo")
-    split = strong_generalization(interactions, HELD_OUT, HELD_OUT)
+    split = load(data, ratings)
     popularity = Popularity(split.train.num_items).fit(split.train)
     found = {
         "popularity": evaluate_ranking(popularity, split.test).values[METRIC].tolist(),
@@ -92,14 +94,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
+    parser.add_argument("--data", choices=["demo", "latest-small"], default="demo")
+    parser.add_argument("--ratings", help="ratings.csv of MovieLens latest-small")
     arguments = parser.parse_args()
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for system in arguments.systems:
             out = Path(folder) / f"{system}.json"
             backend = "torch" if system == "plain PyTorch" else system
+            task = (
+                system,
+                arguments.seeds,
+                str(out),
+                arguments.data,
+                arguments.ratings,
+            )
             subprocess.run(
-                [sys.executable, "-c", RUN, system, str(arguments.seeds), str(out)],
+                [sys.executable, "-c", RUN, json.dumps(task)],
                 env={**os.environ, "KERAS_BACKEND": backend},
                 check=True,
             )
