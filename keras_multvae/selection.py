@@ -193,8 +193,9 @@ def find_beta_cap(split: Split, recipe: Recipe | None = None) -> BetaSearch:
     """Chooses the cap of beta as the paper does: anneal to 1 once, take the peak.
 
     One training in which beta rises linearly and reaches 1 with the last step. Train
-    again with `replace(recipe, beta_cap=found.cap)`. Beta rises while the model
-    learns, so the training must be long enough for it to learn at a small beta.
+    again with `replace(recipe, beta_cap=found.cap)`. The peak
+    tells of beta only if the model has learnt long before beta gets near 1; on small
+    data it may not have, and the cap comes out too high (docs/results.md).
 
     Args:
         split: With a validation part.
