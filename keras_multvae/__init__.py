@@ -12,7 +12,7 @@ from keras_multvae.callbacks import BetaAnneal, FreezeBeta
 from keras_multvae.layers import InteractionEncoder, ItemDecoder, Sampling
 from keras_multvae.losses import GaussianNLL, LogisticNLL, MultinomialNLL
 from keras_multvae.metrics import NDCGAtK, RecallAtK
-from keras_multvae.models import EASE, MultDAE, MultVAE, Popularity
+from keras_multvae.models import EASE, IALS, MultDAE, MultVAE, Popularity
 from keras_multvae.schedules import ConstantBeta, CyclicalBeta, LinearBeta
 
 __version__ = "0.1.0"
@@ -30,6 +30,7 @@ _LAZY = {
 
 __all__ = [
     "EASE",
+    "IALS",
     "BetaAnneal",
     "Comparison",
     "ConstantBeta",

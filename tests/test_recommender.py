@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_multvae import EASE, MultVAE, Popularity, Recommender
+from keras_multvae import EASE, IALS, MultVAE, Popularity, Recommender
 from keras_multvae.data import Interactions, UnknownIdError, UserBatches, Vocabulary
 from keras_multvae.files import DamagedFileError
 
@@ -166,8 +166,11 @@ def test_a_baseline_saves_and_loads(tmp_path):
         loaded.recommend(user_ids=["u01"])
 
 
-def test_a_stored_ease_recommends_as_before(tmp_path):
-    recommender = Recommender(EASE(CLICKS.num_items, 2.0).fit(CLICKS), CLICKS.items)
+@pytest.mark.parametrize("kind", [EASE, IALS])
+def test_a_stored_baseline_recommends_as_before(tmp_path, kind):
+    if kind is IALS:
+        pytest.importorskip("implicit")
+    recommender = Recommender(kind(CLICKS.num_items).fit(CLICKS), CLICKS.items)
     recommender.save(tmp_path / "model")
     before, after = (
         each.recommend(["film0", "film3"])

@@ -22,12 +22,12 @@ from keras_multvae.files import (
     replace_folder,
     write_json,
 )
-from keras_multvae.models import EASE, MultDAE, MultVAE, Popularity
+from keras_multvae.models import EASE, IALS, MultDAE, MultVAE, Popularity
 
 FORMAT = "keras_multvae.recommender"
 VERSION = 1
 METADATA = "metadata.json"
-BASELINES = {model.__name__: model for model in (Popularity, EASE)}
+BASELINES = {model.__name__: model for model in (Popularity, EASE, IALS)}
 MODEL_FILES = {
     **dict.fromkeys((MultVAE.__name__, MultDAE.__name__), "model.keras"),
     **dict.fromkeys(BASELINES, "model.npz"),
