@@ -72,7 +72,7 @@ class Recipe:
                 f"`model` must be MultVAE or MultDAE. Received: model={self.model!r}."
             )
 
-    def resolved_annealsteps_done(self, steps_per_epoch: int) -> float:
+    def resolved_anneal_steps(self, steps_per_epoch: int) -> float:
         """`anneal_steps`, or its default for a number of steps an epoch."""
         if self.anneal_steps is not None:
             return self.anneal_steps
@@ -152,7 +152,7 @@ def train(
         model = recipe.build(split.train.num_items)
     batches.epoch = len(history)
     keep = _Keep(state, best, history, save_every)
-    anneal = BetaAnneal(recipe.beta_cap, recipe.resolved_annealsteps_done(len(batches)))
+    anneal = BetaAnneal(recipe.beta_cap, recipe.resolved_anneal_steps(len(batches)))
     model.fit(
         batches,
         epochs=recipe.epochs,
