@@ -120,7 +120,7 @@ def table(values: dict[str, np.ndarray], reference: str) -> str:
         else:
             # Each user's mean over the seeds: the users are what is sampled.
             difference = users - base
-            p = stats.ttest_rel(users, base).pvalue
+            p = stats.ttest_rel(users, base).pvalue if difference.any() else 1.0
             cells.append(f"{difference.mean():+.4f} ± {stats.sem(difference):.4f}")
             cells.append("< 0.001" if p < 0.001 else f"{p:.3f}")
         lines.append(f"| {' | '.join(cells)} |")
