@@ -20,7 +20,9 @@ def copy_state(old: Any, new: Any) -> None:
         target.assign(_grown(source, target.shape, of_mean=True))
     for source, target in zip(old.layers, new.layers, strict=True):
         if hasattr(source, "seed_generator"):
-            target.seed_generator.state.assign(source.seed_generator.state)
+            # A copy: on JAX a training step deletes the array that it was given.
+            state = ops.convert_to_numpy(source.seed_generator.state)
+            target.seed_generator.state.assign(state)
     if new.compiled:
         for source, target in zip(
             old.optimizer.variables, new.optimizer.variables, strict=True
