@@ -42,7 +42,8 @@ wheel: .venv/.test
 
 docs: .venv/.test
 	KERAS_BACKEND=jax $(BIN)/pdoc --docformat google -o docs/api keras_multvae \
-	  keras_multvae.data keras_multvae.evaluation keras_multvae.training keras_multvae.plots
+	  keras_multvae.data keras_multvae.evaluation keras_multvae.selection \
+	  keras_multvae.training keras_multvae.plots
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

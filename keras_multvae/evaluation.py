@@ -229,6 +229,11 @@ class PairedDifference:
     t: float
     p: float
 
+    def cells(self) -> tuple[str, str]:
+        """Difference with its standard error, and p, for a table."""
+        p = "< 0.001" if self.p < 0.001 else f"{self.p:.3f}"
+        return f"{self.mean:+.4f} ± {self.stderr:.4f}", p
+
 
 def paired_difference(
     first: RankingReport, second: RankingReport, metric: str
@@ -252,7 +257,11 @@ def paired_difference(
             "A paired comparison needs two reports on the same users, at least two. "
             f"Received: {first.users} and {second.users} users."
         )
-    a, b = first._values(metric), second._values(metric)
+    return paired_test(first._values(metric), second._values(metric))
+
+
+def paired_test(a: np.ndarray, b: np.ndarray) -> PairedDifference:
+    """The paired t-test of two arrays (users,) of the same users; see above."""
     mean, stderr = float((a - b).mean()), float(stats.sem(a - b))
     if stderr == 0:
         # Every user differs by the same amount: by nothing, or for certain.

@@ -60,9 +60,7 @@ class Comparison:
             if name == self.reference or last not in report.values:
                 cells += ["", ""]
             else:
-                found = self.difference(name, last)
-                cells.append(f"{found.mean:+.4f} ± {found.stderr:.4f}")
-                cells.append("< 0.001" if found.p < 0.001 else f"{found.p:.3f}")
+                cells += self.difference(name, last).cells()
             lines.append(_row([*cells, f"{self.seconds[name]:.1f} s"]))
         return "\n".join(lines)
 

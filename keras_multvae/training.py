@@ -24,6 +24,7 @@ from keras_multvae.files import DamagedFileError, read_json, replace_file, write
 from keras_multvae.models import MultDAE, MultVAE
 
 BEST = "val_ndcg_at_100"
+MODELS = (MultVAE.__name__, MultDAE.__name__)
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,10 @@ class Recipe:
                 "`learning_rate` must be a finite number > 0. Received: "
                 f"{self.learning_rate}."
             )
-        if self.model not in ("MultVAE", "MultDAE"):
+        if self.model not in MODELS:
             raise ValueError(
-                f"`model` must be MultVAE or MultDAE. Received: model={self.model!r}."
+                f"`model` must be {' or '.join(MODELS)}. Received: "
+                f"model={self.model!r}."
             )
 
     def resolved_anneal_steps(self, steps_per_epoch: int) -> float:

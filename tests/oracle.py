@@ -77,8 +77,13 @@ def objective(weights, x, beta, likelihood="multinomial", **noise):
     return (nll(likelihood, x, f) + beta * kl(mean, log_var)).mean()
 
 
-def gradients(weights, x, beta, step=1e-5, **kwargs):
+def gradients(weights, x, beta, **kwargs):
     """Central differences of the objective in every weight, in the layers' order."""
+    return differences(weights, lambda: objective(weights, x, beta, **kwargs))
+
+
+def differences(weights, value, step=1e-5):
+    """Central differences of `value()` in every weight, in the layers' order."""
     result = []
     for layers in (weights.encoder, weights.decoder):
         for pair in layers:
@@ -87,9 +92,9 @@ def gradients(weights, x, beta, step=1e-5, **kwargs):
                 for index in np.ndindex(array.shape):
                     old = array[index]
                     array[index] = old + step
-                    up = objective(weights, x, beta, **kwargs)
+                    up = value()
                     array[index] = old - step
-                    down = objective(weights, x, beta, **kwargs)
+                    down = value()
                     array[index] = old
                     gradient[index] = (up - down) / (2 * step)
                 result.append(gradient)

@@ -87,20 +87,6 @@ class SeenAtZero:
         return logits
 
 
-class Best(keras.callbacks.Callback):
-    """Keeps the weights of the best epoch."""
-
-    def __init__(self, monitor: str, sign: float) -> None:
-        super().__init__()
-        self.monitor, self.sign, self.value = monitor, sign, -np.inf
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        value = self.sign * (logs or {})[self.monitor]
-        if value > self.value:
-            self.value = value
-            self.weights = [np.array(weight) for weight in self.model.get_weights()]
-
-
 def fit(
     split: Split,
     seed: int,
@@ -109,7 +95,7 @@ def fit(
     dropout: float = PAPER.dropout,
     cap: float = PAPER.beta_cap,
     annealed: bool = True,
-    monitor: tuple[str, float] = ("val_ndcg_at_100", 1.0),
+    monitor: str = "val_ndcg_at_100",
     change: Callable[[MultVAE], None] | None = None,
     batches: type[UserBatches] = UserBatches,
     climb: bool = False,
@@ -129,7 +115,9 @@ def fit(
         if climb
         else BetaAnneal(cap, half / cap if annealed else 0)
     )
-    best = Best(*monitor)
+    best = keras.callbacks.EarlyStopping(
+        monitor, patience=PAPER.epochs, restore_best_weights=True
+    )
     validation = split.validation
     assert validation is not None
     model.fit(
@@ -145,7 +133,6 @@ def fit(
         ],
         verbose=0,
     )
-    model.set_weights(best.weights)
     return model
 
 
@@ -159,7 +146,6 @@ def _raw(model: MultVAE) -> None:
 
 
 TRAININGS: dict[str, dict[str, Any]] = {
-    REFERENCE: {},
     "eps with standard deviation 0.01": {"change": _narrow},
     "latent size halved": {"latent_dim": PAPER.latent_dim // 2},
     "no input normalisation": {"change": _raw},
@@ -169,9 +155,10 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "KL averaged over latent dimensions": {"cap": PAPER.beta_cap / PAPER.latent_dim},
     "beta climbs to 1, then falls to the cap": {"climb": True},
     "last, smaller batch dropped": {"batches": DropLast},
-    "`val_loss` picks the epoch": {"monitor": ("val_loss", -1.0)},
+    "`val_loss` picks the epoch": {"monitor": "val_loss"},
 }
 SCORINGS: dict[str, Callable[[MultVAE], Any]] = {
+    REFERENCE: lambda model: model,
     "prediction samples z": SampledScores,
     "logits of seen items set to 0": SeenAtZero,
 }
@@ -181,7 +168,8 @@ def main() -> None:
     options = arguments(__doc__).parse_args()
     store = Store(options.store)
     split = load("demo")
-    values = {
+    values = _scorings(split, store, options.seeds)
+    values |= {
         name: store.per_user(
             f"ablation: {name}",
             split,
@@ -190,7 +178,6 @@ def main() -> None:
         )
         for name, how in TRAININGS.items()
     }
-    values |= _scorings(split, store, options.seeds)
     print(f"\n{values[REFERENCE].shape[1]} test users, {options.seeds} seeds\n")
     print(table(values, REFERENCE))
 

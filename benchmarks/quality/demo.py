@@ -89,7 +89,8 @@ def _train_plain(split, recipe):
 
 def main() -> None:
     import numpy as np
-    from scipy import stats
+
+    from keras_multvae.evaluation import paired_test
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
@@ -132,10 +133,8 @@ def main() -> None:
     print("\n| paired difference per user | mean | standard error | p |")
     print("| --- | --- | --- | --- |")
     for a, b in itertools.combinations(arguments.systems, 2):
-        difference = per_user[a] - per_user[b]
-        p = stats.ttest_rel(per_user[a], per_user[b]).pvalue
-        error = stats.sem(difference)
-        print(f"| {a} - {b} | {difference.mean():+.4f} | {error:.4f} | {p:.3f} |")
+        found = paired_test(per_user[a], per_user[b])
+        print(f"| {a} - {b} | {found.mean:+.4f} | {found.stderr:.4f} | {found.p:.3f} |")
 
 
 if __name__ == "__main__":

@@ -14,17 +14,18 @@ import numpy as np
 from scipy import stats
 
 from keras_multvae import evaluate_ranking
+from keras_multvae.cli.demo import HELD_OUT
 from keras_multvae.data import (
     Split,
     load_movielens,
     read_interactions,
     strong_generalization,
 )
+from keras_multvae.evaluation import paired_test
 from keras_multvae.files import write_json
 from keras_multvae.training import Recipe, train
 
 METRIC = "ndcg@100"
-HELD_OUT = 60
 # The paper's network and optimiser; batches of 100, or there would be 5 steps an epoch.
 PAPER = Recipe(epochs=40, batch_size=100)
 # The paper's Mult-DAE is I-200-I.
@@ -119,9 +120,6 @@ def table(values: dict[str, np.ndarray], reference: str) -> str:
             cells += ["", ""]
         else:
             # Each user's mean over the seeds: the users are what is sampled.
-            difference = users - base
-            p = stats.ttest_rel(users, base).pvalue if difference.any() else 1.0
-            cells.append(f"{difference.mean():+.4f} ± {stats.sem(difference):.4f}")
-            cells.append("< 0.001" if p < 0.001 else f"{p:.3f}")
+            cells += paired_test(users, base).cells()
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

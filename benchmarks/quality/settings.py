@@ -7,13 +7,10 @@ Trains each variant with two seeds and prints the best epoch's figure. About 15 
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
+from benchmarks.quality.runs import fit_recipe, load
 from keras_multvae import Popularity, evaluate_ranking
 from keras_multvae.cli.demo import HELD_OUT, RECIPE
-from keras_multvae.data import load_movielens, strong_generalization
-from keras_multvae.training import BEST, Recipe, train
+from keras_multvae.training import BEST, Recipe
 
 PAPER = {"epochs": 60, "batch_size": 100}
 VARIANTS: dict[str, dict] = {
@@ -30,8 +27,7 @@ SEEDS = (0, 1)
 
 
 def main() -> None:
-    interactions, _ = load_movielens("demo")
-    split = strong_generalization(interactions, HELD_OUT, HELD_OUT)
+    split = load("demo")
     popularity = Popularity(split.train.num_items).fit(split.train)
     baseline = evaluate_ranking(popularity, split.validation).mean("ndcg@100")
     print(f"{HELD_OUT} validation users, popularity {baseline:.4f}\n", flush=True)
@@ -40,9 +36,7 @@ def main() -> None:
     for name, settings in VARIANTS.items():
         cells = []
         for seed in SEEDS:
-            with tempfile.TemporaryDirectory() as folder:
-                recipe = Recipe(**{**settings, "seed": seed})
-                _, history = train(split, recipe, Path(folder) / "s", save_every=1e9)
+            _, history = fit_recipe(split, Recipe(**{**settings, "seed": seed}))
             cells.append(f"{max(row[BEST] for row in history):.4f}")
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 

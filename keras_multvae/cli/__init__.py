@@ -12,7 +12,7 @@ from typing import Any
 from keras_multvae import __version__
 from keras_multvae.cli import commands, demo
 from keras_multvae.losses import LIKELIHOODS
-from keras_multvae.training import Recipe
+from keras_multvae.training import MODELS, Recipe
 
 DEBUG = "KERAS_MULTVAE_DEBUG"
 
@@ -199,7 +199,7 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument(
         "--model",
-        choices=["MultVAE", "MultDAE"],
+        choices=MODELS,
         default=recipe.model,
         help="variational or denoising",
     )

@@ -111,17 +111,17 @@ class Split:
         >>> Split.from_holdout(train, test).test
         FoldIn(2 users, 4 input entries, 2 targets)
         """
-        parts, dropped = {}, {}
-        seen = train
-        for name, held_out in (("validation", validation), ("test", test)):
-            if held_out is None:
-                continue
-            targets = held_out.with_items(train.items)
-            dropped[name] = held_out.num_entries - targets.num_entries
-            parts[name] = _holdout(seen, targets, name)
-            seen = _with_clicks(seen, targets)
+        seen, dropped = train, {}
+        validation_part = None
+        if validation is not None:
+            validation_part = _holdout(train, validation, "validation")
+            seen = _with_clicks(train, validation_part.targets)
+            kept = validation_part.targets.num_entries
+            dropped["validation"] = validation.num_entries - kept
+        test_part = _holdout(seen, test, "test")
+        dropped["test"] = test.num_entries - test_part.targets.num_entries
         settings = {"method": "from_holdout", "dropped": dropped}
-        return cls(train, parts.get("validation"), parts["test"], settings)
+        return cls(train, validation_part, test_part, settings)
 
 
 def strong_generalization(
@@ -354,8 +354,9 @@ def _split_by_masks(
     return seen, fold_in(train, validation), fold_in(train | validation, test)
 
 
-def _holdout(seen: Interactions, targets: Interactions, name: str) -> FoldIn:
+def _holdout(seen: Interactions, held_out: Interactions, name: str) -> FoldIn:
     """Held-out clicks as targets, with what else is known of their users as input."""
+    targets = held_out.with_items(seen.items)
     rows = seen.users.lookup(targets.users.ids)
     if (rows < 0).any():
         unknown = targets.users.ids[rows < 0]

@@ -14,21 +14,19 @@ def seeds(seed: int | None) -> Iterator[int | None]:
     return (None if seed is None else 1000 * seed + i for i in count())
 
 
-def kernel_options(source: Iterator[int | None], l2: float) -> dict[str, Any]:
-    """Glorot uniform kernels, with L2 regularisation if any (PAPER, recipe)."""
-    return {
-        "initializer": keras.initializers.GlorotUniform(next(source)),
-        "regularizer": keras.regularizers.L2(l2) if l2 else None,
-    }
+def kernel_initializer(source: Iterator[int | None]) -> keras.Initializer:
+    """Glorot uniform (PAPER, recipe)."""
+    return keras.initializers.GlorotUniform(next(source))
 
 
-def bias_options(source: Iterator[int | None]) -> dict[str, Any]:
-    """Biases from a truncated normal (PAPER, recipe)."""
-    return {
-        "initializer": keras.initializers.TruncatedNormal(
-            stddev=0.001, seed=next(source)
-        )
-    }
+def bias_initializer(source: Iterator[int | None]) -> keras.Initializer:
+    """A narrow truncated normal (PAPER, recipe)."""
+    return keras.initializers.TruncatedNormal(stddev=0.001, seed=next(source))
+
+
+def kernel_regularizer(l2: float) -> keras.Regularizer | None:
+    """L2 on a kernel; None for 0, so that `losses` holds nothing that is not there."""
+    return keras.regularizers.L2(l2) if l2 else None
 
 
 def tanh_stack(
@@ -48,17 +46,14 @@ def tanh_stack(
             size,
             activation="tanh" if i < len(units) - 1 else None,
             dtype=dtype,
-            **_prefixed("kernel", kernel_options(source, l2)),
-            **_prefixed("bias", bias_options(source)),
+            kernel_initializer=kernel_initializer(source),
+            bias_initializer=bias_initializer(source),
+            kernel_regularizer=kernel_regularizer(l2),
         )
         layer.build((None, input_dim))
         layers.append(layer)
         input_dim = size
     return layers
-
-
-def _prefixed(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    return {f"{name}_{key}": value for key, value in options.items()}
 
 
 def wide_dtype(compute_dtype: str) -> str:

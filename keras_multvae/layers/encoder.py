@@ -10,8 +10,9 @@ from keras import ops
 
 from keras_multvae import bags
 from keras_multvae.layers.dense import (
-    bias_options,
-    kernel_options,
+    bias_initializer,
+    kernel_initializer,
+    kernel_regularizer,
     seeds,
     tanh_stack,
     wide_dtype,
@@ -83,10 +84,13 @@ class InteractionEncoder(SeededLayer):
         self.seed_generator = keras.random.SeedGenerator(next(source))
         units = (*self.hidden_dims, self.outputs * latent_dim)
         self.kernel = self.add_weight(
-            shape=(num_items, units[0]), name="kernel", **kernel_options(source, l2)
+            shape=(num_items, units[0]),
+            initializer=kernel_initializer(source),
+            regularizer=kernel_regularizer(l2),
+            name="kernel",
         )
         self.bias = self.add_weight(
-            shape=units[:1], name="bias", **bias_options(source)
+            shape=units[:1], initializer=bias_initializer(source), name="bias"
         )
         self.stack = tanh_stack(units[0], units[1:], source, self.dtype_policy, l2)
         self.built = True

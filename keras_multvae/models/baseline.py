@@ -42,6 +42,14 @@ class Baseline:
             )
         return matrix
 
+    def _fitted(self, array: np.ndarray | None) -> np.ndarray:
+        """The array that `fit` makes."""
+        if array is None:
+            raise ValueError(
+                f"This {type(self).__name__} has learnt nothing yet: call fit() first."
+            )
+        return array
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model as one .npz file, atomically."""
         arrays = self._arrays()
@@ -62,3 +70,12 @@ class Baseline:
             raise DamagedFileError(
                 f"{path} holds no {cls.__name__} model ({error})."
             ) from None
+
+
+def positive(name: str, value: float) -> float:
+    """A setting as a float, or a `ValueError` unless it is finite and > 0."""
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError(
+            f"`{name}` must be a finite number > 0. Received: {name}={value!r}."
+        )
+    return float(value)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.models.baseline import Baseline
+from keras_multvae.models.baseline import Baseline, positive
 
 # Columns handled at a time where a step would otherwise need a second matrix.
 BLOCK = 1024
@@ -40,10 +40,8 @@ class EASE(Baseline):
     """
 
     def __init__(self, num_items: int, l2: float = 500.0) -> None:
-        if not (np.isfinite(l2) and l2 > 0):
-            raise ValueError(f"`l2` must be a finite number > 0. Received: l2={l2!r}.")
         super().__init__(num_items)
-        self.l2 = float(l2)
+        self.l2 = positive("l2", l2)
         self.weights: np.ndarray | None = None
 
     def fit(self, interactions: Any) -> EASE:
@@ -84,15 +82,10 @@ class EASE(Baseline):
             ValueError: The model is not fitted.
         """
         rows = histories.astype("float32", copy=False)
-        return np.asarray(rows @ self._fitted())
-
-    def _fitted(self) -> np.ndarray:
-        if self.weights is None:
-            raise ValueError("This EASE has no weights yet: call fit() first.")
-        return self.weights
+        return np.asarray(rows @ self._fitted(self.weights))
 
     def _arrays(self) -> dict[str, Any]:
-        return {"weights": self._fitted(), "l2": self.l2}
+        return {"weights": self._fitted(self.weights), "l2": self.l2}
 
     @classmethod
     def _from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> EASE:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from keras_multvae.data.events import check_values
 from keras_multvae.data.reading import import_extra
-from keras_multvae.models.baseline import Baseline
+from keras_multvae.models.baseline import Baseline, positive
 
 
 class IALS(Baseline):
@@ -68,18 +69,13 @@ class IALS(Baseline):
                     f"`{name}` must be an integer >= {least}. Received: "
                     f"{name}={value!r}."
                 )
-        if not (np.isfinite(regularization) and regularization > 0):
-            raise ValueError(
-                "`regularization` must be a finite number > 0. Received: "
-                f"regularization={regularization!r}."
-            )
         if not (np.isfinite(alpha) and alpha >= 0):
             raise ValueError(
                 f"`alpha` must be a finite number >= 0. Received: alpha={alpha!r}."
             )
         super().__init__(num_items)
         self.factors = int(factors)
-        self.regularization = float(regularization)
+        self.regularization = positive("regularization", regularization)
         self.alpha = float(alpha)
         self.iterations = int(iterations)
         self.seed = int(seed)
@@ -133,12 +129,11 @@ class IALS(Baseline):
             ValueError: The model is not fitted, another number of items, or values
                 that are negative or not finite.
         """
-        items = self._fitted()
-        return self._fold_in(self._counts(histories)) @ items.T
+        items = self._fitted(self.item_factors)
+        return self._fold_in(self._counts(histories), items) @ items.T
 
-    def _fold_in(self, counts: sparse.csr_matrix) -> np.ndarray:
+    def _fold_in(self, counts: sparse.csr_matrix, items: np.ndarray) -> np.ndarray:
         """x_u of every row: `(Y^T C Y + regularization I)^-1 Y^T C p`, in float64."""
-        items = self._fitted()
         # Y^T C Y = Y^T Y + the sum over the user's own items of (c - 1) y y^T.
         wide = items.astype("float64")
         shared = wide.T @ wide + self.regularization * np.eye(self.factors)
@@ -157,22 +152,12 @@ class IALS(Baseline):
         counts = sparse.csr_matrix(matrix, dtype="float32", copy=True)
         counts.sum_duplicates()
         counts.eliminate_zeros()
-        bad = counts.data[~(np.isfinite(counts.data) & (counts.data >= 0))]
-        if bad.size:
-            raise ValueError(
-                "The values of interactions must be finite and >= 0. Received: "
-                f"{bad[0]}."
-            )
+        check_values(counts.data)
         return counts
-
-    def _fitted(self) -> np.ndarray:
-        if self.item_factors is None:
-            raise ValueError("This IALS has no factors yet: call fit() first.")
-        return self.item_factors
 
     def _arrays(self) -> dict[str, Any]:
         return {
-            "item_factors": self._fitted(),
+            "item_factors": self._fitted(self.item_factors),
             "regularization": self.regularization,
             "alpha": self.alpha,
             "iterations": self.iterations,
