@@ -34,15 +34,15 @@ class IALS(Baseline):
             weighs a click c = alpha r, without the 1.
         iterations: Int >= 1.
         seed: Int >= 0, of the first factors. The same seed gives the same factors to
-            the last bit, whatever the number of threads.
+            the last bit on the same machine, whatever the number of threads.
 
     Example:
 
     >>> clicks = sparse.csr_matrix([[1, 1, 0], [1, 1, 0], [0, 0, 1]])
     >>> model = IALS(3, factors=2, regularization=0.1).fit(clicks)
     >>> scores = model.score(sparse.csr_matrix([[1, 0, 0]]))
-    >>> [round(float(score), 1) + 0 for score in scores[0]]
-    [1.0, 1.0, 0.0]
+    >>> scores[0].round() + 0.0
+    array([1., 1., 0.], dtype=float32)
 
     References:
         - [Hu et al., 2008](https://doi.org/10.1109/ICDM.2008.22)
