@@ -10,7 +10,8 @@ import keras
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.data.interactions import checked_weights, runs
+from keras_multvae.data.csr import runs
+from keras_multvae.data.interactions import checked_weights
 
 
 class UserBatches(keras.utils.PyDataset):

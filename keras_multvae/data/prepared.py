@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_multvae.data.interactions import Interactions, csr_over
+from keras_multvae.data.csr import csr_over
+from keras_multvae.data.interactions import Interactions
 from keras_multvae.data.splits import FoldIn, Split
 from keras_multvae.data.vocabulary import Vocabulary
 from keras_multvae.files import (

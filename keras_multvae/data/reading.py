@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from keras_multvae.data.interactions import Interactions, check_columns
+import numpy as np
+
+from keras_multvae.data.events import CHUNK
+from keras_multvae.data.frames import check_columns, frame_chunks, polars_chunks
+from keras_multvae.data.interactions import Interactions
+from keras_multvae.data.vocabulary import as_ids
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 
@@ -58,21 +64,19 @@ def read_interactions(
     >>> read_interactions(file)
     Interactions(2 users, 2 items, 3 entries)
     """
-    names: dict[str, Any] = {
-        "user_column": user_column,
-        "item_column": item_column,
-        "rating_column": rating_column,
-        "timestamp_column": timestamp_column,
-        "value_column": value_column,
+    names = {
+        "users": user_column,
+        "items": item_column,
+        "ratings": rating_column,
+        "values": value_column,
+        "timestamps": timestamp_column,
     }
-    if isinstance(source, str | os.PathLike):
-        source = _read_table(
-            Path(source),
-            [name for name in names.values() if name is not None],
-            [user_column, item_column],
-            separator,
-        )
-    return Interactions.from_dataframe(source, **names, **filters)
+    if not isinstance(source, str | os.PathLike):
+        return Interactions._gathered(frame_chunks(source, names), **filters)
+    wanted = {role: name for role, name in names.items() if name is not None}
+    table = _Table(Path(source), [user_column, item_column], wanted.values(), separator)
+    chunks = polars_chunks(table.frames(), wanted)
+    return Interactions._gathered(chunks, convert=table.convert, **filters)
 
 
 def read_titles(
@@ -96,17 +100,14 @@ def read_titles(
         FileNotFoundError: No such file or folder.
         ValueError: An empty or unreadable file, or a missing column.
     """
-    table = _read_table(
-        Path(path), [item_column, title_column], [item_column], separator
-    )
-    pairs = zip(
-        table[item_column].to_list(), table[title_column].to_list(), strict=True
-    )
-    return {
-        item: str(title)
-        for item, title in pairs
-        if item is not None and title is not None
-    }
+    table = _Table(Path(path), [item_column], [item_column, title_column], separator)
+    ids: list[Any] = []
+    titles: list[str] = []
+    for frame in table.frames():
+        titled = frame.drop_nulls()
+        ids += titled[item_column].to_list()
+        titles += map(str, titled[title_column].to_list())
+    return dict(zip(table.convert(ids).tolist(), titles, strict=True))
 
 
 def import_extra(module: str, extra: str) -> Any:
@@ -122,65 +123,128 @@ def import_extra(module: str, extra: str) -> Any:
         ) from error
 
 
-def _read_table(
-    path: Path, columns: Sequence[str], ids: Sequence[str], separator: str | None
-) -> Any:
-    """The wanted columns of a file or a folder, as one polars DataFrame."""
-    polars = import_extra("polars", "data")
-    columns = list(dict.fromkeys(columns))
-    files = _part_files(path)
-    parts = [_read_part(polars, file, columns, separator) for file in files]
-    # A part without rows has no types of its own.
-    filled = [part for part in parts if part.height]
-    if not filled:
-        raise ValueError(f"{path} holds no rows, only a header.")
-    uneven = [
-        name for name in ids if len({p[name].dtype.is_integer() for p in filled}) > 1
+class _Table:
+    """The wanted columns of a file, or of the files of a folder, some rows at a time.
+
+    CSV columns are read as text: whether ids are ints follows from all rows of all
+    files, so `convert` settles it at the end, on the unique ids.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        ids: Sequence[str],
+        columns: Iterable[str],
+        separator: str | None,
+    ) -> None:
+        self._polars = import_extra("polars", "data")
+        self._path = path
+        self._ids = ids
+        self._columns = list(dict.fromkeys(columns))
+        files = _part_files(path)
+        if _suffix(files[0]) == ".parquet":
+            self._parts, self._texts = self._scan_parquet(files), []
+            self.convert = as_ids
+        else:
+            self._parts = self._scan_csv(files, separator)
+            self._texts = [name for name in self._columns if name not in ids]
+            self.convert = _ids_from_text
+
+    def frames(self) -> Iterator[Any]:
+        """polars DataFrames that follow one another."""
+        rows = 0
+        for file, part in self._parts.items():
+            with self._blaming(file):
+                for frame in part.collect_batches(chunk_size=CHUNK):
+                    rows += frame.height
+                    yield frame.with_columns(
+                        _numbers_from_text(self._polars, frame[name])
+                        for name in self._texts
+                    )
+        if rows == 0:
+            raise ValueError(f"{self._path} holds no rows, only a header.")
+
+    def _scan_csv(self, files: list[Path], separator: str | None) -> dict[Path, Any]:
+        parts = {}
+        for file in files:
+            tab = _suffix(file).startswith(".tsv")
+            with self._blaming(file):
+                part = self._polars.scan_csv(
+                    file, separator=separator or ("\t" if tab else ","), infer_schema=False
+                )
+                check_columns(self._columns, list(part.collect_schema()), str(file))
+            parts[file] = part.select(self._columns)
+        return parts
+
+    def _scan_parquet(self, files: list[Path]) -> dict[Path, Any]:
+        parts, schemas = {}, []
+        for file in files:
+            with self._blaming(file):
+                part = self._polars.scan_parquet(file)
+                schema = part.collect_schema()
+                check_columns(self._columns, list(schema), str(file))
+                # A part without rows has no types of its own.
+                if part.select(self._polars.len()).collect().item():
+                    parts[file] = part.select(self._columns)
+                    schemas.append({name: schema[name] for name in self._columns})
+        uneven = [i for i in self._ids if len({s[i].is_integer() for s in schemas}) > 1]
+        if uneven:
+            raise ValueError(
+                f"The files in {self._path} do not agree on the type of "
+                f"{', '.join(uneven)}: ints in one, not in another. Write them with one "
+                "type."
+            )
+        if len(schemas) < 2:
+            return parts
+        empty = [self._polars.DataFrame(schema=schema) for schema in schemas]
+        try:
+            common = self._polars.concat(empty, how="vertical_relaxed").schema
+        except self._polars.exceptions.PolarsError as error:
+            raise ValueError(
+                f"The files in {self._path} do not agree on the types of their columns: "
+                f"{error}"
+            ) from None
+        return {file: part.cast(dict(common)) for file, part in parts.items()}
+
+    @contextmanager
+    def _blaming(self, file: Path) -> Iterator[None]:
+        if file.stat().st_size == 0:
+            raise ValueError(f"{file} is empty.")
+        try:
+            yield
+        except (self._polars.exceptions.PolarsError, OSError) as error:
+            raise ValueError(
+                f"{file} cannot be read as {_suffix(file)}: {error}"
+            ) from None
+
+
+def _numbers_from_text(polars: Any, text: Any) -> Any:
+    """A column of text as numbers; what is none stays text, for the error to show."""
+    for words in (text, text.replace({"true": "1", "false": "0"})):
+        for kind in (polars.Int64, polars.Float64):
+            numbers = words.cast(kind, strict=False)
+            if numbers.null_count() == text.null_count():
+                return numbers
+    mixed = [
+        word if number is None else number
+        for word, number in zip(text.to_list(), numbers.to_list(), strict=True)
     ]
-    if uneven and _suffix(files[0]) == ".parquet":
-        raise ValueError(
-            f"The files in {path} do not agree on the type of {', '.join(uneven)}: "
-            "ints in one, not in another. Write them with one type."
-        )
-    if uneven:
-        # A CSV part that happens to hold only digits reads as ints beside one that
-        # does not: the ids are then text in all of them.
-        texts = dict.fromkeys(uneven, polars.String)
-        parts = [_read_part(polars, file, columns, separator, texts) for file in files]
-        filled = [part for part in parts if part.height]
-    try:
-        return polars.concat(filled, how="vertical_relaxed")
-    except polars.exceptions.PolarsError as error:
-        raise ValueError(
-            f"The files in {path} do not agree on the types of their columns: {error}"
-        ) from None
+    return polars.Series(text.name, mixed, dtype=polars.Object)
 
 
-def _read_part(
-    polars: Any,
-    file: Path,
-    columns: list[str],
-    separator: str | None,
-    types: dict[str, Any] | None = None,
-) -> Any:
-    if file.stat().st_size == 0:
-        raise ValueError(f"{file} is empty.")
-    suffix = _suffix(file)
-    csv: dict[str, Any] = {
-        "separator": separator or ("\t" if suffix.startswith(".tsv") else ","),
-        # The type of a column follows from all its rows, not from the first hundred.
-        "infer_schema_length": None,
-        "schema_overrides": types,
-    }
-    try:
-        if suffix == ".parquet":
-            check_columns(columns, list(polars.read_parquet_schema(file)), str(file))
-            return polars.read_parquet(file, columns=columns)
-        head = polars.read_csv(file, n_rows=0, separator=csv["separator"])
-        check_columns(columns, head.columns, str(file))
-        return polars.read_csv(file, columns=columns, **csv).select(columns)
-    except (polars.exceptions.PolarsError, gzip.BadGzipFile, OSError) as error:
-        raise ValueError(f"{file} cannot be read as {suffix}: {error}") from None
+_INT = re.compile(r"-?[0-9]+")
+_FLOAT = re.compile(
+    r"[-+]?([0-9]*\.[0-9]+([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|[0-9]+\.|inf|NaN)"
+)
+
+
+def _ids_from_text(ids: Any) -> np.ndarray:
+    """Ints if all ids are; a column with decimal numbers is refused, as from floats."""
+    if all(map(_INT.fullmatch, ids)):
+        return as_ids(list(map(int, ids)))
+    if all(_INT.fullmatch(text) or _FLOAT.fullmatch(text) for text in ids):
+        return as_ids(list(map(float, ids)))
+    return as_ids(ids)
 
 
 def _part_files(path: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from keras_multvae.data.events import number_by_first_appearance
+from keras_multvae.data.csr import number_by_first_appearance
 from keras_multvae.data.interactions import Interactions
 
 
