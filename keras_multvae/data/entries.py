@@ -71,16 +71,16 @@ def gather(
 
     # Items first, then users, once each.
     for name, minimum in (("item", min_item_users), ("user", min_user_items)):
-        codes, limit = (
-            (items, "min_item_users") if name == "item" else (users, "min_user_items")
-        )
+        codes = items if name == "item" else users
         frequency = np.bincount(codes)
         enough = frequency >= minimum
-        counts[f"{name}s_lost_to_{limit}"] = int(((frequency > 0) & ~enough).sum())
         keep = enough[codes]
+        limit = f"min_{'item_users' if name == 'item' else 'user_items'}"
+        counts[f"{name}s_lost_to_{limit}"] = int(((frequency > 0) & ~enough).sum())
         counts[f"entries_lost_to_{limit}"] = len(keep) - int(keep.sum())
-        users, items, event = users[keep], items[keep], event[keep]
-        values = None if values is None else values[keep]
+        if not keep.all():
+            users, items, event = users[keep], items[keep], event[keep]
+            values = None if values is None else values[keep]
     if len(event) == 0:
         raise ValueError(_nothing_left(counts, len(user_ids), len(item_ids)))
 

@@ -66,6 +66,6 @@ def _encoded_text(series: Any) -> Any:
     if series.dtype not in (polars.String, polars.Categorical, polars.Enum):
         return series.to_numpy()
     text = series.cast(polars.String)
-    names = text.unique()
+    names = text.unique(maintain_order=True)
     codes = text.cast(polars.Enum(names)).to_physical().to_numpy()
     return Encoded(codes.astype("int32"), np.array(names.to_list(), object))

@@ -131,7 +131,7 @@ class Interactions:
         chunks = array_chunks(
             users, items, ratings=ratings, values=values, timestamps=timestamps
         )
-        return cls._gathered(
+        return from_chunks(
             chunks,
             min_rating=min_rating,
             min_user_items=min_user_items,
@@ -177,20 +177,7 @@ class Interactions:
             "values": value_column,
             "timestamps": timestamp_column,
         }
-        return cls._gathered(frame_chunks(df, names), **filters)
-
-    @classmethod
-    def _gathered(cls, chunks: Iterable[dict[str, Any]], **filters: Any) -> Interactions:
-        kept = gather(chunks, **filters)
-        shape = (len(kept.user_ids), len(kept.item_ids))
-        return cls(
-            csr_over(kept.values, kept.indices, kept.indptr, shape),
-            Vocabulary(kept.user_ids),
-            Vocabulary(kept.item_ids),
-            timestamps=kept.timestamps,
-            positions=kept.positions,
-            counts=kept.counts,
-        )
+        return from_chunks(frame_chunks(df, names), **filters)
 
     @classmethod
     def from_matrix(
@@ -328,15 +315,13 @@ class Interactions:
         Returns:
             The interactions.
         """
-        renamed = items.lookup(self.items.ids)[self.matrix.indices]
-        source = np.flatnonzero(renamed >= 0)
-        rows = self.rows[source]
-        order = np.argsort(rows * len(items) + renamed[source], kind="stable")
-        source = source[order]
-        indptr = np.append(0, np.cumsum(np.bincount(rows, minlength=self.num_users)))
-        return self._entries(
-            source, renamed[source].astype("int32"), indptr, items=items
-        )
+        renamed = items.lookup(self.items.ids).astype("int32")[self.matrix.indices]
+        known = renamed >= 0
+        indptr = np.append(0, np.cumsum(known))[self.matrix.indptr]
+        renamed = renamed[known]
+        order = order_within_rows(indptr, renamed)
+        source = np.flatnonzero(known)[order]
+        return self._entries(source, renamed[order], indptr, items=items)
 
     def _entries(
         self,
@@ -359,6 +344,20 @@ class Interactions:
             positions=None if self.positions is None else self.positions[source],
             user_weights=weights,
         )
+
+
+def from_chunks(chunks: Iterable[dict[str, Any]], **filters: Any) -> Interactions:
+    """Builds the matrix from events that come in chunks; see `entries.gather`."""
+    kept = gather(chunks, **filters)
+    shape = (len(kept.user_ids), len(kept.item_ids))
+    return Interactions(
+        csr_over(kept.values, kept.indices, kept.indptr, shape),
+        Vocabulary(kept.user_ids),
+        Vocabulary(kept.item_ids),
+        timestamps=kept.timestamps,
+        positions=kept.positions,
+        counts=kept.counts,
+    )
 
 
 def _vocabulary(ids: Any, size: int) -> Vocabulary:
