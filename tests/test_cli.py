@@ -146,6 +146,12 @@ def test_unknown_items_stop_or_are_skipped(folder, capsys, tmp_path):
     )
 
 
+def test_ids_that_are_none_are_named(capsys, tmp_path):
+    (tmp_path / "clicks.csv").write_text("user_id,item_id\n1,7\n,8\n")
+    line = failure(capsys, "prepare", tmp_path / "clicks.csv", "--out", tmp_path / "p")
+    assert "Bad user ids" in line and "at row 1" in line
+
+
 def test_bad_histories_are_named(folder, capsys, tmp_path):
     histories = tmp_path / "histories.jsonl"
     for text, expected in (

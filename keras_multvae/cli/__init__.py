@@ -15,6 +15,8 @@ from keras_multvae.losses import LIKELIHOODS
 from keras_multvae.training import MODELS, Recipe
 
 DEBUG = "KERAS_MULTVAE_DEBUG"
+# What bad files and arguments raise; TypeError is for ids that are decimal or missing.
+FAILURES = (ValueError, TypeError, KeyError, OSError, ImportError, RuntimeError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--min-rating needs --rating-column.")
     try:
         parsed.run(parsed)
-    except (ValueError, KeyError, OSError, ImportError, RuntimeError) as error:
+    except FAILURES as error:
         if os.environ.get(DEBUG):
             raise
         print(f"keras-multvae {parsed.command}: error: {error}", file=sys.stderr)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.data.interactions import checked_weights, runs
+from keras_multvae.data.interactions import checked_weights
+from keras_multvae.data.stored import take_runs
 
 
 class UserBatches(keras.utils.PyDataset):
@@ -76,8 +79,11 @@ class UserBatches(keras.utils.PyDataset):
             )
         if sample_weight is None:
             sample_weight = getattr(interactions, "user_weights", None)
-        self.inputs = _checked_csr(interactions, "interactions")
-        self.targets = None if targets is None else _checked_csr(targets, "targets")
+        self.inputs, self._binary = _checked_csr(interactions, "interactions")
+        self.targets: sparse.csr_matrix | None = None
+        self._binary_targets = False
+        if targets is not None:
+            self.targets, self._binary_targets = _checked_csr(targets, "targets")
         self.num_users = self.inputs.shape[0]
         if self.num_users == 0:
             raise ValueError("UserBatches needs at least one user; received none.")
@@ -110,6 +116,7 @@ class UserBatches(keras.utils.PyDataset):
             self._order = rng.permutation(self.num_users)
         else:
             self._order = np.arange(self.num_users)
+        self._ahead: _Ahead | None = None
 
     def on_epoch_end(self) -> None:
         """Moves on to the next epoch's order."""
@@ -136,14 +143,27 @@ class UserBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         if not 0 <= index < self.num_batches:
             raise IndexError(f"Batch {index} of {self.num_batches}.")
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.index == index:
+            batch = ahead.result()
+        else:
+            batch = self._batch(index)
+        # Keras' own workers, if any were asked for, are ahead by themselves.
+        if index + 1 < self.num_batches and self.workers <= 1:
+            self._ahead = _Ahead(self._batch, index + 1)
+        return batch
+
+    def _batch(self, index: int) -> tuple[Any, ...]:
         start = index * self.batch_size
         users = self._order[start : start + self.batch_size]
         empty = -len(users) % self.blocks
-        inputs = pack(self.inputs, users, empty, self.blocks)
+        inputs = pack(self.inputs, users, empty, self.blocks, self._binary)
         weighted = self.sample_weight is not None or self.blocks > 1
         targets: Any
         if self.targets is not None:
-            targets = pack(self.targets, users, empty, self.blocks)
+            targets = pack(
+                self.targets, users, empty, self.blocks, self._binary_targets
+            )
         elif weighted:
             # A None between the two does not pass through tf.data.
             targets = np.zeros((len(users) + empty, 0), "float32")
@@ -160,31 +180,67 @@ class UserBatches(keras.utils.PyDataset):
         return inputs, targets, np.append(weights, np.zeros(empty, "float32"))
 
 
+class _Ahead(threading.Thread):
+    """Makes one batch while the one before it is in use.
+
+    On TensorFlow and JAX Keras does as much; on PyTorch nothing else would overlap
+    the step with the reading of a slow disk.
+    """
+
+    def __init__(self, make: Callable[[int], tuple[Any, ...]], index: int) -> None:
+        super().__init__(daemon=True)
+        self.index = index
+        self._make = make
+        self._error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Of the thread."""
+        try:
+            self._batch = self._make(self.index)
+        except Exception as error:
+            self._error = error
+
+    def result(self) -> tuple[Any, ...]:
+        """The batch, or the error that came in its place."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self._batch
+
+
 def pack(
-    matrix: sparse.csr_matrix, users: np.ndarray, empty: int = 0, blocks: int = 1
+    matrix: sparse.csr_matrix,
+    users: np.ndarray,
+    empty: int = 0,
+    blocks: int = 1,
+    binary: bool = False,
 ) -> dict[str, np.ndarray]:
-    """The rows `users` of a CSR matrix, then `empty` rows, as a bag batch."""
+    """The rows `users` of a CSR matrix, then `empty` rows, as a bag batch.
+
+    Where all values are known to be 1 (`binary`), they are not read.
+    """
     starts = matrix.indptr[users].astype("int64")
-    sizes = (matrix.indptr[users + 1] - starts).astype("int64")
-    starts = np.append(starts, np.zeros(empty, "int64"))
+    sizes = matrix.indptr[users + 1] - starts
+    item_ids = take_runs(matrix.indices, starts, sizes)
+    values = None if binary else take_runs(matrix.data, starts, sizes)
     sizes = np.append(sizes, np.zeros(empty, "int64"))
     per_block = sizes.reshape(blocks, -1)
     totals = per_block.sum(axis=1)
     capacity = padded_size(int(totals.max()))
-    # Where each user's entries begin in the batch: the blocks are padded apart.
-    begins = np.cumsum(per_block, axis=1) - per_block
-    begins = (begins + capacity * np.arange(blocks)[:, None]).ravel()
-    source, place = runs(starts, sizes), runs(begins, sizes)
-    item_ids = np.zeros(blocks * capacity, "int32")
-    values = np.zeros(blocks * capacity, "float32")
-    item_ids[place] = matrix.indices[source]
-    values[place] = matrix.data[source]
-    per_block[:, -1] += capacity - totals
-    return {
+    batch = {
         "bag_sizes": sizes.astype("int32"),
-        "item_ids": item_ids,
-        "values": values,
+        "item_ids": np.zeros(blocks * capacity, "int32"),
+        "values": np.zeros(blocks * capacity, "float32"),
     }
+    end = 0
+    for block, total in enumerate(totals.tolist()):
+        place = slice(block * capacity, block * capacity + total)
+        start, end = end, end + total
+        batch["item_ids"][place] = item_ids[start:end]
+        batch["values"][place] = 1 if values is None else values[start:end]
+    batch["bag_sizes"].reshape(blocks, -1)[:, -1] += (capacity - totals).astype("int32")
+    return batch
 
 
 def padded_size(entries: int) -> int:
@@ -194,7 +250,8 @@ def padded_size(entries: int) -> int:
     return -(-entries // step) * step
 
 
-def _checked_csr(interactions: Any, name: str) -> sparse.csr_matrix:
+def _checked_csr(interactions: Any, name: str) -> tuple[sparse.csr_matrix, bool]:
+    """The matrix, and whether all its values are 1."""
     matrix = getattr(interactions, "matrix", interactions)
     if not sparse.issparse(matrix):
         raise TypeError(
@@ -203,12 +260,15 @@ def _checked_csr(interactions: Any, name: str) -> sparse.csr_matrix:
             "are."
         )
     matrix = matrix.tocsr()
+    binary = True
     # Checked in slices: a memory-mapped matrix need not fit in memory.
-    for start in range(0, matrix.data.size, 1 << 22):
-        part = matrix.data[start : start + (1 << 22)]
+    for start in range(0, matrix.data.size, 1 << 18):
+        size = min(1 << 18, matrix.data.size - start)
+        part = take_runs(matrix.data, np.array([start]), np.array([size]))
         if not (np.isfinite(part).all() and (part >= 0).all()):
             raise ValueError(
                 f"The values of `{name}` must be finite and >= 0; found "
                 f"{part[~(np.isfinite(part) & (part >= 0))][0]}."
             )
-    return matrix
+        binary = binary and bool((part == 1).all())
+    return matrix, binary

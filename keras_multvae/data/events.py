@@ -1,172 +1,197 @@
-"""From one event a row to filtered, merged and numbered entries; private."""
+"""Columns of events, checked, encoded and thinned out chunk by chunk; private.
+
+A chunk is a dict of columns of one length, in file order: `users` and `items`, raw ids
+or `Encoded`; `ratings`, `values` and `timestamps`, numbers, if the source has them.
+Arrays and files both come this way, so there is one set of rules for them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_multvae.data.vocabulary import as_ids
 
-
-@dataclass(frozen=True)
-class Entries:
-    """Entries sorted by (user, item), with the ids behind the indices."""
-
-    user_ids: np.ndarray
-    item_ids: np.ndarray
-    users: np.ndarray
-    items: np.ndarray
-    values: np.ndarray
-    positions: np.ndarray
-    timestamps: np.ndarray | None
-    counts: dict[str, int]
+# Rows: large enough for NumPy to be fast, small enough to be nothing beside the data.
+CHUNK = 1 << 19
 
 
-def gather(
-    users: Any,
-    items: Any,
-    *,
-    ratings: Any,
-    values: Any,
-    timestamps: Any,
-    min_rating: float | None,
-    min_user_items: int,
-    min_item_users: int,
-    duplicates: str,
-) -> Entries:
-    """Filters and merges events; the arguments are those of `from_events`."""
-    _check_filters(min_rating, ratings, min_user_items, min_item_users, duplicates)
-    users, user_ids = _encode(users, "user")
-    items, item_ids = _encode(items, "item")
-    size = len(users)
-    if len(items) != size:
-        raise ValueError(f"Columns differ in length: {size} users, {len(items)} items.")
-    if size == 0:
-        raise ValueError("There are no events: the columns are empty.")
-    counts = {"events": size}
+class Encoded(NamedTuple):
+    """A column of ids: int32 indices into its unique ids, and those."""
 
-    position = np.arange(size)
-    if ratings is not None:
-        ratings = _numbers(ratings, "ratings", size)
-        if min_rating is not None:
-            position = position[ratings >= min_rating]
-    counts["events_lost_to_min_rating"] = size - len(position)
-    if values is not None:
-        values = _numbers(values, "values", size)
-        check_values(values)
-        position = position[values[position] > 0]
-    counts["events_lost_to_zero_value"] = (
-        size - counts["events_lost_to_min_rating"] - len(position)
-    )
-    if timestamps is not None:
-        timestamps = _seconds(timestamps, size)
-
-    # One entry a (user, item) pair: the sort is stable, so the first of a run is the
-    # first in the file.
-    pair = users[position] * len(item_ids) + items[position]
-    order = np.argsort(pair, kind="stable")
-    pair, position = pair[order], position[order]
-    first = np.flatnonzero(np.append(True, pair[1:] != pair[:-1])[: len(pair)])
-    amounts = (
-        np.ones(len(position)) if values is None else values[position].astype("float64")
-    )
-    if duplicates == "count" and len(first):
-        amounts = np.add.reduceat(amounts, first)
-    else:
-        amounts = amounts[first]
-    counts["events_lost_as_duplicates"] = len(position) - len(first)
-    position = position[first]
-
-    # Items first, then users, once each.
-    keep = np.arange(len(position))
-    for name, codes, minimum in (
-        ("item", items, min_item_users),
-        ("user", users, min_user_items),
-    ):
-        of_entry = codes[position[keep]]
-        frequency = np.bincount(of_entry)
-        enough = frequency >= minimum
-        limit = "min_item_users" if name == "item" else "min_user_items"
-        counts[f"{name}s_lost_to_{limit}"] = int(((frequency > 0) & ~enough).sum())
-        kept = keep[enough[of_entry]]
-        counts[f"entries_lost_to_{limit}"] = len(keep) - len(kept)
-        keep = kept
-    if len(keep) == 0:
-        raise ValueError(_nothing_left(counts, len(user_ids), len(item_ids)))
-    position, amounts = position[keep], amounts[keep]
-
-    # Users sorted by id; items by their first appearance in what is left of the file.
-    kept_users, row = np.unique(users[position], return_inverse=True)
-    column, kept_items = number_by_first_appearance(items[position], position)
-    order = np.argsort(row * len(kept_items) + column, kind="stable")
-    position = position[order]
-    counts.update(users=len(kept_users), items=len(kept_items), entries=len(position))
-    return Entries(
-        user_ids[kept_users],
-        item_ids[kept_items],
-        row[order],
-        column[order],
-        amounts[order].astype("float32"),
-        position,
-        None if timestamps is None else timestamps[position],
-        counts,
-    )
+    codes: np.ndarray
+    ids: np.ndarray
 
 
-def number_by_first_appearance(
-    codes: np.ndarray, position: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers codes 0, 1, ... by the smallest position of each.
+def encode(ids: np.ndarray) -> Encoded:
+    """Encodes what `as_ids` gave; the unique ids come out sorted."""
+    if ids.dtype.kind == "i":
+        low, high = (int(ids.min()), int(ids.max())) if len(ids) else (0, 0)
+        if high - low < 8 * len(ids):
+            # Most ids are numbers in a short range: a table is faster than a sort.
+            shifted = ids - low
+            table = np.zeros(high - low + 1, "int32")
+            table[shifted] = 1
+            present = np.flatnonzero(table)
+            table[present] = np.arange(len(present))
+            return Encoded(table[shifted], present + low)
+        unique, codes = np.unique(ids, return_inverse=True)
+        return Encoded(codes.astype("int32"), unique)
+    # A dict is many times faster here than NumPy's sort of Python strings.
+    names = sorted(set(ids))
+    code = {name: index for index, name in enumerate(names)}
+    codes = np.fromiter(map(code.__getitem__, ids), "int32", len(ids))
+    return Encoded(codes, as_ids(names))
 
-    Returns:
-        The (n,) new numbers, and the old code of each new number.
+
+def array_chunks(users: Any, items: Any, **numbers: Any) -> Iterator[dict[str, Any]]:
+    """Chunks of whole columns, where a column of numbers may be None."""
+    columns = {}
+    for name, ids in (("users", users), ("items", items)):
+        with _blaming(name[:-1]):
+            columns[name] = as_ids(ids)
+    size = len(columns["users"])
+    if len(columns["items"]) != size:
+        raise ValueError(
+            f"Columns differ in length: {size} users, {len(columns['items'])} items."
+        )
+    for name, column in numbers.items():
+        if column is not None:
+            columns[name] = np.asarray(column)
+            if columns[name].shape != (size,):
+                raise ValueError(
+                    f"`{name}` must have one number an event, ({size},). Received: "
+                    f"shape {columns[name].shape}."
+                )
+    for start in range(0, size, CHUNK):
+        yield {name: column[start : start + CHUNK] for name, column in columns.items()}
+
+
+class Kept:
+    """What is kept of the events, in file order: no more than that need fit in memory.
+
+    Args:
+        min_rating: Optional, events with a lower rating are dropped.
     """
-    unset = np.iinfo("int64").max
-    first = np.full(int(codes.max(initial=-1)) + 1, unset)
-    np.minimum.at(first, codes, position)
-    present = np.flatnonzero(first < unset)
-    old = present[np.argsort(first[present], kind="stable")]
-    number = np.empty(len(first), "int64")
-    number[old] = np.arange(len(old))
-    return number[codes], old
+
+    def __init__(self, min_rating: float | None) -> None:
+        self.min_rating = min_rating
+        self.users, self.items = _Ids("user"), _Ids("item")
+        self.counts = {
+            "events": 0,
+            "events_lost_to_min_rating": 0,
+            "events_lost_to_zero_value": 0,
+        }
+        self._positions: list[np.ndarray] = []
+        self._values: list[np.ndarray] = []
+        self._timestamps: list[np.ndarray] = []
+
+    def add(self, chunk: dict[str, Any]) -> None:
+        """Checks a chunk and keeps the events that count."""
+        start = self.counts["events"]
+        users = self.users.encode(chunk["users"], start)
+        items = self.items.encode(chunk["items"], start)
+        rows = np.arange(len(users.codes))
+        self.counts["events"] += len(rows)
+        if "ratings" in chunk:
+            ratings = _numbers(chunk["ratings"], "ratings", start)
+            if self.min_rating is not None:
+                rows = np.flatnonzero(ratings >= self.min_rating)
+                self.counts["events_lost_to_min_rating"] += len(ratings) - len(rows)
+        elif self.min_rating is not None:
+            raise ValueError(
+                f"`min_rating`={self.min_rating} needs ratings: name the rating "
+                "column, or leave `min_rating` out."
+            )
+        if "values" in chunk:
+            values = _numbers(chunk["values"], "values", start)
+            check_values(values, start)
+            positive = rows[values[rows] > 0]
+            self.counts["events_lost_to_zero_value"] += len(rows) - len(positive)
+            rows = positive
+            self._values.append(values[rows].astype("float64"))
+        if "timestamps" in chunk:
+            self._timestamps.append(_seconds(chunk["timestamps"], start)[rows])
+        self._positions.append(start + rows)
+        self.users.add(users, rows)
+        self.items.add(items, rows)
+
+    def positions(self) -> np.ndarray:
+        """(kept,) int64 source rows; to be asked for once, like the next two."""
+        return _joined(self._positions)
+
+    def values(self) -> np.ndarray | None:
+        """(kept,) float64, or None where each event counts 1."""
+        return _joined(self._values) if self._values else None
+
+    def timestamps(self) -> np.ndarray | None:
+        """(kept,) int64 seconds since 1970, if there are any."""
+        return _joined(self._timestamps) if self._timestamps else None
 
 
-def check_values(values: np.ndarray) -> None:
+class _Ids:
+    """A column of kept ids, of which every chunk was encoded apart."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._chunks: list[Encoded] = []
+
+    def encode(self, column: Any, first_row: int) -> Encoded:
+        """The column of a chunk."""
+        if isinstance(column, Encoded):
+            return column
+        with _blaming(self.what):
+            return encode(as_ids(column, first_row))
+
+    def add(self, column: Encoded, rows: np.ndarray) -> None:
+        """Keeps the given rows of a chunk, and all its unique ids."""
+        self._chunks.append(Encoded(column.codes[rows], column.ids))
+
+    def merged(self, convert: Callable[[Any], np.ndarray]) -> Encoded:
+        """The chunks as one, over all their ids, sorted; to be asked for once."""
+        ids = np.concatenate([chunk.ids for chunk in self._chunks])
+        with _blaming(self.what):
+            final, unique = encode(convert(ids))
+        codes = np.empty(sum(len(chunk.codes) for chunk in self._chunks), "int32")
+        entry = name = 0
+        for chunk in self._chunks:
+            into = codes[entry : entry + len(chunk.codes)]
+            into[:] = final[name : name + len(chunk.ids)][chunk.codes]
+            entry, name = entry + len(chunk.codes), name + len(chunk.ids)
+        self._chunks.clear()
+        return Encoded(codes, unique)
+
+
+def check_values(values: np.ndarray, first_row: int = 0) -> None:
     """Raises ValueError at the first value that is negative, infinite or NaN."""
     good = np.isfinite(values) & (values >= 0)
     if not good.all():
         row = int(np.argmin(good))
         raise ValueError(
             "Values must be finite and >= 0 (they are how much an event counts). "
-            f"Received {values[row]} at row {row}."
+            f"Received {values[row]} at row {first_row + row}."
         )
 
 
-def _encode(ids: Any, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """The index of each id among the sorted unique ids, and those."""
+@contextmanager
+def _blaming(what: str) -> Iterator[None]:
     try:
-        array = as_ids(ids)
+        yield
     except (TypeError, ValueError) as error:
         raise type(error)(f"Bad {what} ids. {error}") from None
-    if array.dtype.kind == "i":
-        unique, codes = np.unique(array, return_inverse=True)
-        return codes, unique
-    # A dict is many times faster here than NumPy's sort of Python strings.
-    names = sorted(set(array))
-    code = {name: index for index, name in enumerate(names)}
-    codes = np.fromiter(map(code.__getitem__, array), "int64", len(array))
-    return codes, as_ids(names)
 
 
-def _numbers(values: Any, name: str, size: int) -> np.ndarray:
-    array = np.asarray(values)
-    if array.shape != (size,):
-        raise ValueError(
-            f"`{name}` must have one number an event, ({size},). Received: shape "
-            f"{array.shape}."
-        )
+def _joined(chunks: list[np.ndarray]) -> np.ndarray:
+    joined = np.concatenate(chunks)
+    chunks.clear()
+    return joined
+
+
+def _numbers(column: np.ndarray, name: str, first_row: int) -> np.ndarray:
+    array = column
     if array.dtype.kind not in "iuf":
         # Objects may be numbers all the same (None among them becomes NaN).
         parsed = [_number(value) for value in array.tolist()]
@@ -175,8 +200,9 @@ def _numbers(values: Any, name: str, size: int) -> np.ndarray:
     if bad.any():
         row = int(np.argmax(bad))
         raise ValueError(
-            f"`{name}` must be numbers. Received {np.asarray(values)[row]!r} at row "
-            f"{row} ({int(bad.sum())} such rows): drop or mend them."
+            f"`{name}` must be numbers. Received {column[row]!r} at row "
+            f"{first_row + row} ({int(bad.sum())} such rows among the first "
+            f"{first_row + len(bad)}): drop or mend them."
         )
     return array
 
@@ -189,52 +215,13 @@ def _number(value: Any) -> float:
         return float("nan")
 
 
-def _seconds(values: Any, size: int) -> np.ndarray:
-    array = np.asarray(values)
+def _seconds(column: np.ndarray, first_row: int) -> np.ndarray:
+    array = column
     if array.dtype.kind == "M":
         missing = np.isnat(array)
         array = array.astype("datetime64[s]").astype("int64").astype("float64")
         array[missing] = np.nan
-    array = _numbers(array, "timestamps", size)
+    array = _numbers(array, "timestamps", first_row)
     if not np.isfinite(array).all():
         raise ValueError("`timestamps` must be finite seconds since 1970.")
     return array.astype("int64")
-
-
-def _check_filters(
-    min_rating: float | None,
-    ratings: Any,
-    min_user_items: int,
-    min_item_users: int,
-    duplicates: str,
-) -> None:
-    if duplicates not in ("collapse", "count"):
-        raise ValueError(
-            f'`duplicates` must be "collapse" or "count". Received: {duplicates!r}.'
-        )
-    if min_rating is not None and ratings is None:
-        raise ValueError(
-            f"`min_rating`={min_rating} needs ratings: name the rating column, or "
-            "leave `min_rating` out."
-        )
-    for name, minimum in (
-        ("min_user_items", min_user_items),
-        ("min_item_users", min_item_users),
-    ):
-        if minimum < 1:
-            raise ValueError(f"`{name}` must be at least 1. Received: {minimum}.")
-
-
-def _nothing_left(counts: dict[str, int], num_users: int, num_items: int) -> str:
-    return (
-        f"Nothing is left after filtering. Read: {counts['events']} events of "
-        f"{num_users} users and {num_items} items. Lost: "
-        f"{counts['events_lost_to_min_rating']} events to min_rating, "
-        f"{counts['events_lost_to_zero_value']} events of value 0, "
-        f"{counts['events_lost_as_duplicates']} duplicate events, "
-        f"{counts['items_lost_to_min_item_users']} items "
-        f"({counts['entries_lost_to_min_item_users']} entries) to min_item_users, "
-        f"{counts['users_lost_to_min_user_items']} users "
-        f"({counts['entries_lost_to_min_user_items']} entries) to min_user_items. "
-        "Lower the thresholds."
-    )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.data import events
+from keras_multvae.data.csr import csr_over, order_within_rows, runs
+from keras_multvae.data.entries import gather
+from keras_multvae.data.events import array_chunks, check_values
+from keras_multvae.data.frames import frame_chunks
 from keras_multvae.data.vocabulary import Vocabulary
 
 
@@ -124,27 +128,15 @@ class Interactions:
         References:
             PAPER.md, protocol, step 1 (Liang et al. 2018, section 4.1).
         """
-        kept = events.gather(
-            users,
-            items,
-            ratings=ratings,
-            values=values,
-            timestamps=timestamps,
+        chunks = array_chunks(
+            users, items, ratings=ratings, values=values, timestamps=timestamps
+        )
+        return from_chunks(
+            chunks,
             min_rating=min_rating,
             min_user_items=min_user_items,
             min_item_users=min_item_users,
             duplicates=duplicates,
-        )
-        shape = (len(kept.user_ids), len(kept.item_ids))
-        indptr = np.zeros(shape[0] + 1, "int64")
-        np.cumsum(np.bincount(kept.users, minlength=shape[0]), out=indptr[1:])
-        return cls(
-            csr_over(kept.values, kept.items.astype("int32"), indptr, shape),
-            Vocabulary(kept.user_ids),
-            Vocabulary(kept.item_ids),
-            timestamps=kept.timestamps,
-            positions=kept.positions,
-            counts=kept.counts,
         )
 
     @classmethod
@@ -178,11 +170,6 @@ class Interactions:
             TypeError: Not a DataFrame.
             ValueError: A missing column, or what `from_events` raises.
         """
-        if not (hasattr(df, "to_numpy") and hasattr(df, "columns")):
-            raise TypeError(
-                "Expected a pandas or polars DataFrame. Received: "
-                f"{type(df).__name__}. (A polars LazyFrame must be collected first.)"
-            )
         names = {
             "users": user_column,
             "items": item_column,
@@ -190,10 +177,7 @@ class Interactions:
             "values": value_column,
             "timestamps": timestamp_column,
         }
-        wanted = {role: name for role, name in names.items() if name is not None}
-        check_columns(list(wanted.values()), list(df.columns), "The DataFrame")
-        columns = {role: df[name].to_numpy() for role, name in wanted.items()}
-        return cls.from_events(**columns, **filters)
+        return from_chunks(frame_chunks(df, names), **filters)
 
     @classmethod
     def from_matrix(
@@ -228,7 +212,7 @@ class Interactions:
         matrix = sparse.csr_matrix(matrix, dtype="float32", copy=True)
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
-        events.check_values(matrix.data)
+        check_values(matrix.data)
         num_users, num_items = matrix.shape
         return cls(
             csr_over(matrix.data, matrix.indices, matrix.indptr, matrix.shape),
@@ -331,15 +315,13 @@ class Interactions:
         Returns:
             The interactions.
         """
-        renamed = items.lookup(self.items.ids)[self.matrix.indices]
-        source = np.flatnonzero(renamed >= 0)
-        rows = self.rows[source]
-        order = np.argsort(rows * len(items) + renamed[source], kind="stable")
-        source = source[order]
-        indptr = np.append(0, np.cumsum(np.bincount(rows, minlength=self.num_users)))
-        return self._entries(
-            source, renamed[source].astype("int32"), indptr, items=items
-        )
+        renamed = items.lookup(self.items.ids).astype("int32")[self.matrix.indices]
+        known = renamed >= 0
+        indptr = np.append(0, np.cumsum(known))[self.matrix.indptr]
+        renamed = renamed[known]
+        order = order_within_rows(indptr, renamed)
+        source = np.flatnonzero(known)[order]
+        return self._entries(source, renamed[order], indptr, items=items)
 
     def _entries(
         self,
@@ -364,39 +346,18 @@ class Interactions:
         )
 
 
-def runs(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """`arange(start, start + size)` of each pair, one after the other."""
-    shifts = starts - (np.cumsum(sizes) - sizes)
-    return np.arange(sizes.sum()) + np.repeat(shifts, sizes)
-
-
-def csr_over(
-    data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]
-) -> sparse.csr_matrix:
-    """A CSR matrix over the very arrays given, sorted and without duplicates.
-
-    SciPy's constructor would read memory-mapped indices in whole and, from 2**31
-    entries on, copy them to int64; and its check for sorted indices reads them again.
-    """
-    matrix = sparse.csr_matrix(shape, dtype=data.dtype)
-    matrix.data = data
-    matrix.indices = indices
-    # SciPy's routines want both index arrays of one type.
-    fits = indptr[-1] <= np.iinfo(indices.dtype).max
-    matrix.indptr = indptr.astype(indices.dtype if fits else "int64", copy=False)
-    matrix.has_sorted_indices = True
-    matrix.has_canonical_format = True
-    return matrix
-
-
-def check_columns(wanted: list[str], found: list[str], source: str) -> None:
-    """Raises ValueError if a column is missing; says which there are."""
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise ValueError(
-            f"{source} has no column {', '.join(map(repr, missing))}. Columns found: "
-            f"{', '.join(map(repr, found))}."
-        )
+def from_chunks(chunks: Iterable[dict[str, Any]], **filters: Any) -> Interactions:
+    """Builds the matrix from events that come in chunks; see `entries.gather`."""
+    kept = gather(chunks, **filters)
+    shape = (len(kept.user_ids), len(kept.item_ids))
+    return Interactions(
+        csr_over(kept.values, kept.indices, kept.indptr, shape),
+        Vocabulary(kept.user_ids),
+        Vocabulary(kept.item_ids),
+        timestamps=kept.timestamps,
+        positions=kept.positions,
+        counts=kept.counts,
+    )
 
 
 def _vocabulary(ids: Any, size: int) -> Vocabulary:

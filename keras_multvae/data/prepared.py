@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_multvae.data.interactions import Interactions, csr_over
+from keras_multvae.data.csr import csr_over
+from keras_multvae.data.interactions import Interactions
 from keras_multvae.data.splits import FoldIn, Split
+from keras_multvae.data.stored import map_array
 from keras_multvae.data.vocabulary import Vocabulary
 from keras_multvae.files import (
     DamagedFileError,
@@ -271,7 +273,7 @@ def _read_part(
 
 def _read_array(path: Path, expected: dict[str, Any], mmap: bool) -> np.ndarray:
     try:
-        array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        array = map_array(path) if mmap else np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise DamagedFileError(f"The file {path} is missing.") from None
     except (ValueError, EOFError, OSError) as error:

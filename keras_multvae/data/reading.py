@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from keras_multvae.data.interactions import Interactions, check_columns
-
-SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+from keras_multvae.data.frames import frame_chunks, polars_chunks
+from keras_multvae.data.interactions import Interactions, from_chunks
+from keras_multvae.data.tables import Table
 
 
 def read_interactions(
@@ -58,21 +57,20 @@ def read_interactions(
     >>> read_interactions(file)
     Interactions(2 users, 2 items, 3 entries)
     """
-    names: dict[str, Any] = {
-        "user_column": user_column,
-        "item_column": item_column,
-        "rating_column": rating_column,
-        "timestamp_column": timestamp_column,
-        "value_column": value_column,
+    names = {
+        "users": user_column,
+        "items": item_column,
+        "ratings": rating_column,
+        "values": value_column,
+        "timestamps": timestamp_column,
     }
-    if isinstance(source, str | os.PathLike):
-        source = _read_table(
-            Path(source),
-            [name for name in names.values() if name is not None],
-            [user_column, item_column],
-            separator,
-        )
-    return Interactions.from_dataframe(source, **names, **filters)
+    if not isinstance(source, str | os.PathLike):
+        return from_chunks(frame_chunks(source, names), **filters)
+    wanted = {role: name for role, name in names.items() if name is not None}
+    ids, columns = [user_column, item_column], list(wanted.values())
+    table = Table(_polars(), Path(source), ids, columns, separator)
+    chunks = polars_chunks(table.frames(), wanted)
+    return from_chunks(chunks, convert=table.convert, **filters)
 
 
 def read_titles(
@@ -96,23 +94,19 @@ def read_titles(
         FileNotFoundError: No such file or folder.
         ValueError: An empty or unreadable file, or a missing column.
     """
-    table = _read_table(
-        Path(path), [item_column, title_column], [item_column], separator
-    )
-    pairs = zip(
-        table[item_column].to_list(), table[title_column].to_list(), strict=True
-    )
-    return {
-        item: str(title)
-        for item, title in pairs
-        if item is not None and title is not None
-    }
+    columns = [item_column, title_column]
+    table = Table(_polars(), Path(path), [item_column], columns, separator)
+    ids: list[Any] = []
+    titles: list[str] = []
+    for frame in table.frames():
+        titled = frame.drop_nulls()
+        ids += titled[item_column].to_list()
+        titles += map(str, titled[title_column].to_list())
+    return dict(zip(table.convert(ids).tolist(), titles, strict=True))
 
 
 def import_extra(module: str, extra: str) -> Any:
     """Imports an optional library; says which extra brings it if it is missing."""
-    from importlib import import_module
-
     try:
         return import_module(module)
     except ImportError as error:
@@ -122,92 +116,5 @@ def import_extra(module: str, extra: str) -> Any:
         ) from error
 
 
-def _read_table(
-    path: Path, columns: Sequence[str], ids: Sequence[str], separator: str | None
-) -> Any:
-    """The wanted columns of a file or a folder, as one polars DataFrame."""
-    polars = import_extra("polars", "data")
-    columns = list(dict.fromkeys(columns))
-    files = _part_files(path)
-    parts = [_read_part(polars, file, columns, separator) for file in files]
-    # A part without rows has no types of its own.
-    filled = [part for part in parts if part.height]
-    if not filled:
-        raise ValueError(f"{path} holds no rows, only a header.")
-    uneven = [
-        name for name in ids if len({p[name].dtype.is_integer() for p in filled}) > 1
-    ]
-    if uneven and _suffix(files[0]) == ".parquet":
-        raise ValueError(
-            f"The files in {path} do not agree on the type of {', '.join(uneven)}: "
-            "ints in one, not in another. Write them with one type."
-        )
-    if uneven:
-        # A CSV part that happens to hold only digits reads as ints beside one that
-        # does not: the ids are then text in all of them.
-        texts = dict.fromkeys(uneven, polars.String)
-        parts = [_read_part(polars, file, columns, separator, texts) for file in files]
-        filled = [part for part in parts if part.height]
-    try:
-        return polars.concat(filled, how="vertical_relaxed")
-    except polars.exceptions.PolarsError as error:
-        raise ValueError(
-            f"The files in {path} do not agree on the types of their columns: {error}"
-        ) from None
-
-
-def _read_part(
-    polars: Any,
-    file: Path,
-    columns: list[str],
-    separator: str | None,
-    types: dict[str, Any] | None = None,
-) -> Any:
-    if file.stat().st_size == 0:
-        raise ValueError(f"{file} is empty.")
-    suffix = _suffix(file)
-    csv: dict[str, Any] = {
-        "separator": separator or ("\t" if suffix.startswith(".tsv") else ","),
-        # The type of a column follows from all its rows, not from the first hundred.
-        "infer_schema_length": None,
-        "schema_overrides": types,
-    }
-    try:
-        if suffix == ".parquet":
-            check_columns(columns, list(polars.read_parquet_schema(file)), str(file))
-            return polars.read_parquet(file, columns=columns)
-        head = polars.read_csv(file, n_rows=0, separator=csv["separator"])
-        check_columns(columns, head.columns, str(file))
-        return polars.read_csv(file, columns=columns, **csv).select(columns)
-    except (polars.exceptions.PolarsError, gzip.BadGzipFile, OSError) as error:
-        raise ValueError(f"{file} cannot be read as {suffix}: {error}") from None
-
-
-def _part_files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file or folder {path}.")
-    if path.is_file():
-        if not _suffix(path):
-            raise ValueError(
-                f"{path} must end in one of {', '.join(SUFFIXES)}. Rename it."
-            )
-        return [path]
-    files = sorted(file for file in path.iterdir() if _suffix(file))
-    kinds = {_suffix(file).partition(".gz")[0] for file in files}
-    if not files:
-        raise ValueError(f"The folder {path} has no {', '.join(SUFFIXES)} file in it.")
-    if len(kinds) > 1:
-        raise ValueError(
-            f"The folder {path} has files of several kinds: "
-            f"{', '.join(sorted(kinds))}. Keep the part files of one "
-            "data set in a folder of their own."
-        )
-    return files
-
-
-def _suffix(path: Path) -> str:
-    """Which of SUFFIXES the file has, or nothing (also for hidden files)."""
-    name = path.name.lower()
-    if name.startswith((".", "_")):
-        return ""
-    return next((s for s in SUFFIXES if name.endswith(s)), "")
+def _polars() -> Any:
+    return import_extra("polars", "data")

@@ -218,8 +218,11 @@ class Vocabulary:
         return vocabulary
 
 
-def as_ids(ids: Any) -> np.ndarray:
-    """Checks raw ids and gives them as an int64 array or an object array of str."""
+def as_ids(ids: Any, first_row: int = 0) -> np.ndarray:
+    """Checks raw ids and gives them as an int64 array or an object array of str.
+
+    `first_row` is where `ids` begins in its source, for messages.
+    """
     if isinstance(ids, str | bytes):
         raise TypeError(f"Ids must be a list or an array. Received one id: {ids!r}.")
     if not isinstance(ids, np.ndarray):
@@ -247,22 +250,22 @@ def as_ids(ids: Any) -> np.ndarray:
             raise ValueError(
                 f"Ids must fit 64 bits with sign. Received: {largest}."
             ) from None
-    raise TypeError(_mixed_types(values))
+    raise TypeError(_mixed_types(values, first_row))
 
 
-def _mixed_types(values: list[Any]) -> str:
+def _mixed_types(values: list[Any], first_row: int) -> str:
     first = next((v for v in values if isinstance(v, str | int | np.integer)), None)
     kind: type | tuple[type, ...] = str if isinstance(first, str) else (int, np.integer)
     row, bad = next(
         (row, v)
-        for row, v in enumerate(values)
+        for row, v in enumerate(values, first_row)
         if not isinstance(v, kind) or isinstance(v, bool)
     )
     name = type(bad).__name__
     text = f"Ids must be all int or all str. Received {bad!r} ({name}) at row {row}"
     if isinstance(bad, str | int) and not isinstance(bad, bool):
         return f"{text} after {first!r}: convert the ids to one type."
-    if isinstance(bad, float):
+    if bad is None or isinstance(bad, float):
         return (
             f"{text}: drop the rows with a missing id and convert the column to "
             "integers or strings."

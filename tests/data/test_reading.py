@@ -113,7 +113,7 @@ CONTENT = {
     "text rating": (
         "user_id,item_id,stars\n1,1,5\n1,2,good\n",
         {"rating_column": "stars"},
-        "`ratings` must be numbers. Received '5'",
+        "`ratings` must be numbers. Received 'good' at row 1 .1 such",
     ),
     "NaN rating": (
         "user_id,item_id,stars\n1,1,5\n1,2,NaN\n",

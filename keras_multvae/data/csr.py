@@ -1,0 +1,101 @@
+"""Index arithmetic of CSR matrices, in passes of counting; private."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+
+def runs(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """`arange(start, start + size)` of each pair, one after the other."""
+    shifts = starts - (np.cumsum(sizes) - sizes)
+    return np.arange(sizes.sum()) + np.repeat(shifts, sizes)
+
+
+def csr_over(
+    data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]
+) -> sparse.csr_matrix:
+    """A CSR matrix over the very arrays given, sorted and without duplicates.
+
+    SciPy's constructor would read memory-mapped indices in whole and, from 2**31
+    entries on, copy them to int64; and its check for sorted indices reads them again.
+    """
+    matrix = sparse.csr_matrix(shape, dtype=data.dtype)
+    matrix.data = data
+    matrix.indices = indices
+    # SciPy's routines want both index arrays of one type.
+    fits = indptr[-1] <= np.iinfo(indices.dtype).max
+    matrix.indptr = indptr.astype(indices.dtype if fits else "int64", copy=False)
+    matrix.has_sorted_indices = True
+    matrix.has_canonical_format = True
+    return matrix
+
+
+def row_ends(rows: np.ndarray, num_rows: int) -> np.ndarray:
+    """The int64 `indptr` of entries whose ascending rows are given."""
+    return np.append(0, np.cumsum(np.bincount(rows, minlength=num_rows)))
+
+
+def order_by(
+    rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray:
+    """The stable order of entries by (row, column), ten times faster than a sort.
+
+    Args:
+        rows: (entries,) ints in 0..shape[0]-1.
+        columns: (entries,) ints in 0..shape[1]-1.
+        shape: Rows and columns.
+
+    Returns:
+        (entries,) ints that put the entries in order.
+    """
+    by_column = _counting_order(columns, shape[1])
+    return by_column[_counting_order(rows[by_column], shape[0])]
+
+
+def order_within_rows(indptr: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The order of entries by column within each row; no column twice in a row."""
+    index = _index_dtype(len(columns))
+    matrix = csr_over(
+        np.arange(len(columns), dtype=index),
+        columns.astype(index),
+        indptr.astype(index),
+        (len(indptr) - 1, int(columns.max(initial=-1)) + 1),
+    )
+    matrix.has_sorted_indices = False
+    matrix.sort_indices()
+    return matrix.data
+
+
+def number_by_first_appearance(
+    codes: np.ndarray, position: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers codes 0, 1, ... by the smallest position of each.
+
+    Returns:
+        The (n,) new int32 numbers, and the old code of each new number.
+    """
+    unset = np.iinfo("int64").max
+    first = np.full(int(codes.max(initial=-1)) + 1, unset)
+    np.minimum.at(first, codes, position)
+    present = np.flatnonzero(first < unset)
+    old = present[np.argsort(first[present], kind="stable")]
+    number = np.empty(len(first), "int32")
+    number[old] = np.arange(len(old))
+    return number[codes], old
+
+
+def _counting_order(codes: np.ndarray, num_codes: int) -> np.ndarray:
+    """`argsort(codes, kind="stable")`: a transposition counts instead of comparing."""
+    index = _index_dtype(max(len(codes), num_codes))
+    one_a_row = csr_over(
+        np.ones(len(codes), "int8"),
+        codes.astype(index, copy=False),
+        np.arange(len(codes) + 1, dtype=index),
+        (len(codes), num_codes),
+    )
+    return one_a_row.tocsc().indices
+
+
+def _index_dtype(largest: int) -> type[np.signedinteger]:
+    return np.int32 if largest <= np.iinfo("int32").max else np.int64
