@@ -9,6 +9,9 @@ index of every entry (int32, ascending):
 - `to_dense(rows, item_ids, values, shape)`: the entries added up in a dense matrix.
 - `gather(matrix, rows, item_ids)`: `matrix[row, item]` of each entry, differentiable.
 - `num_replicas()`: replicas whose gradients the optimiser will add up.
+- `inference(function, variables)`: a function of a batch, which returns a tuple of
+  tensors, without gradients and compiled where the backend compiles; NumPy arrays in
+  and out. `variables` are those that it reads, at each call anew.
 """
 
 from __future__ import annotations
@@ -31,3 +34,4 @@ bag_matmul = _module.bag_matmul
 to_dense = _module.to_dense
 gather = _module.gather
 num_replicas = _module.num_replicas
+inference = _module.inference

@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import keras
+import numpy as np
 
 
 def bag_matmul(
@@ -31,3 +33,18 @@ def gather(matrix: Any, rows: Any, item_ids: Any) -> Any:
 def num_replicas() -> int:
     """See `keras_multvae.backend`: under jit a program sees the global batch."""
     return 1
+
+
+def inference(function: Any, variables: Any) -> Any:
+    """See `keras_multvae.backend`."""
+
+    @jax.jit
+    def compiled(values: Any, inputs: Any) -> Any:
+        with keras.StatelessScope(zip(variables, values, strict=True)):
+            return function(inputs)
+
+    def run(inputs: Any) -> Any:
+        found = compiled([variable.value for variable in variables], inputs)
+        return jax.tree.map(np.asarray, found)
+
+    return run

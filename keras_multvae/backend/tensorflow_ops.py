@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -39,3 +40,10 @@ def gather(matrix: Any, rows: Any, item_ids: Any) -> Any:
 def num_replicas() -> int:
     """See `keras_multvae.backend`."""
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def inference(function: Any, variables: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    compiled = tf.function(function, reduce_retracing=True)
+    # Not .numpy(), which copies.
+    return lambda inputs: tf.nest.map_structure(np.asarray, compiled(inputs))

@@ -36,3 +36,13 @@ def gather(matrix: Any, rows: Any, item_ids: Any) -> Any:
 def num_replicas() -> int:
     """See `keras_multvae.backend`: PyTorch's DDP averages gradients itself."""
     return 1
+
+
+def inference(function: Any, variables: Any) -> Any:
+    """See `keras_multvae.backend`."""
+
+    def run(inputs: Any) -> Any:
+        with torch.inference_mode():
+            return tuple(tensor.cpu().numpy() for tensor in function(inputs))
+
+    return run
