@@ -182,11 +182,8 @@ def evaluate_ranking(
         for name, (kind, _) in parsed.items()
         if kind == "coverage"
     }
-    ranking = rank(
-        model, fold_in.input.matrix, deepest, users=users, batch_size=batch_size
-    )
-    for start, top in zip(range(0, len(users), batch_size), ranking, strict=True):
-        batch = users[start : start + batch_size]
+    inputs = fold_in.input.matrix
+    for batch, top in rank(model, inputs, deepest, rows=users, batch_size=batch_size):
         hits = _hits(top, fold_in.targets.matrix[batch])
         for name, (kind, k) in parsed.items():
             if kind == "coverage":

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_multvae import bags
+from keras_multvae import backend, bags
 
 
 class _NLL(keras.losses.Loss):
@@ -68,7 +68,7 @@ class MultinomialNLL(_NLL):
 
     def unnormalized_scores(self, logits: Any) -> tuple[Any, Any]:
         """Log pi_i(z) = f_i - logsumexp(f)."""
-        return logits, ops.logsumexp(logits, axis=-1)
+        return logits, backend.log_sum_exp(ops.convert_to_tensor(logits))
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")

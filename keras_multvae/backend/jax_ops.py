@@ -135,6 +135,11 @@ def _multinomial_backward(saved: tuple[Any, ...], upstream: Any) -> tuple[Any, .
 multinomial_nll.defvjp(_multinomial_forward, _multinomial_backward)
 
 
+def log_sum_exp(logits: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    return jax.nn.logsumexp(logits, axis=1)
+
+
 def fuses_adam(gradient: Any, variable: Any) -> bool:
     """See `keras_multvae.backend`: XLA fuses Keras' own formula."""
     return False

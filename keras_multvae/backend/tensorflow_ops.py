@@ -80,6 +80,14 @@ def multinomial_nll(logits: Any, rows: Any, item_ids: Any, values: Any) -> Any:
     return nll(logits)
 
 
+def log_sum_exp(logits: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    # One fused pass for what tf.reduce_logsumexp does in six. The largest pi of a user
+    # is at least 1 / items: its logarithm is safe.
+    pi = tf.nn.softmax(logits)
+    return tf.reduce_max(logits, 1) - tf.math.log(tf.reduce_max(pi, 1))
+
+
 def fuses_adam(gradient: Any, variable: Any) -> bool:
     """See `keras_multvae.backend`."""
     return not isinstance(gradient, tf.IndexedSlices)

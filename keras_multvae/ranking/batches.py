@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,15 +10,20 @@ from typing import Any, Protocol
 import numpy as np
 from scipy import sparse
 
+from keras_multvae import backend
 from keras_multvae.data.interactions import csr_over, runs
 from keras_multvae.models.base import RankingModel
 from keras_multvae.ranking.topk import TopK, top_k
 
-# Users a batch where memory does not ask for fewer: more are no faster.
-LARGEST = 500
+# Users a batch where memory does not ask for fewer: at most, and at least, as products
+# of few rows leave processors idle.
+MOST, LEAST = 500, 64
+# Bytes of scores a batch: malloc gives arrays of 32 MiB and more back to the system at
+# once, and the next batch waits for them to be cleared.
+KEPT = 32 << 20
 # Arrays as large as a batch's scores that may be in use at a time.
 COPIES = 4
-# What to count on where the system does not say how much memory is left.
+# The memory to count on where the system does not say how much is left.
 ASSUMED = 1 << 30
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
@@ -34,15 +40,15 @@ class Ranker(Protocol):
 
 
 def rank(
-    model: Any,
+    model: Ranker,
     histories: sparse.csr_matrix,
     k: int,
     *,
-    users: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
     exclude_seen: bool = True,
     allowed: np.ndarray | None = None,
     batch_size: int | None = None,
-) -> Iterator[TopK]:
+) -> Iterator[tuple[np.ndarray, TopK]]:
     """Ranks the items for users given by their histories; see `top_k` for the order.
 
     Memory is that of one batch, however many users there are.
@@ -52,63 +58,51 @@ def rank(
         histories: CSR (users, items), sorted and without duplicates; memory-mapped
             arrays are read a batch at a time.
         k: Int >= 1.
-        users: Optional 1-D int array, the rows to rank for; all of them by default.
+        rows: Optional 1-D int array, the users to rank for; by default all of them.
         exclude_seen: Bool, whether to leave out the items of the history.
         allowed: Optional ascending 1-D int array, the only items to rank.
-        batch_size: Int >= 1, users scored at a time; by default as many as fit in
-            memory, at most 500.
+        batch_size: Int >= 1, users scored at a time; by default from the memory that
+            is left, at most 500.
 
     Yields:
-        `TopK` of one batch of users after the other.
+        The rows of a batch, and their `TopK`.
     """
-    if users is None:
-        users = np.arange(histories.shape[0])
+    if rows is None:
+        rows = np.arange(histories.shape[0])
     size = default_batch_size(model.num_items) if batch_size is None else batch_size
-    pad_to = size if len(users) > size else 0
-    for start in range(0, len(users), size):
-        batch = _rows(histories, users[start : start + size])
-        constants = None
-        # Most scores are never looked at, and need not be normalised.
-        if getattr(type(model), "score", None) is RankingModel.score:
-            scores, constants = model.unnormalized_scores(batch, pad_to)
-        else:
-            scores = model.score(batch, batch_size=size)
-        seen = batch if exclude_seen else None
-        if allowed is None:
-            yield top_k(scores, k, seen, constants)
-        else:
-            seen = None if seen is None else seen[:, allowed]
-            top = top_k(np.take(scores, allowed, axis=1), k, seen, constants)
-            yield top._replace(indices=allowed[top.indices])
+    several = len(rows) > size
+    with backend.kept_memory() if several else contextlib.nullcontext():
+        for start in range(0, len(rows), size):
+            batch = rows[start : start + size]
+            seen = take_rows(histories, batch)
+            scores, constants = _scores(model, seen, size, several)
+            if allowed is not None:
+                scores, seen = np.take(scores, allowed, axis=1), seen[:, allowed]
+            top = top_k(scores, k, seen if exclude_seen else None, constants)
+            if allowed is not None:
+                top = top._replace(indices=allowed[top.indices])
+            yield batch, top
 
 
 def default_batch_size(num_items: int) -> int:
-    """Users whose scores take up a quarter of the memory that is left, at most 500."""
-    of_a_user = COPIES * np.dtype("float32").itemsize * num_items
-    return max(1, min(LARGEST, available_memory() // (4 * of_a_user)))
+    """Users whose scores go well into the memory that is left."""
+    a_user = np.dtype("float32").itemsize * num_items
+    wanted = min(max(KEPT // a_user, LEAST), MOST)
+    return max(min(wanted, available_memory() // 4 // (COPIES * a_user)), 1)
 
 
 def available_memory() -> int:
-    """Bytes that may be allocated without swapping, as far as the system says."""
-    known = [int(line.split()[1]) << 10 for line in _lines(MEMINFO, "MemAvailable")]
-    limit, used = (
-        _lines(CGROUP / name) for name in ("memory.max", "memory.current")
-    )
+    """Bytes that can be allocated without swapping, as far as the system says."""
+    known = [int(line.split()[1]) << 10 for line in _lines(MEMINFO, "MemAvailable:")]
+    # A container may have less than the machine.
+    limit, used = _lines(CGROUP / "memory.max"), _lines(CGROUP / "memory.current")
     if limit and used and limit[0] != "max":
         known.append(max(int(limit[0]) - int(used[0]), 0))
     return min(known, default=ASSUMED)
 
 
-def _lines(path: Path, start: str = "") -> list[str]:
-    """Lines of a file that begin with `start`; none where there is no such file."""
-    try:
-        return [line for line in path.read_text().splitlines() if line.startswith(start)]
-    except OSError:
-        return []
-
-
-def _rows(matrix: sparse.csr_matrix, users: np.ndarray) -> sparse.csr_matrix:
-    """The rows `users`; of a memory-mapped matrix no more than them is read."""
+def take_rows(matrix: sparse.csr_matrix, users: np.ndarray) -> sparse.csr_matrix:
+    """The rows `users`; of memory-mapped arrays no other is read."""
     starts = matrix.indptr[users].astype("int64")
     sizes = matrix.indptr[users + 1] - starts
     source = runs(starts, sizes)
@@ -118,3 +112,22 @@ def _rows(matrix: sparse.csr_matrix, users: np.ndarray) -> sparse.csr_matrix:
         np.append(0, np.cumsum(sizes)),
         (len(users), matrix.shape[1]),
     )
+
+
+def _scores(
+    model: Any, histories: sparse.csr_matrix, batch_size: int, several: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Scores, and what to subtract from those of each user."""
+    # A subclass with a `score` of its own is taken at its word.
+    if getattr(type(model), "score", None) is RankingModel.score:
+        return model.unnormalized_scores(histories, batch_size if several else 0)
+    return model.score(histories, batch_size=batch_size), None
+
+
+def _lines(path: Path, start: str = "") -> list[str]:
+    """The lines of a file that begin with `start`; none if there is no such file."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return []
+    return [line for line in lines if line.startswith(start)]

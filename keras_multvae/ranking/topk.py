@@ -66,6 +66,7 @@ def top_k(
     """
     if k < 1:
         raise ValueError(f"`k` must be >= 1. Received: k={k}.")
+    scores = np.asarray(scores)
     num_users, num_items = scores.shape
     k = min(k, num_items)
     if constants is None:
@@ -76,6 +77,8 @@ def top_k(
         excluded = sparse.csr_matrix(scores.shape)
     indices = np.empty((num_users, k), "int64")
     found = np.empty((num_users, k), scores.dtype)
+    # Not in the threads: the system would clear a thread's memory anew each time.
+    candidates = np.empty(scores.shape, bool)
     # NumPy lets the other threads run while it works on an array.
     step = max(-(-num_users // _processors()), FEWEST)
 
@@ -85,7 +88,7 @@ def top_k(
         seen = excluded.indices[ends[0] : ends[-1]]
         _rank(
             scores[part], constants[part], ends - ends[0], seen,
-            indices[part], found[part],
+            candidates[part], indices[part], found[part],
         )  # fmt: skip
 
     starts = range(0, num_users, step)
@@ -103,6 +106,7 @@ def _rank(
     constants: np.ndarray,
     indptr: np.ndarray,
     seen: np.ndarray,
+    candidates: np.ndarray,
     indices: np.ndarray,
     found: np.ndarray,
 ) -> None:
@@ -110,11 +114,10 @@ def _rank(
     num_users, num_items = scores.shape
     k = indices.shape[1]
     rows = np.repeat(np.arange(num_users), np.diff(indptr))
-    candidates = scores >= _cutoff(scores, constants, k, rows, seen)[:, None]
+    cutoff = _cutoff(scores, constants, k, rows, seen)
+    np.greater_equal(scores, cutoff[:, None], out=candidates)
     candidates[rows, seen] = False
     crowd = CROWD * k
-    if np.count_nonzero(candidates) > crowd * num_users:
-        candidates[candidates.sum(axis=1) > crowd] = False
     user, item = np.divmod(np.flatnonzero(candidates), num_items)
     counts = np.bincount(user, minlength=num_users)
     simple = (counts >= k) & (counts <= crowd)
@@ -136,9 +139,13 @@ def _rank(
 
 
 def _cutoff(
-    scores: np.ndarray, constants: np.ndarray, k: int, rows: np.ndarray, seen: np.ndarray
+    scores: np.ndarray,
+    constants: np.ndarray,
+    k: int,
+    rows: np.ndarray,
+    seen: np.ndarray,
 ) -> np.ndarray:
-    """(users,), reached by the k best unseen scores of each; inf where none is known."""
+    """(users,), what the k best unseen scores reach; inf where that is not known."""
     num_users, num_items = scores.shape
     width = min(max(num_items // (BLOCKS * k), 1), WIDEST)
     blocks = -(-num_items // width)
@@ -150,7 +157,8 @@ def _cutoff(
     if np.isnan(best).any():
         raise _diverged()
     best[rows, seen % blocks] = -np.inf
-    bound = np.partition(best, blocks - k, axis=1)[:, blocks - k] - constants
+    best.partition(blocks - k, axis=1)
+    bound = best[:, blocks - k] - constants
     # Scores a little lower may come to the same difference.
     lower = np.nextafter(np.nextafter(bound, -np.inf) + constants, -np.inf)
     return np.where(np.isneginf(bound), np.inf, lower)
