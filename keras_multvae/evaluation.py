@@ -7,23 +7,13 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from scipy import sparse, stats
 
 from keras_multvae.data import FoldIn
-from keras_multvae.ranking import TopK, top_k
-
-
-class Ranker(Protocol):
-    """What can be evaluated and can recommend: our models and the baselines."""
-
-    num_items: int
-
-    def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
-        """(users, items) CSR -> (users, items) scores, seen items not masked."""
-        ...
+from keras_multvae.ranking import Ranker, TopK, rank
 
 
 def _discounts(k: int) -> np.ndarray:
@@ -192,11 +182,8 @@ def evaluate_ranking(
         for name, (kind, _) in parsed.items()
         if kind == "coverage"
     }
-    for start in range(0, len(users), batch_size):
-        batch = users[start : start + batch_size]
-        seen = fold_in.input.matrix[batch]
-        scores = np.array(model.score(seen, batch_size=batch_size))
-        top = top_k(scores, deepest, excluded=seen)
+    inputs = fold_in.input.matrix
+    for batch, top in rank(model, inputs, deepest, rows=users, batch_size=batch_size):
         hits = _hits(top, fold_in.targets.matrix[batch])
         for name, (kind, k) in parsed.items():
             if kind == "coverage":

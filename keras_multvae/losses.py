@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_multvae import bags
+from keras_multvae import backend, bags
 
 
 class _NLL(keras.losses.Loss):
@@ -25,9 +25,18 @@ class _NLL(keras.losses.Loss):
         """Targets and logits (users, items) -> negative log-likelihoods (users,)."""
         raise NotImplementedError
 
+    def unnormalized_scores(self, logits: Any) -> tuple[Any, Any]:
+        """Scores plus a constant of each user, (users, items), and it, (users,).
+
+        The first alone ranks a user's items, so a ranking of a few of them need not
+        subtract the second from all.
+        """
+        raise NotImplementedError
+
     def scores(self, logits: Any) -> Any:
         """Logits (users, items) -> what a `Recommender` shows, increasing in them."""
-        raise NotImplementedError
+        values, constants = self.unnormalized_scores(logits)
+        return values - constants[:, None]
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -57,9 +66,9 @@ class MultinomialNLL(_NLL):
         product = _sum_over_clicks(y_true, y_pred, lambda x, f: x * f)
         return total * ops.logsumexp(y_pred, axis=-1) - product
 
-    def scores(self, logits: Any) -> Any:
-        """Log pi_i(z)."""
-        return ops.log_softmax(logits, axis=-1)
+    def unnormalized_scores(self, logits: Any) -> tuple[Any, Any]:
+        """Log pi_i(z) = f_i - logsumexp(f)."""
+        return logits, backend.log_sum_exp(ops.convert_to_tensor(logits))
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -106,9 +115,9 @@ class GaussianNLL(_NLL):
             y_true, y_pred, lambda x, f: (c1 * ops.square(x - f) - c0 * f * f) / 2
         )
 
-    def scores(self, logits: Any) -> Any:
+    def unnormalized_scores(self, logits: Any) -> tuple[Any, Any]:
         """f_i(z), the predicted click."""
-        return logits
+        return logits, ops.zeros_like(logits[:, 0])
 
     def get_config(self) -> dict[str, Any]:
         """See `keras.losses.Loss.get_config`."""
@@ -146,9 +155,9 @@ class LogisticNLL(_NLL):
         everywhere = ops.sum(ops.softplus(y_pred), axis=-1)
         return everywhere - _sum_over_clicks(y_true, y_pred, lambda x, f: x * f)
 
-    def scores(self, logits: Any) -> Any:
+    def unnormalized_scores(self, logits: Any) -> tuple[Any, Any]:
         """Log s(f_i(z)), the log-probability of a click."""
-        return ops.log_sigmoid(logits)
+        return ops.log_sigmoid(logits), ops.zeros_like(logits[:, 0])
 
 
 LIKELIHOODS: dict[str, Callable[[], _NLL]] = {

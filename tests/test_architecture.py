@@ -14,6 +14,7 @@ ROOT = Path(keras_multvae.__file__).parent
 ROOMS = [
     "start",
     "files",
+    "progress",
     "backend",
     "bags",
     "data",

@@ -12,11 +12,15 @@ index of every entry (int32 or int64, ascending):
 - `gather(matrix, rows, item_ids)`: `matrix[row, item]` of each entry, differentiable.
 - `multinomial_nll(logits, rows, item_ids, values)`: minus the multinomial
   log-likelihood of each user, (users,), differentiable in the logits.
+- `log_sum_exp(logits)`: of each user's logits, (users,).
 - `fuses_adam(gradient, variable)`: whether `adam_update` can take the two.
 - `adam_update(variable, momentum, velocity, gradient, step, learning_rate, beta_1,
   beta_2, epsilon)`: one step of Keras' Adam in one pass; `step` counts from 1.
 - `kept_memory()`: a context in which freed memory is kept for the next step.
 - `num_replicas()`: replicas whose gradients the optimiser will add up.
+- `inference(function, variables)`: a function of a batch, which returns a tuple of
+  tensors, without gradients and compiled where the backend compiles; NumPy arrays in
+  and out. `variables` are those that it reads, at each call anew.
 """
 
 from __future__ import annotations
@@ -41,7 +45,9 @@ affine = _module.affine
 to_dense = _module.to_dense
 gather = _module.gather
 multinomial_nll = _module.multinomial_nll
+log_sum_exp = _module.log_sum_exp
 fuses_adam = _module.fuses_adam
 adam_update = getattr(_module, "adam_update", None)
 kept_memory = _module.kept_memory
 num_replicas = _module.num_replicas
+inference = _module.inference

@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import keras
+import numpy as np
 
 # Parts of a batch's entries that are gathered one after the other.
 PARTS = 16
@@ -133,6 +135,11 @@ def _multinomial_backward(saved: tuple[Any, ...], upstream: Any) -> tuple[Any, .
 multinomial_nll.defvjp(_multinomial_forward, _multinomial_backward)
 
 
+def log_sum_exp(logits: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    return jax.nn.logsumexp(logits, axis=1)
+
+
 def fuses_adam(gradient: Any, variable: Any) -> bool:
     """See `keras_multvae.backend`: XLA fuses Keras' own formula."""
     return False
@@ -144,3 +151,18 @@ kept_memory = contextlib.nullcontext
 def num_replicas() -> int:
     """See `keras_multvae.backend`: under jit a program sees the global batch."""
     return 1
+
+
+def inference(function: Any, variables: Any) -> Any:
+    """See `keras_multvae.backend`."""
+
+    @jax.jit
+    def compiled(values: Any, inputs: Any) -> Any:
+        with keras.StatelessScope(zip(variables, values, strict=True)):
+            return function(inputs)
+
+    def run(inputs: Any) -> Any:
+        found = compiled([variable.value for variable in variables], inputs)
+        return jax.tree.map(np.asarray, found)
+
+    return run

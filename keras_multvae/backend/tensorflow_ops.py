@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -79,6 +80,14 @@ def multinomial_nll(logits: Any, rows: Any, item_ids: Any, values: Any) -> Any:
     return nll(logits)
 
 
+def log_sum_exp(logits: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    # One fused pass for what tf.reduce_logsumexp does in six. The largest pi of a user
+    # is at least 1 / items: its logarithm is safe.
+    pi = tf.nn.softmax(logits)
+    return tf.reduce_max(logits, 1) - tf.math.log(tf.reduce_max(pi, 1))
+
+
 def fuses_adam(gradient: Any, variable: Any) -> bool:
     """See `keras_multvae.backend`."""
     return not isinstance(gradient, tf.IndexedSlices)
@@ -116,3 +125,10 @@ kept_memory = contextlib.nullcontext
 def num_replicas() -> int:
     """See `keras_multvae.backend`."""
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def inference(function: Any, variables: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    compiled = tf.function(function, reduce_retracing=True)
+    # Not .numpy(), which copies.
+    return lambda inputs: tf.nest.map_structure(np.asarray, compiled(inputs))

@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch.optim.adam import adam
 
+# Floats that are worked on at a time where more passes than one go over them: they
+# stay in a processor's cache.
+CACHED = 1 << 18
 # mallopt's parameters and defaults, from glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 DEFAULTS = {M_TRIM_THRESHOLD: 128 << 10, M_MMAP_MAX: 65536}
@@ -55,7 +58,8 @@ class _Affine(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Any, kernel: Any, bias: Any) -> Any:
         ctx.save_for_backward(inputs, kernel)
-        return torch.addmm(bias, inputs, kernel)
+        # Not addmm, which fills its output with the bias before the product.
+        return torch.mm(inputs, kernel).add_(bias)
 
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> Any:
@@ -104,6 +108,14 @@ class _MultinomialNLL(torch.autograd.Function):
 def multinomial_nll(logits: Any, rows: Any, item_ids: Any, values: Any) -> Any:
     """See `keras_multvae.backend`."""
     return _MultinomialNLL.apply(logits, rows, item_ids.long(), values)
+
+
+def log_sum_exp(logits: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    if logits.device.type != "cpu":
+        return torch.logsumexp(logits, 1)
+    parts = logits.split(max(CACHED // logits.shape[1], 1))
+    return torch.cat([torch.logsumexp(part, 1) for part in parts])
 
 
 def fuses_adam(gradient: Any, variable: Any) -> bool:
@@ -169,6 +181,16 @@ def kept_memory() -> Iterator[None]:
 def num_replicas() -> int:
     """See `keras_multvae.backend`: PyTorch's DDP averages gradients itself."""
     return 1
+
+
+def inference(function: Any, variables: Any) -> Any:
+    """See `keras_multvae.backend`."""
+
+    def run(inputs: Any) -> Any:
+        with torch.inference_mode():
+            return tuple(tensor.cpu().numpy() for tensor in function(inputs))
+
+    return run
 
 
 def _flat(rows: Any, item_ids: Any, num_items: int) -> Any:

@@ -17,6 +17,7 @@ from keras_multvae.training import MODELS, Recipe
 DEBUG = "KERAS_MULTVAE_DEBUG"
 # What bad files and arguments raise; TypeError is for ids that are decimal or missing.
 FAILURES = (ValueError, TypeError, KeyError, OSError, ImportError, RuntimeError)
+PARTS = ("train", "validation", "test")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("prepared", help="folder that prepare wrote")
     sub.add_argument(
         "--part",
-        choices=["test", "validation"],
+        choices=PARTS[1:],
         default="test",
         help="which held-out users",
     )
@@ -92,19 +93,39 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
 
-    sub = command("recommend", commands.recommend, "Recommend for histories.")
+    sub = command(
+        "recommend", commands.recommend, "Recommend for histories, or for many users."
+    )
     sub.add_argument("model", help="folder that train wrote")
     sub.add_argument(
         "histories",
         nargs="?",
         default="-",
-        help="file with one JSON list of item ids a line; - for standard input",
+        help="file with one JSON list of item ids a line; - for standard input; with "
+        "--out, the folder that prepare wrote",
     )
     sub.add_argument("-k", type=_positive, default=10, help="items a history")
     sub.add_argument(
+        "--out",
+        help="Parquet file to make, for many users: user_id, rank, item_id, score",
+    )
+    sub.add_argument(
+        "--all",
+        action="store_true",
+        help="with --out: all users whose histories the model keeps",
+    )
+    sub.add_argument(
+        "--part",
+        choices=PARTS,
+        default="train",
+        help="with --out: which users of the prepared folder",
+    )
+    sub.add_argument(
         "--on-unknown", choices=["raise", "skip"], default="raise", help="unknown ids"
     )
-    sub.add_argument("--json", action="store_true", help="one JSON object a history")
+    sub.add_argument(
+        "--json", action="store_true", help="one JSON object a history, or for --out"
+    )
 
     sub = command(
         "export", commands.export, "Write a SavedModel for TensorFlow Serving."

@@ -126,15 +126,7 @@ def train_and_save(
 def evaluate(arguments: argparse.Namespace) -> None:
     """Model and prepared folder -> figures."""
     recommender = Recommender.load(arguments.model)
-    split = load_prepared(arguments.prepared).split
-    part = getattr(split, arguments.part)
-    if part is None:
-        raise ValueError(f"{arguments.prepared} has no {arguments.part} users.")
-    if recommender.items != split.train.items:
-        raise ValueError(
-            f"{arguments.model} was trained on other items than those of "
-            f"{arguments.prepared}."
-        )
+    part = _part(recommender, arguments.prepared, arguments)
     with working(f"Ranking for {part.num_users:,} users"):
         report = evaluate_ranking(recommender.model, part, arguments.metrics)
     answer(report.to_dict(), str(report), arguments.json)
@@ -143,6 +135,11 @@ def evaluate(arguments: argparse.Namespace) -> None:
 def recommend(arguments: argparse.Namespace) -> None:
     """Histories as JSON lines -> recommendations, a line or a list each."""
     recommender = Recommender.load(arguments.model)
+    if arguments.out is not None:
+        _recommend_to_parquet(recommender, arguments)
+        return
+    if arguments.all or Path(arguments.histories).is_dir():
+        raise ValueError("Recommendations for many users need a file: --out FILE.")
     with _open(arguments.histories) as file:
         for number, batch in _batches(file):
             found = recommender.recommend(
@@ -154,6 +151,46 @@ def recommend(arguments: argparse.Namespace) -> None:
                     f"history {number + index}:\n{found.describe(index)}",
                     arguments.json,
                 )
+
+
+def _recommend_to_parquet(
+    recommender: Recommender, arguments: argparse.Namespace
+) -> None:
+    """All users of the model or of a prepared folder -> Parquet file."""
+    histories = recommender.histories
+    if not arguments.all:
+        if not Path(arguments.histories).is_dir():
+            raise ValueError(
+                "--out recommends for many users: give the folder that prepare wrote, "
+                f"or --all. Received: {arguments.histories}."
+            )
+        part = _part(recommender, arguments.histories, arguments)
+        histories = getattr(part, "input", part)
+        recommender = Recommender(
+            recommender.model, recommender.items, histories=histories
+        )
+    rows = recommender.recommend_to_parquet(arguments.out, k=arguments.k, progress=True)
+    users = recommender.histories.num_users
+    answer(
+        {"out": arguments.out, "users": users, "rows": rows},
+        f"{rows:,} recommendations for {users:,} users.\nWritten to {arguments.out}",
+        arguments.json,
+    )
+
+
+def _part(
+    recommender: Recommender, prepared: str, arguments: argparse.Namespace
+) -> Any:
+    """The interactions or the fold-in of a part of a prepared folder."""
+    split = load_prepared(prepared).split
+    part = getattr(split, arguments.part)
+    if part is None:
+        raise ValueError(f"{prepared} has no {arguments.part} users.")
+    if recommender.items != split.train.items:
+        raise ValueError(
+            f"{arguments.model} was trained on other items than those of {prepared}."
+        )
+    return part
 
 
 def export(arguments: argparse.Namespace) -> None:

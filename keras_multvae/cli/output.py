@@ -7,19 +7,10 @@ import sys
 from typing import Any
 
 import keras
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.status import Status
 
+from keras_multvae.progress import console, progress
 from keras_multvae.training import steps_done
-
-console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
@@ -36,17 +27,6 @@ def answer(value: dict[str, Any], text: str, as_json: bool) -> None:
     """The result on standard output: one JSON object, or words."""
     print(json.dumps(value, ensure_ascii=False) if as_json else text)
     sys.stdout.flush()
-
-
-def progress() -> Progress:
-    """A bar on standard error."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
 
 
 class TrainingProgress(keras.callbacks.Callback):

@@ -13,9 +13,11 @@ from scipy import sparse
 from keras_multvae import backend, bags
 from keras_multvae.backend.saved_model import export_model
 from keras_multvae.data.batches import UserBatches
+from keras_multvae.layers.dense import wide_dtype
 from keras_multvae.losses import get_likelihood
 from keras_multvae.metrics import NDCGAtK, RecallAtK, mask_seen
 from keras_multvae.models.growth import copy_state
+from keras_multvae.models.scoring import Scoring
 from keras_multvae.optimizers import FusedAdam
 
 
@@ -62,6 +64,7 @@ class RankingModel(keras.Model):
         self.likelihood = get_likelihood(likelihood)
         self.seed = seed
         self._nll_tracker = keras.metrics.Mean(name="nll")
+        self._scoring = Scoring(self)
 
     def _part_seed(self, part: int) -> int | None:
         """The seed of one of up to three random parts."""
@@ -179,11 +182,34 @@ class RankingModel(keras.Model):
             An empty history gets the scores of a user of whom nothing is known.
         """
         self._check_inputs(histories)
-        if histories.shape[0] == 0:
-            return np.zeros((0, self.num_items), "float32")
-        batches = UserBatches(histories, batch_size, shuffle=False)
-        logits = ops.convert_to_tensor(self.predict(batches, verbose=0))
-        return np.asarray(ops.convert_to_numpy(self.likelihood.scores(logits)))
+        shape = (histories.shape[0], self.num_items)
+        scores = np.empty(shape, wide_dtype(self.compute_dtype))
+        for start in range(0, len(scores), batch_size):
+            batch = slice(start, start + batch_size)
+            values, constants = self.unnormalized_scores(
+                histories[batch], pad_to=min(batch_size, len(scores))
+            )
+            np.subtract(values, constants[:, None], out=scores[batch])
+        return scores
+
+    def unnormalized_scores(
+        self, histories: sparse.csr_matrix, pad_to: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The scores of one batch, as two parts whose difference they are.
+
+        The first part alone ranks a user's items; see `score` for what they mean.
+
+        Args:
+            histories: CSR matrix (users, num_items) of clicks or counts.
+            pad_to: Int, users to compute for at least: where batches have all the same
+                number of users, nothing is compiled anew for a smaller last one.
+
+        Returns:
+            Values float32 (users, num_items), maybe read-only, and float32 (users,),
+            what to subtract from all values of a user.
+        """
+        self._check_inputs(histories)
+        return self._scoring(histories.tocsr(), pad_to)
 
     def with_new_items(self, num_items: int) -> Self:
         """A copy of the model for a catalogue that has grown.

@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from keras_multvae.ranking import TopK
 
-@dataclass(frozen=True, eq=False)
+# What fills arrays up where a user has fewer items than k, by the kind of the ids.
+PADDING = {"int": -1, "str": ""}
+
+
 class Recommendations:
     """Ranked items of one or more users; a list of them, best first.
 
     Args:
         users: User ids, or 0, 1, ... for histories.
+        top: `TopK` of these users, in item indices.
+        item_ids: (num_items,) raw ids by item index.
+        titles: Title by raw item id.
+
+    Attributes:
+        users: As given.
         items: For each user an array of raw item ids; shorter than k where fewer items
             were left.
         scores: For each user a float32 array, as long as `items`.
-        titles: Title by raw item id.
+        titles: As given.
+
+    Example:
+
+    >>> scores = np.array([[0.5, -np.inf]], "float32")
+    >>> top = TopK(np.array([[2, 0]]), scores, np.array([1]))
+    >>> found = Recommendations(["ann"], top, np.array([10, 20, 30]))
+    >>> found.items[0].tolist(), found.scores[0].tolist()
+    ([30], [0.5])
+    >>> found.to_arrays()[1]
+    array([[30, -1]])
     """
 
-    users: list[Any]
-    items: list[np.ndarray]
-    scores: list[np.ndarray]
-    titles: dict[Any, str] = field(default_factory=dict)
+    def __init__(
+        self,
+        users: list[Any],
+        top: TopK,
+        item_ids: np.ndarray,
+        titles: Mapping[Any, str] | None = None,
+    ) -> None:
+        self.users = users
+        self.items = _Rows(top.indices, top.valid, item_ids)
+        self.scores = _Rows(top.scores, top.valid)
+        self.titles = {} if titles is None else titles
+        self._top = top
+        self._item_ids = item_ids
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.users)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """(items, scores) of a user."""
@@ -38,21 +66,39 @@ class Recommendations:
 
     def describe(self, index: int) -> str:
         """The ranking of a user as text: a line an item, by its title if it has one."""
+        items, scores = self.items[index].tolist(), self.scores[index].tolist()
         return "\n".join(
             f"{rank:>3}. {self.titles.get(item, item)}  ({score:.2f})"
-            for rank, item, score in self._ranked(index)
+            for rank, (item, score) in enumerate(zip(items, scores, strict=True), 1)
         )
+
+    def to_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Everything as arrays, a row a user.
+
+        Returns:
+            `users` (n,); `items` (n, k) raw ids, filled up with -1 or ""; `scores`
+            (n, k) float32, filled up with -inf; `valid` (n,) int64, how many of the k
+            count.
+        """
+        items = self._item_ids[self._top.indices]
+        items[~self._counted] = PADDING["int" if items.dtype.kind == "i" else "str"]
+        return np.array(self.users), items, self._top.scores, self._top.valid
 
     def to_pandas(self) -> Any:
         """A DataFrame with the columns user, rank (from 1), item, score and title."""
         import pandas as pd
 
-        rows = [
-            (user, rank, item, score, self.titles.get(item))
-            for index, user in enumerate(self.users)
-            for rank, item, score in self._ranked(index)
-        ]
-        return pd.DataFrame(rows, columns=["user", "rank", "item", "score", "title"])
+        row, place = np.nonzero(self._counted)
+        items = self._item_ids[self._top.indices[row, place]]
+        return pd.DataFrame(
+            {
+                "user": np.array(self.users)[row],
+                "rank": place + 1,
+                "item": items,
+                "score": self._top.scores[row, place],
+                "title": [self.titles.get(item) for item in items.tolist()],
+            }
+        )
 
     def __str__(self) -> str:
         return "\n".join(
@@ -60,7 +106,27 @@ class Recommendations:
             for index, user in enumerate(self.users)
         )
 
-    def _ranked(self, index: int) -> Iterator[tuple[int, Any, float]]:
-        """(rank from 1, item, score) of a user."""
-        items, scores = self.items[index].tolist(), self.scores[index].tolist()
-        return zip(range(1, len(items) + 1), items, scores, strict=True)
+    @property
+    def _counted(self) -> np.ndarray:
+        """(users, k), which ranks there are."""
+        return np.arange(self._top.scores.shape[1]) < self._top.valid[:, None]
+
+
+class _Rows(Sequence):
+    """The rows of an array, each cut to its length; made when they are asked for."""
+
+    def __init__(
+        self, array: np.ndarray, lengths: np.ndarray, names: np.ndarray | None = None
+    ) -> None:
+        self._array = array
+        self._lengths = lengths
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row = self._array[index, : self._lengths[index]]
+        return row if self._names is None else self._names[row]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,9 @@ from scipy import sparse
 
 from keras_multvae.data import Interactions, Vocabulary
 from keras_multvae.files import DamagedFileError
-from keras_multvae.ranking import top_k
-from keras_multvae.recommender import storage
+from keras_multvae.progress import progress as progress_bar
+from keras_multvae.ranking import TopK, rank, take_rows, top_k
+from keras_multvae.recommender import parquet, storage
 from keras_multvae.recommender.recommendations import Recommendations
 
 OnUnknown = Literal["raise", "skip"]
@@ -69,13 +70,14 @@ class Recommender:
         self,
         histories: Any = None,
         *,
-        user_ids: Sequence[Any] | None = None,
+        user_ids: Sequence[Any] | Literal["all"] | None = None,
         k: int = 10,
         exclude_seen: bool = True,
         allow: Iterable[Any] | None = None,
         deny: Iterable[Any] | None = None,
         on_unknown: OnUnknown = "raise",
-        batch_size: int = 500,
+        batch_size: int | None = None,
+        progress: bool = False,
     ) -> Recommendations:
         """Ranks the items for users given by their histories or ids.
 
@@ -83,13 +85,16 @@ class Recommender:
             histories: A list of raw item ids, a dict from ids to counts, or a list of
                 either, one a user. An empty history gets the ranking for a user of
                 whom nothing is known.
-            user_ids: In place of `histories`: users whose stored histories to take.
+            user_ids: In place of `histories`: users whose stored histories to take, or
+                "all".
             k: Int >= 1, items a user; users with fewer left get fewer.
             exclude_seen: Bool, whether to leave out the items of the history.
             allow: Optional raw ids; no other items are recommended.
             deny: Optional raw ids that are never recommended.
             on_unknown: "raise" or "skip" item ids that the model does not know.
-            batch_size: Int, users scored at a time.
+            batch_size: Int >= 1, users scored at a time; by default from the memory
+                that is left, at most 500.
+            progress: Bool, whether to show a bar on standard error.
 
         Returns:
             `Recommendations`, one entry a user; also for a single history. Scores are
@@ -100,27 +105,82 @@ class Recommender:
             UnknownIdError: Unknown items (or users), with on_unknown="raise".
             ValueError: k < 1, nothing allowed, or not one of histories and user_ids.
         """
-        if not isinstance(k, int | np.integer) or k < 1:
-            raise ValueError(f"`k` must be an integer >= 1. Received: k={k!r}.")
-        users, matrix = self._matrix(histories, user_ids, on_unknown)
-        barred = np.zeros(len(self.items), bool)
-        if allow is not None:
-            barred[:] = True
-            barred[self.items.index(list(allow), on_unknown=on_unknown)] = False
-        if deny is not None:
-            barred[self.items.index(list(deny), on_unknown=on_unknown)] = True
-        if barred.all():
-            raise ValueError("`allow` and `deny` leave no item to recommend.")
-        ranked, scores = [], []
-        for start in range(0, matrix.shape[0], batch_size):
-            batch = matrix[start : start + batch_size]
-            excluded = _excluded(batch if exclude_seen else None, barred, batch.shape)
-            found = np.array(self.model.score(batch, batch_size=batch_size))
-            top = top_k(found, k, excluded=excluded)
-            for row, valid in enumerate(top.valid):
-                ranked.append(self.items.ids[top.indices[row, :valid]])
-                scores.append(top.scores[row, :valid])
-        return Recommendations(users, ranked, scores, self.titles)
+        users, matrix, rows = self._selected(histories, user_ids, on_unknown)
+        rankings = self._rank(
+            matrix,
+            rows,
+            k=k,
+            exclude_seen=exclude_seen,
+            allow=allow,
+            deny=deny,
+            on_unknown=on_unknown,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        shape = (len(rows), min(k, len(self.items)))
+        top = TopK(
+            np.zeros(shape, "int32"),
+            np.full(shape, -np.inf, "float32"),
+            np.zeros(len(rows), "int64"),
+        )
+        stop = 0
+        for batch, part in rankings:
+            start, stop = stop, stop + len(batch)
+            width = part.indices.shape[1]  # less than k where few items are allowed
+            top.indices[start:stop, :width] = part.indices
+            top.scores[start:stop, :width] = part.scores
+            top.valid[start:stop] = part.valid
+        return Recommendations(users, top, self.items.ids, self.titles)
+
+    def recommend_to_parquet(
+        self,
+        path: str | os.PathLike[str],
+        user_ids: Sequence[Any] | Literal["all"] = "all",
+        **options: Any,
+    ) -> int:
+        """Ranks the items for users with stored histories, into a Parquet file.
+
+        Written batch by batch, so memory does not grow with the users. The columns are
+        `user_id`, `rank` (int32, from 1), `item_id` and `score` (float32); a row for
+        each rank of each user, in the order of `user_ids`. A user to whom nothing can
+        be recommended has no row.
+
+        Args:
+            path: The file. An older one is replaced once the new one is complete.
+            user_ids: Users whose stored histories to take, or "all".
+            **options: `k`, `exclude_seen`, `allow`, `deny`, `on_unknown`, `batch_size`
+                and `progress`, as in `recommend`.
+
+        Returns:
+            Rows written.
+
+        Raises:
+            ImportError: pyarrow is not installed.
+            IsADirectoryError: `path` is a folder.
+            UnknownIdError: See `recommend`, and so for `ValueError`.
+
+        Example:
+
+        >>> import tempfile
+        >>> import polars
+        >>> from keras_multvae import Popularity, Recommender
+        >>> from keras_multvae.data import Interactions
+        >>> clicks = Interactions.from_events([1, 1, 2, 2, 2], list("abbac"))
+        >>> model = Popularity(clicks.num_items).fit(clicks)
+        >>> recommender = Recommender(model, clicks.items, histories=clicks)
+        >>> path = f"{tempfile.mkdtemp()}/recommendations.parquet"
+        >>> recommender.recommend_to_parquet(path, k=5)
+        1
+        >>> polars.read_parquet(path).row(0)[:3]
+        (1, 1, 'c')
+        """
+        _, matrix, rows = self._selected(
+            None, user_ids, options.get("on_unknown", "raise")
+        )
+        users = self._stored.users
+        return parquet.write(
+            path, users, self.items, self._rank(matrix, rows, **options)
+        )
 
     def similar_items(
         self, item_ids: Sequence[Any], k: int = 10, *, on_unknown: OnUnknown = "raise"
@@ -151,13 +211,8 @@ class Recommender:
             shape=(len(indices), len(self.items)),
         )
         top = top_k(vectors[indices] @ vectors.T, k, excluded=itself)
-        pairs = list(zip(top.indices, top.scores, top.valid, strict=True))
-        return Recommendations(
-            self.items.ids[indices].tolist(),
-            [self.items.ids[row[:valid]] for row, _, valid in pairs],
-            [scores[:valid] for _, scores, valid in pairs],
-            self.titles,
-        )
+        found = self.items.ids[indices].tolist()
+        return Recommendations(found, top, self.items.ids, self.titles)
 
     def embed(
         self,
@@ -169,28 +224,83 @@ class Recommender:
         """Mean and variance of q(z | x) of each user, (users, latent_dim) float32."""
         if not hasattr(self.model, "embed"):
             raise TypeError(f"{type(self.model).__name__} has no latent space.")
-        _, matrix = self._matrix(histories, user_ids, on_unknown)
-        mean, variance = self.model.embed(matrix)
+        _, matrix, rows = self._selected(histories, user_ids, on_unknown)
+        mean, variance = self.model.embed(take_rows(matrix, rows))
         return mean, variance
 
-    def _matrix(
-        self, histories: Any, user_ids: Sequence[Any] | None, on_unknown: OnUnknown
-    ) -> tuple[list[Any], sparse.csr_matrix]:
+    def _rank(
+        self,
+        matrix: sparse.csr_matrix,
+        rows: np.ndarray,
+        *,
+        k: int = 10,
+        exclude_seen: bool = True,
+        allow: Iterable[Any] | None = None,
+        deny: Iterable[Any] | None = None,
+        on_unknown: OnUnknown = "raise",
+        batch_size: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[tuple[np.ndarray, TopK]]:
+        """The best items for rows of a matrix, batch after batch; see `recommend`."""
+        for name, value in (("k", k), ("batch_size", batch_size)):
+            default = name == "batch_size" and value is None
+            if not default and (not isinstance(value, int | np.integer) or value < 1):
+                raise ValueError(
+                    f"`{name}` must be an integer >= 1. Received: {name}={value!r}."
+                )
+        allowed = None
+        if allow is not None or deny is not None:
+            may = np.full(len(self.items), allow is None)
+            if allow is not None:
+                may[self.items.index(list(allow), on_unknown=on_unknown)] = True
+            if deny is not None:
+                may[self.items.index(list(deny), on_unknown=on_unknown)] = False
+            allowed = np.flatnonzero(may)
+            if len(allowed) == 0:
+                raise ValueError("`allow` and `deny` leave no item to recommend.")
+        rankings = rank(
+            self.model,
+            matrix,
+            k,
+            rows=rows,
+            exclude_seen=exclude_seen,
+            allowed=allowed,
+            batch_size=batch_size,
+        )
+        return _with_bar(rankings, len(rows)) if progress else rankings
+
+    def _selected(
+        self,
+        histories: Any,
+        user_ids: Sequence[Any] | Literal["all"] | None,
+        on_unknown: OnUnknown,
+    ) -> tuple[list[Any], sparse.csr_matrix, np.ndarray]:
+        """Users, a matrix with their histories, and their rows in it."""
         if (histories is None) == (user_ids is None):
             raise ValueError("Give either `histories` or `user_ids`.")
         if user_ids is None:
-            rows = [histories] if _is_single(histories) else list(histories)
-            return list(range(len(rows))), self._histories_matrix(rows, on_unknown)
+            given = [histories] if _is_single(histories) else list(histories)
+            rows = np.arange(len(given))
+            return rows.tolist(), self._histories_matrix(given, on_unknown), rows
+        stored = self._stored
+        if isinstance(user_ids, str) and user_ids == "all":
+            rows = np.arange(stored.num_users)
+        elif isinstance(user_ids, str) or not isinstance(user_ids, Iterable):
+            raise ValueError(
+                f'`user_ids` must be a list, or "all". Received: {user_ids!r}.'
+            )
+        else:
+            rows = stored.users.index(list(user_ids), on_unknown=on_unknown)
+        return stored.users.ids[rows].tolist(), stored.matrix, rows
+
+    @property
+    def _stored(self) -> Interactions:
         if self.histories is None:
             raise ValueError(
                 "This recommender keeps no histories, so it knows no user ids. Make it "
                 "with Recommender(..., histories=interactions)."
             )
-        if isinstance(user_ids, str) or not isinstance(user_ids, Iterable):
-            raise ValueError(f"`user_ids` must be a list. Received: {user_ids!r}.")
-        indices = self.histories.users.index(list(user_ids), on_unknown=on_unknown)
-        users = self.histories.users.ids[indices].tolist()
-        return users, self.histories.matrix[indices]
+        return self.histories
 
     def _histories_matrix(
         self, rows: list[Any], on_unknown: OnUnknown
@@ -244,6 +354,16 @@ class Recommender:
             raise DamagedFileError(f"{folder} is mixed up: {error}") from None
 
 
+def _with_bar(
+    rankings: Iterator[tuple[np.ndarray, TopK]], num_users: int
+) -> Iterator[tuple[np.ndarray, TopK]]:
+    with progress_bar() as bar:
+        task = bar.add_task("recommending", total=num_users)
+        for users, top in rankings:
+            yield users, top
+            bar.advance(task, len(users))
+
+
 def _is_single(histories: Any) -> bool:
     """Whether it is one history rather than a list of them."""
     if isinstance(histories, str) or not isinstance(histories, Iterable):
@@ -255,16 +375,3 @@ def _is_single(histories: Any) -> bool:
     if isinstance(histories, Mapping):
         return True
     return not any(isinstance(each, nested) for each in histories)
-
-
-def _excluded(
-    seen: sparse.csr_matrix | None, barred: np.ndarray, shape: tuple[int, int]
-) -> sparse.csr_matrix | None:
-    """What must not be ranked: seen items and those barred for everybody."""
-    if not barred.any():
-        return seen
-    everybody = np.zeros(shape, bool)
-    everybody[:, barred] = True
-    if seen is not None:
-        everybody |= seen.toarray() > 0
-    return sparse.csr_matrix(everybody)

@@ -1,0 +1,48 @@
+"""The way from histories to scores, compiled once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from keras_multvae import backend
+from keras_multvae.data.batches import pack
+from keras_multvae.data.events import check_values
+
+
+class Scoring:
+    """A model's unmasked scores for batches of histories.
+
+    `predict` would start anew for every batch: a loop over data, callbacks, on some
+    backends a copy of all weights.
+
+    Args:
+        model: A `RankingModel`. Its weights are read at each call.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._variables: list[Any] = []
+
+    def __call__(
+        self, histories: sparse.csr_matrix, pad_to: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `RankingModel.unnormalized_scores`."""
+        # Other variables, as after `quantize`, make another function.
+        variables = self._model.variables
+        if list(map(id, variables)) != list(map(id, self._variables)):
+            self._variables = variables
+            self._compiled = backend.inference(self._forward, variables)
+        check_values(histories.data)
+        users = histories.shape[0]
+        inputs = pack(histories, np.arange(users), empty=max(pad_to - users, 0))
+        values, constants = self._compiled(inputs)
+        return values[:users], constants[:users]
+
+    def _forward(self, inputs: Any) -> tuple[Any, Any]:
+        model = self._model
+        logits = model.decoder(model.encode(inputs))
+        values, constants = model.likelihood.unnormalized_scores(logits)
+        return values, constants

@@ -1,0 +1,133 @@
+"""Ranks for many users, a batch at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import sparse
+
+from keras_multvae import backend
+from keras_multvae.data.csr import csr_over
+from keras_multvae.data.stored import take_runs
+from keras_multvae.models.base import RankingModel
+from keras_multvae.ranking.topk import TopK, top_k
+
+# Users a batch where memory does not ask for fewer: at most, and at least, as products
+# of few rows leave processors idle.
+MOST, LEAST = 500, 64
+# Bytes of scores a batch: malloc gives arrays of 32 MiB and more back to the system at
+# once, and the next batch waits for them to be cleared.
+KEPT = 32 << 20
+# Arrays as large as a batch's scores that may be in use at a time.
+COPIES = 4
+# The memory to count on where the system does not say how much is left.
+ASSUMED = 1 << 30
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
+
+
+class Ranker(Protocol):
+    """What can be evaluated and can recommend: our models and the baselines."""
+
+    num_items: int
+
+    def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
+        """(users, items) CSR -> (users, items) scores, seen items not masked."""
+        ...
+
+
+def rank(
+    model: Ranker,
+    histories: sparse.csr_matrix,
+    k: int,
+    *,
+    rows: np.ndarray | None = None,
+    exclude_seen: bool = True,
+    allowed: np.ndarray | None = None,
+    batch_size: int | None = None,
+) -> Iterator[tuple[np.ndarray, TopK]]:
+    """Ranks the items for users given by their histories; see `top_k` for the order.
+
+    Memory is that of one batch, however many users there are.
+
+    Args:
+        model: What gives the scores.
+        histories: CSR (users, items), sorted and without duplicates; memory-mapped
+            arrays are read a batch at a time.
+        k: Int >= 1.
+        rows: Optional 1-D int array, the users to rank for; by default all of them.
+        exclude_seen: Bool, whether to leave out the items of the history.
+        allowed: Optional ascending 1-D int array, the only items to rank.
+        batch_size: Int >= 1, users scored at a time; by default from the memory that
+            is left, at most 500.
+
+    Yields:
+        The rows of a batch, and their `TopK`.
+    """
+    if rows is None:
+        rows = np.arange(histories.shape[0])
+    size = default_batch_size(model.num_items) if batch_size is None else batch_size
+    several = len(rows) > size
+    with backend.kept_memory() if several else contextlib.nullcontext():
+        for start in range(0, len(rows), size):
+            batch = rows[start : start + size]
+            seen = take_rows(histories, batch)
+            scores, constants = _scores(model, seen, size, several)
+            if allowed is not None:
+                scores, seen = np.take(scores, allowed, axis=1), seen[:, allowed]
+            top = top_k(scores, k, seen if exclude_seen else None, constants)
+            if allowed is not None:
+                top = top._replace(indices=allowed[top.indices])
+            yield batch, top
+
+
+def default_batch_size(num_items: int) -> int:
+    """Users whose scores go well into the memory that is left."""
+    a_user = np.dtype("float32").itemsize * num_items
+    wanted = min(max(KEPT // a_user, LEAST), MOST)
+    return max(min(wanted, available_memory() // 4 // (COPIES * a_user)), 1)
+
+
+def available_memory() -> int:
+    """Bytes that can be allocated without swapping, as far as the system says."""
+    known = [int(line.split()[1]) << 10 for line in _lines(MEMINFO, "MemAvailable:")]
+    # A container may have less than the machine.
+    limit, used = _lines(CGROUP / "memory.max"), _lines(CGROUP / "memory.current")
+    if limit and used and limit[0] != "max":
+        known.append(max(int(limit[0]) - int(used[0]), 0))
+    return min(known, default=ASSUMED)
+
+
+def take_rows(matrix: sparse.csr_matrix, users: np.ndarray) -> sparse.csr_matrix:
+    """The rows `users`; of memory-mapped arrays no other is read."""
+    starts = matrix.indptr[users].astype("int64")
+    sizes = matrix.indptr[users + 1] - starts
+    return csr_over(
+        take_runs(matrix.data, starts, sizes),
+        take_runs(matrix.indices, starts, sizes),
+        np.append(0, np.cumsum(sizes)),
+        (len(users), matrix.shape[1]),
+    )
+
+
+def _scores(
+    model: Any, histories: sparse.csr_matrix, batch_size: int, several: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Scores, and what to subtract from those of each user."""
+    # A subclass with a `score` of its own is taken at its word.
+    if getattr(type(model), "score", None) is RankingModel.score:
+        return model.unnormalized_scores(histories, batch_size if several else 0)
+    return model.score(histories, batch_size=batch_size), None
+
+
+def _lines(path: Path, start: str = "") -> list[str]:
+    """The lines of a file that begin with `start`; none if there is no such file."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return []
+    return [line for line in lines if line.startswith(start)]

@@ -1,0 +1,196 @@
+"""The best items of each user, exactly and without sorting whole rows.
+
+The items of a row are dealt out to blocks, of which there are a few times k. The k-th
+largest of the blocks' maxima is at most the k-th best score: k items reach it. So only
+the items that reach it, not many more than k, are candidates to be sorted. A block in
+which an item is excluded has no say in this bound, so scores are only ever read.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+# Blocks, in multiples of k, and items a block at most.
+BLOCKS, WIDEST = 6, 64
+# Candidates, in multiples of k, from which on a user is ranked apart: the scores are
+# all but equal.
+CROWD = 8
+# Users that are worth a thread.
+FEWEST = 16
+
+
+class TopK(NamedTuple):
+    """Ranked items: the first `valid[u]` columns of a row count.
+
+    Args:
+        indices: (users, k) int64 item indices, best first.
+        scores: (users, k), their scores; -inf past `valid`.
+        valid: (users,) int64, how many of the k count.
+    """
+
+    indices: np.ndarray
+    scores: np.ndarray
+    valid: np.ndarray
+
+
+def top_k(
+    scores: np.ndarray,
+    k: int,
+    excluded: sparse.csr_matrix | None = None,
+    constants: np.ndarray | None = None,
+) -> TopK:
+    """Ranks the k best items of each user; of equal scores the lower index is better.
+
+    Args:
+        scores: (users, items) floats, higher is better.
+        k: Int >= 1; more than there are items is cut to their number.
+        excluded: Optional CSR (users, items); items stored there are left out.
+        constants: Optional (users,) floats of the same type: what to subtract from a
+            user's scores. The ranking is that of the differences, as rounded.
+
+    Returns:
+        `TopK`.
+
+    Raises:
+        ValueError: k < 1, or scores that are NaN.
+
+    Example:
+
+    >>> top_k(np.array([[0.1, 0.9, 0.9, 0.2]]), 3).indices
+    array([[1, 2, 3]])
+    """
+    if k < 1:
+        raise ValueError(f"`k` must be >= 1. Received: k={k}.")
+    scores = np.asarray(scores)
+    num_users, num_items = scores.shape
+    k = min(k, num_items)
+    if constants is None:
+        constants = np.zeros(num_users, scores.dtype)
+    if not np.isfinite(constants).all():
+        raise _diverged()
+    if excluded is None:
+        excluded = sparse.csr_matrix(scores.shape)
+    indices = np.empty((num_users, k), "int64")
+    found = np.empty((num_users, k), scores.dtype)
+    # Not in the threads: the system would clear a thread's memory anew each time.
+    candidates = np.empty(scores.shape, bool)
+    # NumPy lets the other threads run while it works on an array.
+    step = max(-(-num_users // _processors()), FEWEST)
+
+    def work(start: int) -> None:
+        part = slice(start, start + step)
+        ends = excluded.indptr[start : start + step + 1]
+        seen = excluded.indices[ends[0] : ends[-1]]
+        _rank(
+            scores[part], constants[part], ends - ends[0], seen,
+            candidates[part], indices[part], found[part],
+        )  # fmt: skip
+
+    starts = range(0, num_users, step)
+    if len(starts) > 1:
+        with ThreadPoolExecutor(len(starts)) as pool:
+            list(pool.map(work, starts))
+    elif num_users:
+        work(0)
+    unseen = num_items - np.diff(excluded.indptr).astype("int64")
+    return TopK(indices, found, np.minimum(unseen, k))
+
+
+def _rank(
+    scores: np.ndarray,
+    constants: np.ndarray,
+    indptr: np.ndarray,
+    seen: np.ndarray,
+    candidates: np.ndarray,
+    indices: np.ndarray,
+    found: np.ndarray,
+) -> None:
+    """Fills `indices` and `found`, (users, k); `seen` in the manner of a CSR matrix."""
+    num_users, num_items = scores.shape
+    k = indices.shape[1]
+    rows = np.repeat(np.arange(num_users), np.diff(indptr))
+    cutoff = _cutoff(scores, constants, k, rows, seen)
+    np.greater_equal(scores, cutoff[:, None], out=candidates)
+    candidates[rows, seen] = False
+    crowd = CROWD * k
+    user, item = np.divmod(np.flatnonzero(candidates), num_items)
+    counts = np.bincount(user, minlength=num_users)
+    simple = (counts >= k) & (counts <= crowd)
+    if not simple.all():
+        kept = simple[user]
+        user, item, counts = user[kept], item[kept], counts * simple
+    # A user's candidates in a row, rising in their index; negated, as sorts ascend.
+    place = np.arange(len(user)) - np.repeat(np.cumsum(counts) - counts, counts)
+    negated = np.full((num_users, max(counts.max(), k)), np.inf, scores.dtype)
+    negated[user, place] = constants[user] - scores[user, item]
+    items = np.zeros(negated.shape, "int64")
+    items[user, place] = item
+    order = np.argsort(negated, axis=1, kind="stable")[:, :k]
+    indices[:] = np.take_along_axis(items, order, axis=1)
+    found[:] = 0 - np.take_along_axis(negated, order, axis=1)
+    for row in np.flatnonzero(~simple):
+        own = seen[indptr[row] : indptr[row + 1]]
+        indices[row], found[row] = _rank_one(scores[row] - constants[row], own, k)
+
+
+def _cutoff(
+    scores: np.ndarray,
+    constants: np.ndarray,
+    k: int,
+    rows: np.ndarray,
+    seen: np.ndarray,
+) -> np.ndarray:
+    """(users,), what the k best unseen scores reach; inf where that is not known."""
+    num_users, num_items = scores.shape
+    width = min(max(num_items // (BLOCKS * k), 1), WIDEST)
+    blocks = -(-num_items // width)
+    # Item i belongs to block i modulo `blocks`: neighbours are not alike.
+    full = num_items - num_items % blocks
+    best = scores[:, :full].reshape(num_users, -1, blocks).max(axis=1)
+    rest = best[:, : num_items - full]
+    np.maximum(rest, scores[:, full:], out=rest)
+    if np.isnan(best).any():
+        raise _diverged()
+    best[rows, seen % blocks] = -np.inf
+    best.partition(blocks - k, axis=1)
+    bound = best[:, blocks - k] - constants
+    # Scores a little lower may come to the same difference.
+    lower = np.nextafter(np.nextafter(bound, -np.inf) + constants, -np.inf)
+    return np.where(np.isneginf(bound), np.inf, lower)
+
+
+def _rank_one(
+    scores: np.ndarray, seen: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks for one user, whatever the scores."""
+    unseen = np.delete(np.arange(len(scores)), seen)
+    scores = scores[unseen]
+    count = min(k, len(unseen))
+    chosen = np.arange(count)
+    if count < len(unseen):
+        worst = np.partition(scores, len(unseen) - count)[len(unseen) - count]
+        better = np.flatnonzero(scores > worst)
+        equal = np.flatnonzero(scores == worst)[: count - len(better)]
+        chosen = np.sort(np.append(better, equal))
+    chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
+    left = k - count
+    return (
+        np.append(unseen[chosen], seen[:left]),
+        np.append(scores[chosen], np.full(left, -np.inf, scores.dtype)),
+    )
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _diverged() -> ValueError:
+    return ValueError("The model's scores are NaN: its training has diverged.")
