@@ -26,6 +26,7 @@ index of every entry (int32 or int64, ascending):
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import keras
 
@@ -47,7 +48,7 @@ gather = _module.gather
 multinomial_nll = _module.multinomial_nll
 log_sum_exp = _module.log_sum_exp
 fuses_adam = _module.fuses_adam
-adam_update = getattr(_module, "adam_update", None)
+adam_update: Any = getattr(_module, "adam_update", None)
 kept_memory = _module.kept_memory
 num_replicas = _module.num_replicas
 inference = _module.inference
