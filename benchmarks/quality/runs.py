@@ -7,6 +7,7 @@ import functools
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ from keras_multvae.training import Recipe, train
 
 METRIC = "ndcg@100"
 # The paper's network and optimiser; batches of 100, or there would be 5 steps an epoch.
-PAPER = Recipe(epochs=40, batch_size=100)
+PAPER = Recipe(epochs=100, batch_size=100)
 # The paper's Mult-DAE is I-200-I.
-PAPER_DAE = Recipe(epochs=40, batch_size=100, model="MultDAE", hidden_dims=())
+PAPER_DAE = replace(PAPER, model="MultDAE", hidden_dims=())
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
