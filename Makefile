@@ -5,7 +5,7 @@ BIN := .venv/bin
 TORCH := torch==2.13.0
 BACKENDS := tensorflow jax torch
 
-.PHONY: demo test test-all lint unit doctest wheel docs clean
+.PHONY: demo test test-all lint unit doctest wheel docs benchmark clean
 
 demo: .venv/.demo
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/keras-multvae demo
@@ -44,6 +44,10 @@ docs: .venv/.test
 	KERAS_BACKEND=jax $(BIN)/pdoc --docformat google -o docs/api keras_multvae \
 	  keras_multvae.data keras_multvae.evaluation keras_multvae.selection \
 	  keras_multvae.training keras_multvae.plots
+
+# About an hour and 10 GiB of memory; GOWALLA=gowalla.npz adds that data set.
+benchmark: .venv/.test
+	$(BIN)/python -m benchmarks all $(if $(GOWALLA),--gowalla $(GOWALLA))
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

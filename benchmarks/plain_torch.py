@@ -81,3 +81,21 @@ class Trainer:
             loss.backward()
             self.optimizer.step()
             self.step += 1
+
+
+def top_k(
+    model: PlainMultVAE, histories: sparse.csr_matrix, k: int, batch_size: int = 500
+) -> tuple[np.ndarray, np.ndarray]:
+    """Items and logits (users, k) of the best unseen items of each user."""
+    model.eval()
+    items, scores = [], []
+    with torch.no_grad():
+        for start in range(0, histories.shape[0], batch_size):
+            rows = histories[start : start + batch_size].toarray()
+            x = torch.from_numpy(rows).float()
+            logits = model(x)[0]
+            logits[x > 0] = -torch.inf
+            best = torch.topk(logits, k, dim=1)
+            items.append(best.indices.numpy())
+            scores.append(best.values.numpy())
+    return np.concatenate(items), np.concatenate(scores)

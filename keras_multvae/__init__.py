@@ -13,6 +13,7 @@ from keras_multvae.layers import InteractionEncoder, ItemDecoder, Sampling
 from keras_multvae.losses import GaussianNLL, LogisticNLL, MultinomialNLL
 from keras_multvae.metrics import NDCGAtK, RecallAtK
 from keras_multvae.models import EASE, IALS, MultDAE, MultVAE, Popularity
+from keras_multvae.optimizers import FusedAdam
 from keras_multvae.schedules import ConstantBeta, CyclicalBeta, LinearBeta
 
 __version__ = "0.1.0"
@@ -36,6 +37,7 @@ __all__ = [
     "ConstantBeta",
     "CyclicalBeta",
     "FreezeBeta",
+    "FusedAdam",
     "GaussianNLL",
     "InteractionEncoder",
     "ItemDecoder",

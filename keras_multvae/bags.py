@@ -29,12 +29,9 @@ def num_users(bags: dict[str, Any]) -> Any:
 
 
 def rows(bags: dict[str, Any]) -> Any:
-    """The user index of each entry, (entries,) int32, ascending."""
-    ends = ops.cumsum(ops.cast(bags["bag_sizes"], "int32"))
-    entries = ops.arange(ops.shape(bags["item_ids"])[0], dtype="int32")
-    found = ops.cast(ops.searchsorted(ends, entries, side="right"), "int32")
-    # Only symbolic calls, whose sizes are made up, can point past the last user.
-    return ops.minimum(found, num_users(bags) - 1)
+    """The user index of each entry, (entries,) ints, ascending."""
+    sizes, item_ids = (bags[key] for key in ("bag_sizes", "item_ids"))
+    return backend.rows(*map(ops.convert_to_tensor, (sizes, item_ids)))
 
 
 def segment_sum(bags: dict[str, Any], entry_values: Any) -> Any:
@@ -49,11 +46,18 @@ def to_dense(bags: dict[str, Any], num_items: int) -> Any:
     return backend.to_dense(rows(bags), item_ids, values, (num_users(bags), num_items))
 
 
-def matmul(bags: dict[str, Any], values: Any, kernel: Any, xla: bool = False) -> Any:
+def matmul(bags: dict[str, Any], values: Any, kernel: Any) -> Any:
     """The sparse rows, with `values` for their entries, times kernel (items, units)."""
     return backend.bag_matmul(
-        bags["bag_sizes"], rows(bags), bags["item_ids"], values, kernel, xla
+        bags["bag_sizes"], rows(bags), bags["item_ids"], values, kernel
     )
+
+
+def multinomial_nll(bags: dict[str, Any], logits: Any) -> Any:
+    """Minus `sum_i x_ui log softmax(f_u)_i` of each user: (users,)."""
+    values = ops.cast(bags["values"], logits.dtype)
+    item_ids = ops.convert_to_tensor(bags["item_ids"])
+    return backend.multinomial_nll(logits, rows(bags), item_ids, values)
 
 
 def gather(bags: dict[str, Any], matrix: Any) -> Any:

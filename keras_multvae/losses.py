@@ -51,6 +51,8 @@ class MultinomialNLL(_NLL):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """See the class."""
+        if bags.is_bags(y_true):
+            return bags.multinomial_nll(y_true, y_pred)
         total = _sum_over_clicks(y_true, y_pred, lambda x, f: x)
         product = _sum_over_clicks(y_true, y_pred, lambda x, f: x * f)
         return total * ops.logsumexp(y_pred, axis=-1) - product

@@ -22,6 +22,7 @@ from keras_multvae.callbacks import BetaAnneal
 from keras_multvae.data import Interactions, Split, UserBatches
 from keras_multvae.files import DamagedFileError, read_json, replace_file, write_json
 from keras_multvae.models import MultDAE, MultVAE
+from keras_multvae.optimizers import FusedAdam
 
 BEST = "val_ndcg_at_100"
 MODELS = (MultVAE.__name__, MultDAE.__name__)
@@ -95,7 +96,7 @@ class Recipe:
             if self.model == "MultDAE"
             else MultVAE(num_items, **options)
         )
-        model.compile(keras.optimizers.Adam(self.learning_rate, epsilon=1e-8))
+        model.compile(FusedAdam(self.learning_rate, epsilon=1e-8))
         return model
 
 

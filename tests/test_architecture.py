@@ -20,6 +20,7 @@ ROOMS = [
     "schedules",
     "losses",
     "metrics",
+    "optimizers",
     "layers",
     "models",
     "callbacks",

@@ -2,6 +2,7 @@
 
     python -m benchmarks.quality.demo
     python -m benchmarks.quality.demo --data latest-small --ratings ratings.csv
+    python -m benchmarks.quality.demo --systems torch "torch bfloat16"
 
 Trains 5 seeds on each backend, each in a process of its own, and prints NDCG@100 of the
 test users, the gain over popularity and the paired differences. About 20 minutes each.
@@ -20,7 +21,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-SYSTEMS = ("tensorflow", "jax", "torch", "plain PyTorch")
+BACKENDS = ("tensorflow", "jax", "torch")
+MIXED = " bfloat16"
+# A backend's name with MIXED behind it trains with products in bfloat16.
+SYSTEMS = (*BACKENDS, "plain PyTorch", *(backend + MIXED for backend in BACKENDS))
 METRIC = "ndcg@100"
 RUN = """
 import json, pathlib, sys
@@ -32,11 +36,15 @@ run(system, seeds, pathlib.Path(out), data, ratings)
 
 def run(system: str, seeds: int, out: Path, data: str, ratings: str | None) -> None:
     """Trains and tests all seeds of a system in this process."""
+    import keras
+
     from benchmarks.quality.runs import load
     from keras_multvae import Popularity, evaluate_ranking
     from keras_multvae.cli.demo import RECIPE
     from keras_multvae.training import Recipe, train
 
+    if system.endswith(MIXED):
+        keras.config.set_dtype_policy("mixed_bfloat16")
     split = load(data, ratings)
     popularity = Popularity(split.train.num_items).fit(split.train)
     found = {
@@ -94,7 +102,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS[:4])
     parser.add_argument("--data", choices=["demo", "latest-small"], default="demo")
     parser.add_argument("--ratings", help="ratings.csv of MovieLens latest-small")
     arguments = parser.parse_args()
@@ -102,7 +110,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for system in arguments.systems:
             out = Path(folder) / f"{system}.json"
-            backend = "torch" if system == "plain PyTorch" else system
+            backend = system.removesuffix(MIXED)
+            backend = "torch" if system == "plain PyTorch" else backend
             task = (
                 system,
                 arguments.seeds,

@@ -1,29 +1,41 @@
-"""Sparse products on TensorFlow."""
+"""Sparse products, the multinomial likelihood and Adam on TensorFlow."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import tensorflow as tf
 
 
+def rows(bag_sizes: Any, item_ids: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    ends = tf.cumsum(tf.cast(bag_sizes, tf.int32))
+    entries = tf.range(tf.shape(item_ids)[0])
+    found = tf.searchsorted(ends, entries, side="right")
+    # Only symbolic calls, whose sizes are made up, can point past the last user.
+    return tf.minimum(found, tf.shape(bag_sizes)[0] - 1)
+
+
 def bag_matmul(
-    bag_sizes: Any, rows: Any, item_ids: Any, values: Any, kernel: Any, xla: bool
+    bag_sizes: Any, rows: Any, item_ids: Any, values: Any, kernel: Any
 ) -> Any:
     """See `keras_multvae.backend`."""
     kernel = tf.convert_to_tensor(kernel)
-    if xla:
-        weighted = tf.gather(kernel, item_ids) * tf.cast(values, kernel.dtype)[:, None]
-        return tf.math.unsorted_segment_sum(weighted, rows, tf.shape(bag_sizes)[0])
-    # The CPU and GPU kernels of the sparse product know no 16-bit floats.
-    wide = tf.float32 if kernel.dtype.size < 4 else kernel.dtype
-    matrix = tf.SparseTensor(
-        tf.cast(tf.stack([rows, item_ids], axis=1), tf.int64),
-        tf.cast(values, wide),
-        tf.cast(tf.stack([tf.shape(bag_sizes)[0], tf.shape(kernel)[0]]), tf.int64),
-    )
-    product = tf.sparse.sparse_dense_matmul(matrix, tf.cast(kernel, wide))
-    return tf.cast(product, kernel.dtype)
+
+    @tf.custom_gradient
+    def product(kernel: Any) -> Any:
+        num_users, num_items = tf.shape(bag_sizes)[0], tf.shape(kernel)[0]
+        weights = tf.cast(values, kernel.dtype)[:, None]
+
+        def gradient(upstream: Any) -> Any:
+            weighted = tf.gather(upstream, rows) * weights
+            return tf.math.unsorted_segment_sum(weighted, item_ids, num_items)
+
+        weighted = tf.gather(kernel, item_ids) * weights
+        return tf.math.unsorted_segment_sum(weighted, rows, num_users), gradient
+
+    return product(kernel)
 
 
 def to_dense(rows: Any, item_ids: Any, values: Any, shape: tuple[Any, int]) -> Any:
@@ -31,9 +43,74 @@ def to_dense(rows: Any, item_ids: Any, values: Any, shape: tuple[Any, int]) -> A
     return tf.scatter_nd(tf.stack([rows, item_ids], axis=1), values, shape)
 
 
+def affine(inputs: Any, kernel: Any, bias: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    return tf.nn.bias_add(tf.matmul(inputs, kernel), bias)
+
+
 def gather(matrix: Any, rows: Any, item_ids: Any) -> Any:
     """See `keras_multvae.backend`."""
     return tf.gather_nd(matrix, tf.stack([rows, item_ids], axis=1))
+
+
+def multinomial_nll(logits: Any, rows: Any, item_ids: Any, values: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    place = tf.stack([rows, item_ids], axis=1)
+
+    @tf.custom_gradient
+    def nll(logits: Any) -> Any:
+        num_users = tf.shape(logits)[0]
+        pi = tf.nn.softmax(logits)
+        # The largest pi of a user is at least 1 / items: its logarithm is safe.
+        log_norm = tf.reduce_max(logits, 1) - tf.math.log(tf.reduce_max(pi, 1))
+        total = tf.math.unsorted_segment_sum(values, rows, num_users)
+        clicked = tf.math.unsorted_segment_sum(
+            values * tf.gather_nd(logits, place), rows, num_users
+        )
+
+        def gradient(upstream: Any) -> Any:
+            # d NLL_u / d f_ui = N_u pi_i(z_u) - x_ui
+            expected = pi * (upstream * total)[:, None]
+            seen = values * tf.gather(upstream, rows)
+            return tf.tensor_scatter_nd_sub(expected, place, seen)
+
+        return total * log_norm - clicked, gradient
+
+    return nll(logits)
+
+
+def fuses_adam(gradient: Any, variable: Any) -> bool:
+    """See `keras_multvae.backend`."""
+    return not isinstance(gradient, tf.IndexedSlices)
+
+
+def adam_update(
+    variable: Any,
+    momentum: Any,
+    velocity: Any,
+    gradient: Any,
+    step: Any,
+    learning_rate: Any,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
+    """See `keras_multvae.backend`."""
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=momentum.value.handle,
+        v=velocity.value.handle,
+        beta1_power=tf.pow(tf.cast(beta_1, step.dtype), step),
+        beta2_power=tf.pow(tf.cast(beta_2, step.dtype), step),
+        lr=tf.cast(learning_rate, variable.dtype),
+        beta1=beta_1,
+        beta2=beta_2,
+        epsilon=epsilon,
+        grad=tf.cast(gradient, variable.dtype),
+    )
+
+
+kept_memory = contextlib.nullcontext
 
 
 def num_replicas() -> int:

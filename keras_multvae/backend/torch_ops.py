@@ -1,17 +1,39 @@
-"""Sparse products on PyTorch."""
+"""Products, the multinomial likelihood and Adam on PyTorch."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import math
+import platform
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.optim.adam import adam
+
+# mallopt's parameters and defaults, from glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+DEFAULTS = {M_TRIM_THRESHOLD: 128 << 10, M_MMAP_MAX: 65536}
+
+
+def rows(bag_sizes: Any, item_ids: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    users = torch.arange(bag_sizes.shape[0], device=bag_sizes.device)
+    return torch.repeat_interleave(users, bag_sizes, output_size=item_ids.shape[0])
 
 
 def bag_matmul(
-    bag_sizes: Any, rows: Any, item_ids: Any, values: Any, kernel: Any, xla: bool
+    bag_sizes: Any, rows: Any, item_ids: Any, values: Any, kernel: Any
 ) -> Any:
     """See `keras_multvae.backend`."""
-    offsets = torch.cumsum(bag_sizes, 0, dtype=item_ids.dtype) - bag_sizes
+    if kernel.device.type == "cpu":
+        # Padding and what dropout took cost a row of memory traffic each. (Elsewhere
+        # the host would have to wait for their number.)
+        kept = values != 0
+        item_ids, values = item_ids[kept], values[kept]
+        bag_sizes = torch.bincount(rows[kept], minlength=bag_sizes.shape[0])
+    offsets = torch.cumsum(bag_sizes, 0) - bag_sizes
     return torch.nn.functional.embedding_bag(
         item_ids,
         kernel,
@@ -23,16 +45,131 @@ def bag_matmul(
 
 def to_dense(rows: Any, item_ids: Any, values: Any, shape: tuple[Any, int]) -> Any:
     """See `keras_multvae.backend`."""
-    flat = rows.long() * shape[1] + item_ids.long()
     zeros = torch.zeros(shape[0] * shape[1], dtype=values.dtype, device=values.device)
-    return zeros.index_add_(0, flat, values).view(shape)
+    return zeros.index_add_(0, _flat(rows, item_ids, shape[1]), values).view(shape)
+
+
+class _Affine(torch.autograd.Function):
+    """A dense layer whose kernel's gradient is a product of rows, as oneDNN wants."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Any, kernel: Any, bias: Any) -> Any:
+        ctx.save_for_backward(inputs, kernel)
+        return torch.addmm(bias, inputs, kernel)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Any) -> Any:
+        inputs, kernel = ctx.saved_tensors
+        return (
+            upstream @ kernel.T,
+            inputs.T.contiguous() @ upstream,
+            upstream.sum(0),
+        )
+
+
+def affine(inputs: Any, kernel: Any, bias: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    return _Affine.apply(inputs, kernel, bias)
 
 
 def gather(matrix: Any, rows: Any, item_ids: Any) -> Any:
     """See `keras_multvae.backend`."""
-    return matrix[rows.long(), item_ids.long()]
+    return matrix[rows, item_ids.long()]
+
+
+class _MultinomialNLL(torch.autograd.Function):
+    """Each user's likelihood; one softmax serves it and its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Any, rows: Any, item_ids: Any, values: Any) -> Any:
+        pi = torch.softmax(logits, 1)
+        # The largest pi of a user is at least 1 / items: its logarithm is safe.
+        log_norm = logits.amax(1) - pi.amax(1).log()
+        users = torch.zeros_like(log_norm)
+        total = users.index_add(0, rows, values)
+        clicked = users.index_add(0, rows, values * logits[rows, item_ids])
+        ctx.save_for_backward(pi, total, rows, item_ids, values)
+        return total * log_norm - clicked
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Any) -> Any:
+        pi, total, rows, item_ids, values = ctx.saved_tensors
+        # d NLL_u / d f_ui = N_u pi_i(z_u) - x_ui
+        gradient = pi * (upstream * total)[:, None]
+        flat = _flat(rows, item_ids, pi.shape[1])
+        gradient.view(-1).index_add_(0, flat, -values * upstream[rows])
+        return gradient, None, None, None
+
+
+def multinomial_nll(logits: Any, rows: Any, item_ids: Any, values: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    return _MultinomialNLL.apply(logits, rows, item_ids.long(), values)
+
+
+def fuses_adam(gradient: Any, variable: Any) -> bool:
+    """See `keras_multvae.backend`."""
+    return variable.value.device.type in ("cpu", "cuda", "mps", "xpu")
+
+
+def adam_update(
+    variable: Any,
+    momentum: Any,
+    velocity: Any,
+    gradient: Any,
+    step: Any,
+    learning_rate: Any,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
+    """See `keras_multvae.backend`."""
+    with torch.no_grad():
+        adam(
+            [variable.value],
+            [gradient.to(variable.value.dtype)],
+            [momentum.value],
+            [velocity.value],
+            [],
+            [step.to(torch.float32) - 1],
+            fused=True,
+            amsgrad=False,
+            beta1=beta_1,
+            beta2=beta_2,
+            lr=float(learning_rate),
+            weight_decay=0.0,
+            # Keras adds epsilon to sqrt(v) before the correction of v's bias, PyTorch
+            # after it.
+            eps=epsilon / math.sqrt(1 - beta_2 ** float(step)),
+            maximize=False,
+        )
+
+
+@contextlib.contextmanager
+def kept_memory() -> Iterator[None]:
+    """See `keras_multvae.backend`.
+
+    On a CPU PyTorch takes each tensor from malloc, and glibc gives one of megabytes
+    back to the system as soon as it is freed: the next step then waits for its logits
+    and gradients to be mapped and cleared anew, a third of its time.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_MAX, 0)
+    libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        for parameter, default in DEFAULTS.items():
+            libc.mallopt(parameter, default)
+        libc.malloc_trim(0)
 
 
 def num_replicas() -> int:
     """See `keras_multvae.backend`: PyTorch's DDP averages gradients itself."""
     return 1
+
+
+def _flat(rows: Any, item_ids: Any, num_items: int) -> Any:
+    return rows.long() * num_items + item_ids.long()

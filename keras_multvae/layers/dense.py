@@ -7,6 +7,21 @@ from itertools import count
 from typing import Any
 
 import keras
+from keras import ops
+
+from keras_multvae import backend
+
+
+class Dense(keras.layers.Dense):
+    """`keras.layers.Dense` on rows (users, units), as the backend does it fastest.
+
+    The name is part of the stored models' layout.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """See `keras.layers.Dense`."""
+        kernel, bias = map(ops.convert_to_tensor, (self.kernel, self.bias))
+        return self.activation(backend.affine(inputs, kernel, bias))
 
 
 def seeds(seed: int | None) -> Iterator[int | None]:
@@ -35,14 +50,14 @@ def tanh_stack(
     source: Iterator[int | None],
     dtype: Any,
     l2: float = 0.0,
-) -> list[keras.layers.Dense]:
+) -> list[Dense]:
     """Built `Dense` layers of the given sizes: tanh between layers, none on the last.
 
     An activation belongs to the layer that it follows, so all but the last have one.
     """
     layers = []
     for i, size in enumerate(units):
-        layer = keras.layers.Dense(
+        layer = Dense(
             size,
             activation="tanh" if i < len(units) - 1 else None,
             dtype=dtype,

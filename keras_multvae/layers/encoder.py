@@ -41,8 +41,6 @@ class InteractionEncoder(SeededLayer):
     Call arguments:
         inputs: Dense rows (users, num_items), or a bag batch (see `UserBatches`).
         training: Bool, whether to drop clicks.
-        xla: Bool, whether TensorFlow will compile the call with XLA, which lacks its
-            sparse product.
 
     Returns:
         Two tensors (users, latent_dim), float32 (float64 under that policy).
@@ -95,15 +93,15 @@ class InteractionEncoder(SeededLayer):
         self.stack = tanh_stack(units[0], units[1:], source, self.dtype_policy, l2)
         self.built = True
 
-    def call(self, inputs: Any, training: bool | None = None, xla: bool = False) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """See the class."""
-        mean, log_var = ops.split(self._hidden(inputs, training, xla), 2, axis=-1)
+        mean, log_var = ops.split(self._hidden(inputs, training), 2, axis=-1)
         return mean, log_var
 
-    def _hidden(self, inputs: Any, training: bool | None, xla: bool) -> Any:
+    def _hidden(self, inputs: Any, training: bool | None) -> Any:
         """The last layer's units, before any activation."""
         if bags.is_bags(inputs):
-            hidden = self._sparse(inputs, bool(training), xla)
+            hidden = self._sparse(inputs, bool(training))
         else:
             hidden = self._dense(inputs, bool(training))
         hidden = hidden + ops.cast(self.bias, self.compute_dtype)
@@ -113,16 +111,15 @@ class InteractionEncoder(SeededLayer):
             hidden = layer(hidden)
         return ops.cast(hidden, wide_dtype(self.compute_dtype))
 
-    def _sparse(self, inputs: dict[str, Any], training: bool, xla: bool) -> Any:
+    def _sparse(self, inputs: dict[str, Any], training: bool) -> Any:
         values = ops.cast(inputs["values"], wide_dtype(self.compute_dtype))
         norms = _safe_sqrt(bags.segment_sum(inputs, ops.square(values)))
         values = self._drop(values / ops.take(norms, bags.rows(inputs)), training)
-        return bags.matmul(
-            inputs,
-            ops.cast(values, self.compute_dtype),
-            ops.cast(self.kernel, self.compute_dtype),
-            xla,
-        )
+        # In the kernel's own precision: a product of a few rows each is bound by
+        # memory, so a 16-bit copy of the whole table would cost more than it saves.
+        kernel = ops.convert_to_tensor(self.kernel)
+        product = bags.matmul(inputs, ops.cast(values, kernel.dtype), kernel)
+        return ops.cast(product, self.compute_dtype)
 
     def _dense(self, inputs: Any, training: bool) -> Any:
         rows = ops.cast(inputs, wide_dtype(self.compute_dtype))
@@ -174,9 +171,9 @@ class PointEncoder(InteractionEncoder):
 
     outputs = 1
 
-    def call(self, inputs: Any, training: bool | None = None, xla: bool = False) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """See the class."""
-        return ops.tanh(self._hidden(inputs, training, xla))
+        return ops.tanh(self._hidden(inputs, training))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """(users, latent_dim)."""

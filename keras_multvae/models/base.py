@@ -16,6 +16,7 @@ from keras_multvae.data.batches import UserBatches
 from keras_multvae.losses import get_likelihood
 from keras_multvae.metrics import NDCGAtK, RecallAtK, mask_seen
 from keras_multvae.models.growth import copy_state
+from keras_multvae.optimizers import FusedAdam
 
 
 class RankingModel(keras.Model):
@@ -86,7 +87,7 @@ class RankingModel(keras.Model):
         """As `keras.Model.compile`, with the paper's optimiser and ranking metrics.
 
         Args:
-            optimizer: Adam with learning rate 1e-3 and epsilon 1e-8 by default.
+            optimizer: `FusedAdam` with learning rate 1e-3 and epsilon 1e-8 by default.
             loss: Not taken: the likelihood is an argument of the model.
             metrics: Computed where there are targets, on scores with seen items
                 masked; Recall@20, Recall@50 and NDCG@100 by default.
@@ -100,7 +101,7 @@ class RankingModel(keras.Model):
                 f"argument of the model. Received: loss={loss!r}."
             )
         if optimizer is None:
-            optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-8)
+            optimizer = FusedAdam(1e-3, epsilon=1e-8)
         if metrics is None:
             metrics = [RecallAtK(20), RecallAtK(50), NDCGAtK(100)]
         self._requested_jit_compile = jit_compile
@@ -154,7 +155,8 @@ class RankingModel(keras.Model):
             kwargs["shuffle"] = False
         for batches in (x, kwargs.get("validation_data")):
             self._check_batches(batches)
-        return super().fit(x, *args, **kwargs)
+        with backend.kept_memory():
+            return super().fit(x, *args, **kwargs)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.evaluate`; `UserBatches` come in order."""

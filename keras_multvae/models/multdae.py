@@ -100,8 +100,7 @@ class MultDAE(RankingModel):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Logits of all items."""
         self._check_inputs(inputs)
-        xla = bool(self.jit_compile)
-        return self.decoder(self.encoder(inputs, training=training, xla=xla))
+        return self.decoder(self.encoder(inputs, training=training))
 
     def encode(self, inputs: Any) -> Any:
         """The point z, (users, latent_dim)."""

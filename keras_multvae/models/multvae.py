@@ -122,8 +122,7 @@ class MultVAE(RankingModel):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Logits of all items; adds beta * KL of each user, (users,), to `losses`."""
         self._check_inputs(inputs)
-        xla = bool(self.jit_compile)
-        mean, log_var = self.encoder(inputs, training=training, xla=xla)
+        mean, log_var = self.encoder(inputs, training=training)
         z = self.sampling((mean, log_var), training=training)
         logits = self.decoder(z)
         # KL(q || N(0, I)) = 1/2 sum_k (exp(lv_k) + mu_k^2 - 1 - lv_k)

@@ -1,0 +1,5 @@
+"""`python -m benchmarks`: see `benchmarks.speed.command`."""
+
+from benchmarks.speed.command import main
+
+main()

@@ -1,0 +1,1 @@
+"""What is measured: a class a system, made and called by `benchmarks.speed.child`."""

@@ -1,0 +1,133 @@
+"""Systems in processes of their own, and measures from end to end on very little."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from scipy import sparse
+
+from benchmarks.plain_torch import PlainMultVAE, top_k
+from benchmarks.speed import catalogue, data, overhead, scoring, training
+from benchmarks.speed.command import main
+from benchmarks.speed.processes import System, Worker, WorkerError, environment
+from benchmarks.speed.results import Result
+from benchmarks.speed.systems import limit
+
+BACKEND = keras.backend.backend()
+HERE = str(Path(__file__).parent)
+ECHO = System("echo", "echo:Echo", {"word": "ab"}, {"PYTHONPATH": HERE})
+
+
+def test_a_worker_answers_though_its_system_prints():
+    with Worker(ECHO, threads=1) as worker:
+        seconds, value = worker.call("say", times=2)
+        assert value == "abab"
+        assert 0 < seconds < 1
+        # Threads are set where libraries look for them.
+        assert worker.call("cores")[1] == [1, "1"]
+
+
+def test_the_peak_is_seen_after_it_has_gone():
+    with Worker(ECHO, threads=1) as worker, worker.watch() as peak:
+        before = worker.memory("VmRSS")
+        worker.call("fill", mib=64)
+        worker.call("fill", mib=0)
+        assert worker.memory("VmHWM") - before > 60 << 20
+        assert peak["RssAnon"] >= worker.memory("RssAnon")
+        assert worker.memory("VmRSS") - before < 32 << 20
+
+
+def test_the_end_of_a_worker_is_explained():
+    with (
+        Worker(ECHO, threads=1) as worker,
+        pytest.raises(WorkerError, match=r"(?s)echo ended with.*no more paper"),
+    ):
+        worker.call("fail")
+
+
+def test_settings_that_slow_numpy_are_left_behind(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
+    assert "OPENBLAS_CORETYPE" not in environment(2)
+    assert environment(2)["OMP_NUM_THREADS"] == "2"
+
+
+@pytest.mark.parametrize("library", limit.LIBRARIES)
+def test_the_products_of_the_limit(library):
+    pytest.importorskip({"PyTorch": "torch"}.get(library, library.lower()))
+    rng = np.random.default_rng(0)
+    hidden, kernel, gradient = (
+        rng.standard_normal(shape, "float32") for shape in ((5, 4), (4, 7), (5, 7))
+    )
+    found = limit.LIBRARIES[library](hidden, kernel, gradient)()
+    expected = (hidden @ kernel, gradient @ kernel.T, hidden.T @ gradient)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(one), other, rtol=1e-4, atol=1e-5)
+
+
+def test_the_weights_of_the_network():
+    torch = pytest.importorskip("torch")
+    model = PlainMultVAE(50, 600, 200, 0.5)
+    assert limit.weights(50) == sum(map(torch.numel, model.parameters()))
+
+
+def test_plain_top_k_leaves_out_what_was_seen():
+    pytest.importorskip("torch")
+    clicks = sparse.random(30, 40, 0.2, "csr", "float32", rng=0)
+    clicks.data[:] = 1
+    model = PlainMultVAE(40, 8, 4, 0.5)
+    items, scores = top_k(model, clicks, 10, batch_size=7)
+    expected = model.score(clicks)
+    expected[clicks.toarray() > 0] = -np.inf
+    np.testing.assert_array_equal(items, np.argsort(-expected, axis=1)[:, :10])
+    assert (np.diff(scores, axis=1) <= 0).all()
+
+
+def measured(tmp_path, *arguments):
+    """The result of a measure on the command line."""
+    tail = ["--cache", str(tmp_path), "--results", str(tmp_path), "--rounds", "2"]
+    main([*arguments, *tail])
+    return Result.load(tmp_path / f"{arguments[0]}.json")
+
+
+def test_training_in_alternation(tmp_path, monkeypatch, capsys):
+    # Few items, or the networks would take their time.
+    make = data.synthetic
+    monkeypatch.setattr(data, "synthetic", lambda users: make(users, 300, 20))
+    monkeypatch.setattr(limit, "LIBRARIES", {"NumPy": limit.LIBRARIES["NumPy"]})
+    systems = [BACKEND, "plain", "limit"]
+    found = measured(
+        tmp_path,
+        "training",
+        "--users",
+        "60",
+        "--batch-size",
+        "20",
+        "--systems",
+        *systems,
+    )
+    names = [catalogue.OURS[BACKEND].name, catalogue.PLAIN, "limit"]
+    assert list(found.samples[training.RATE]) == names
+    assert all(len(rates) == 2 for rates in found.samples[training.RATE].values())
+    assert min(min(rates) for rates in found.samples[training.RATE].values()) > 0
+    assert found.notes["limit"]["library"] == "NumPy"
+    assert f"| {names[0]} |" in capsys.readouterr().out
+
+
+def test_overhead_and_scoring(tmp_path, monkeypatch):
+    make = data.synthetic
+    monkeypatch.setattr(data, "synthetic", lambda users: make(users, 300, 20))
+    options = ["--users", "60", "--batch-size", "20", "--systems", BACKEND]
+    found = measured(tmp_path, "overhead", *options)
+    assert list(overhead.overheads(found)) == [catalogue.OURS[BACKEND].name]
+    found = measured(tmp_path, "scoring", *options)
+    assert scoring.table(found).startswith("| ")
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "many"])
+def test_bad_counts_are_named(wrong, capsys):
+    with pytest.raises(SystemExit):
+        main(["training", "--users", wrong])
+    assert "must be a whole number >= 1" in capsys.readouterr().err
