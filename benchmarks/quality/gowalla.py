@@ -67,17 +67,23 @@ class ReportEvery(keras.callbacks.Callback):
 def train_multvae(split: Split, options: argparse.Namespace, start: float) -> MultVAE:
     keras.config.set_dtype_policy(options.dtype)
     model = MultVAE(NUM_ITEMS, options.latent_dim, (), options.dropout, seed=0)
-    optimizer = keras.optimizers.Adam(
-        options.learning_rate, epsilon=1e-8, weight_decay=options.weight_decay or None
+    clicks = np.diff(split.train.matrix.indptr)
+    weights = np.maximum(clicks, 1.0) ** -options.user_exponent
+    batches = UserBatches(
+        split.train,
+        options.batch_size,
+        seed=0,
+        sample_weight=weights / weights.mean(),
     )
-    if options.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias"])
-    model.compile(optimizer)
+    decay = keras.optimizers.schedules.CosineDecay(
+        options.learning_rate, options.epochs * len(batches)
+    )
+    model.compile(keras.optimizers.Adam(decay, epsilon=1e-8))
     callbacks = [BetaAnneal(options.beta_cap, 1000)]
     if options.part == "tune":
         callbacks.append(ReportEvery(options.every, split, start))
     model.fit(
-        UserBatches(split.train, options.batch_size, seed=0),
+        batches,
         epochs=options.epochs,
         callbacks=callbacks,
         verbose=2,
@@ -99,7 +105,12 @@ def main() -> None:
     parser.add_argument("--beta-cap", type=float, default=0.2)
     parser.add_argument("--batch-size", type=int, default=500)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--weight-decay", type=float, default=0.0)
+    parser.add_argument(
+        "--user-exponent",
+        type=float,
+        default=0.5,
+        help="a user of n clicks weighs n to minus this",
+    )
     parser.add_argument("--dtype", default="mixed_bfloat16")
     parser.add_argument("--every", type=int, default=6, help="epochs between reports")
     options = parser.parse_args()

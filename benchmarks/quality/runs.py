@@ -6,7 +6,8 @@ import argparse
 import functools
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ from keras_multvae.training import Recipe, train
 
 METRIC = "ndcg@100"
 # The paper's network and optimiser; batches of 100, or there would be 5 steps an epoch.
-PAPER = Recipe(epochs=40, batch_size=100)
+PAPER = Recipe(epochs=100, batch_size=100)
 # The paper's Mult-DAE is I-200-I.
-PAPER_DAE = Recipe(epochs=40, batch_size=100, model="MultDAE", hidden_dims=())
+PAPER_DAE = replace(PAPER, model="MultDAE", hidden_dims=())
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -105,12 +106,20 @@ def fit_recipe(split: Split, recipe: Recipe) -> tuple[Any, list[dict[str, float]
         return train(split, recipe, Path(folder) / "state", save_every=1e9)
 
 
-def table(values: dict[str, np.ndarray], reference: str) -> str:
-    """Markdown: mean, standard errors over users and seeds, paired difference."""
-    lines = [
-        f"| | NDCG@100 | error over users | sd over seeds | minus {reference} | p |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+def table(
+    values: dict[str, np.ndarray],
+    reference: str,
+    epochs: Mapping[str, Sequence[int]] | None = None,
+) -> str:
+    """Markdown: mean, standard errors over users and seeds, paired difference.
+
+    `epochs` are the best epochs of each seed, for a column with the least and the most.
+    """
+    heading = ["", "NDCG@100", "error over users", "sd over seeds"]
+    heading += [f"minus {reference}", "p"]
+    if epochs is not None:
+        heading.append("best epochs")
+    lines = [f"| {' | '.join(heading)} |", "| --- " * len(heading) + "|"]
     base = values[reference].mean(axis=0)
     for name, runs in values.items():
         users = runs.mean(axis=0)
@@ -121,5 +130,8 @@ def table(values: dict[str, np.ndarray], reference: str) -> str:
         else:
             # Each user's mean over the seeds: the users are what is sampled.
             cells += paired_test(users, base).cells()
+        if epochs is not None:
+            found = epochs.get(name)
+            cells.append(f"{min(found)} to {max(found)}" if found else "")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
