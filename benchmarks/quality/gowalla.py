@@ -99,12 +99,12 @@ def main() -> None:
     parser.add_argument("model", choices=["ease", "multvae"])
     parser.add_argument("--part", choices=["tune", "test"], default="tune")
     parser.add_argument("--l2", type=float, default=80.0, help="of EASE")
-    parser.add_argument("--epochs", type=int, default=42)
-    parser.add_argument("--latent-dim", type=int, default=256)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--latent-dim", type=int, default=512)
     parser.add_argument("--dropout", type=float, default=0.5)
     parser.add_argument("--beta-cap", type=float, default=0.2)
     parser.add_argument("--batch-size", type=int, default=500)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument(
         "--user-exponent",
         type=float,

@@ -18,6 +18,8 @@ CACHED = 1 << 18
 # mallopt's parameters and defaults, from glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 DEFAULTS = {M_TRIM_THRESHOLD: 128 << 10, M_MMAP_MAX: 65536}
+# One entry for each `kept_memory` that is open.
+_keepers: list[Any] = []
 
 
 def rows(bag_sizes: Any, item_ids: Any) -> Any:
@@ -168,14 +170,18 @@ def kept_memory() -> Iterator[None]:
         yield
         return
     libc = ctypes.CDLL(None)
+    _keepers.append(libc)
     libc.mallopt(M_MMAP_MAX, 0)
     libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
     try:
         yield
     finally:
-        for parameter, default in DEFAULTS.items():
-            libc.mallopt(parameter, default)
-        libc.malloc_trim(0)
+        _keepers.pop()
+        # A callback of `fit` may have ranked: then training goes on, and so does this.
+        if not _keepers:
+            for parameter, default in DEFAULTS.items():
+                libc.mallopt(parameter, default)
+            libc.malloc_trim(0)
 
 
 def num_replicas() -> int:
