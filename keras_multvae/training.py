@@ -20,6 +20,7 @@ import numpy as np
 
 from keras_multvae.callbacks import BetaAnneal
 from keras_multvae.data import Interactions, Split, UserBatches
+from keras_multvae.data.stored import slices
 from keras_multvae.files import DamagedFileError, read_json, replace_file, write_json
 from keras_multvae.models import MultDAE, MultVAE
 from keras_multvae.optimizers import FusedAdam
@@ -290,7 +291,8 @@ def _fingerprint(split: Split) -> str:
     for part in parts:
         matrix = part.matrix
         for array in (matrix.indptr, matrix.indices, matrix.data):
-            sha.update(np.ascontiguousarray(array).data)
+            for piece in slices(array):
+                sha.update(np.ascontiguousarray(piece).data)
     return sha.hexdigest()
 
 

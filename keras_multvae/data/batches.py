@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae.data.interactions import checked_weights
-from keras_multvae.data.stored import take_runs
+from keras_multvae.data.stored import slices, take_runs
 
 
 class UserBatches(keras.utils.PyDataset):
@@ -132,6 +132,10 @@ class UserBatches(keras.utils.PyDataset):
         ordered.epoch = 0
         return ordered
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A thread can be neither copied nor pickled.
+        return {**self.__dict__, "_ahead": None}
+
     @property
     def num_batches(self) -> int:
         """Batches an epoch."""
@@ -149,7 +153,8 @@ class UserBatches(keras.utils.PyDataset):
         else:
             batch = self._batch(index)
         # Keras' own workers, if any were asked for, are ahead by themselves.
-        if index + 1 < self.num_batches and self.workers <= 1:
+        alone = self.workers <= 1 and not self.use_multiprocessing
+        if alone and index + 1 < self.num_batches:
             self._ahead = _Ahead(self._batch, index + 1)
         return batch
 
@@ -261,10 +266,7 @@ def _checked_csr(interactions: Any, name: str) -> tuple[sparse.csr_matrix, bool]
         )
     matrix = matrix.tocsr()
     binary = True
-    # Checked in slices: a memory-mapped matrix need not fit in memory.
-    for start in range(0, matrix.data.size, 1 << 18):
-        size = min(1 << 18, matrix.data.size - start)
-        part = take_runs(matrix.data, np.array([start]), np.array([size]))
+    for part in slices(matrix.data):
         if not (np.isfinite(part).all() and (part >= 0).all()):
             raise ValueError(
                 f"The values of `{name}` must be finite and >= 0; found "

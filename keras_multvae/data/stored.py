@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,3 +39,10 @@ def take_runs(array: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.nd
     if len(content) != sum(lengths):
         raise OSError(f"{file.name} has become shorter while it was in use.")
     return np.frombuffer(content, array.dtype)
+
+
+def slices(array: np.ndarray, size: int = 1 << 18) -> Iterator[np.ndarray]:
+    """The array in pieces, of which a mapped one holds no more than one in memory."""
+    for start in range(0, len(array), size):
+        count = min(size, len(array) - start)
+        yield take_runs(array, np.array([start]), np.array([count]))

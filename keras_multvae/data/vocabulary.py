@@ -50,7 +50,7 @@ class Vocabulary:
 
     def __init__(self, ids: Any) -> None:
         array = as_ids(ids)
-        if len(array) != len(np.unique(array) if _is_int(array) else set(array)):
+        if not _all_unlike(array):
             (repeated, times), *_ = Counter(array.tolist()).most_common(1)
             raise ValueError(
                 "The ids of a vocabulary must be unique. Received "
@@ -281,6 +281,16 @@ def _as_list(ids: Any) -> list[Any]:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _all_unlike(array: np.ndarray) -> bool:
+    if not _is_int(array):
+        return len(set(array)) == len(array)
+    # Ids mostly come sorted; else a sort is faster than the hashing of np.unique.
+    if (array[1:] > array[:-1]).all():
+        return True
+    ordered = np.sort(array)
+    return bool((ordered[1:] != ordered[:-1]).all())
 
 
 def _is_int(array: np.ndarray) -> bool:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pickle
+import threading
+
 import numpy as np
 import pytest
 from conftest import make_clicks
@@ -94,6 +97,55 @@ def test_a_last_batch_that_does_not_divide_gets_users_of_weight_zero():
     np.testing.assert_allclose(weight, [8 / 5] * 5 + [0] * 3)
     np.testing.assert_array_equal(unpack(inputs, 12, 4)[:5], clicks.toarray())
     assert not unpack(inputs, 12, 4)[5:].any()
+
+
+def test_the_next_batch_is_made_while_one_is_in_use(clicks, monkeypatch):
+    made = {index: threading.Event() for index in range(6)}
+    original = UserBatches._batch
+
+    def batch(self, index):
+        made[index].set()
+        return original(self, index)
+
+    monkeypatch.setattr(UserBatches, "_batch", batch)
+    batches = UserBatches(clicks, 7)
+    batches[2]
+    assert made[3].wait(60)
+    assert not made[4].is_set()
+    # Where Keras' workers do it, nothing is made twice.
+    made[1].clear()
+    UserBatches(clicks, 7, workers=2)[0]
+    assert not made[1].wait(0.1)
+
+
+def test_batches_may_be_asked_for_in_any_order(clicks):
+    batches, alone = UserBatches(clicks, 7), UserBatches(clicks, 7, workers=2)
+    for index in (3, 4, 2, 5, 5, 0, 1):
+        np.testing.assert_array_equal(
+            unpack(batches[index][0], 12), unpack(alone[index][0], 12)
+        )
+    batches[0]  # makes batch 1, in the order of the epoch that ends here
+    for changed in (batches, alone):
+        changed.on_epoch_end()
+    np.testing.assert_array_equal(unpack(batches[1][0], 12), unpack(alone[1][0], 12))
+    batches[0]
+    again = pickle.loads(pickle.dumps(batches))
+    np.testing.assert_array_equal(all_rows(again), all_rows(alone))
+
+
+def test_an_error_ahead_comes_with_its_batch(clicks):
+    batches = UserBatches(clicks, 7, shuffle=False)
+    batches.inputs.indptr[14:] += 10**6
+    batches[0]
+    with pytest.raises(IndexError):
+        batches[1]
+
+
+def test_counts_come_as_they_are(clicks):
+    clicks.data[-1] = 2.5
+    np.testing.assert_array_equal(
+        all_rows(UserBatches(clicks, 7, shuffle=False)), clicks.toarray()
+    )
 
 
 def test_padded_sizes_are_few_and_close():
