@@ -136,6 +136,47 @@ def test_recommend_one_line_a_history(folder, capsys, tmp_path):
     assert "  1. Film, the " in capsys.readouterr().out
 
 
+def test_recommend_for_all_users_of_a_folder(folder, capsys, tmp_path):
+    polars = pytest.importorskip("polars")
+    model, prepared, out = folder / "model", folder / "prepared", tmp_path / "r.parquet"
+    split = load_prepared(prepared).split
+    (found,) = answer(capsys, "recommend", model, prepared, "--out", out, "-k", 3)
+    assert found == {"out": str(out), "users": split.train.num_users,
+                     "rows": 3 * split.train.num_users}  # fmt: skip
+    table = polars.read_parquet(out)
+    assert table.columns == ["user_id", "rank", "item_id", "score"]
+    assert table["user_id"].unique().sort().to_list() == split.train.users.ids.tolist()
+    first = table.filter(polars.col("user_id") == int(split.train.users.ids[0]))
+    history = split.train.items.ids[split.train.matrix[0].indices].tolist()
+    expected = Recommender.load(model).recommend(history, k=3).items[0]
+    assert first["item_id"].to_list() == expected.tolist()
+    test = ("--part", "test")
+    (found,) = answer(capsys, "recommend", model, prepared, "--out", out, *test)
+    assert found["users"] == split.test.num_users
+    capsys.readouterr()
+    assert main(["recommend", str(model), str(prepared), "--out", str(out)]) == 0
+    out_text, err = capsys.readouterr()
+    assert "Written to" in out_text and "recommending" in err
+
+
+def test_recommend_for_all_users_of_the_model(folder, capsys, tmp_path):
+    pytest.importorskip("pyarrow")
+    loaded = Recommender.load(folder / "model")
+    train = load_prepared(folder / "prepared").split.train
+    kept, out = tmp_path / "kept", tmp_path / "r.parquet"
+    Recommender(loaded.model, loaded.items, histories=train).save(kept)
+    (found,) = answer(capsys, "recommend", kept, "--all", "--out", out)
+    assert found["users"] == train.num_users
+    for arguments, text in (
+        ((folder / "model", "--all", "--out", out), "keeps no histories"),
+        ((kept, "--all"), "--out FILE"),
+        ((kept, folder / "prepared"), "--out FILE"),
+        ((kept, folder / "ratings.csv", "--out", out), "the folder that prepare wrote"),
+        ((kept, tmp_path, "--out", out), "manifest.json"),
+    ):
+        assert text in failure(capsys, "recommend", *arguments)
+
+
 def test_unknown_items_stop_or_are_skipped(folder, capsys, tmp_path):
     histories = tmp_path / "histories.jsonl"
     histories.write_text('["f1", "nosuch"]\n')

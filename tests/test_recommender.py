@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import keras
@@ -139,6 +140,112 @@ def test_as_a_table_and_as_text(recommender):
     assert len(found) == 2
 
 
+def test_as_arrays(recommender):
+    left = {"film1", "film4", "film19"}
+    histories = [sorted(set(CLICKS.items.ids) - left), ["film1"]]
+    found = recommender.recommend(histories, k=5)
+    users, items, scores, valid = found.to_arrays()
+    assert users.tolist() == [0, 1]
+    assert valid.tolist() == [3, 5]
+    assert items.shape == scores.shape == (2, 5)
+    assert items[0, 3:].tolist() == ["", ""]
+    assert (scores[0, 3:] == -np.inf).all()
+    for user, (own, best) in enumerate(found):
+        assert items[user, : valid[user]].tolist() == own.tolist()
+        assert scores[user, : valid[user]].tolist() == best.tolist()
+    assert [len(own) for own in found.items[:]] == [3, 5]
+    few = recommender.recommend(histories, k=5, allow=["film19", "film1"])
+    assert [set(own) for own in few.items] == [{"film1", "film19"}, {"film19"}]
+
+
+def test_all_users(recommender):
+    everybody = recommender.recommend(user_ids="all", k=4)
+    assert everybody.users == CLICKS.users.ids.tolist()
+    same = recommender.recommend(user_ids=everybody.users, k=4)
+    for a, b in zip(everybody.to_arrays(), same.to_arrays(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_bar_is_shown_if_wanted(recommender, capsys):
+    plain = recommender.recommend(user_ids="all", batch_size=25)
+    assert capsys.readouterr().err == ""
+    shown = recommender.recommend(user_ids="all", batch_size=25, progress=True)
+    out, err = capsys.readouterr()
+    assert out == "" and "60/60" in err
+    np.testing.assert_array_equal(plain.to_arrays()[1], shown.to_arrays()[1])
+
+
+def read_ranking(path):
+    """The columns of a Parquet file as a dict of lists, and its row groups."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file = parquet.ParquetFile(path)
+    return file.read().to_pydict(), file.num_row_groups
+
+
+def test_to_parquet_is_what_recommend_gives(recommender, tmp_path, monkeypatch):
+    path = tmp_path / "recommendations.parquet"
+    options = {"k": 12, "deny": ["film3"], "batch_size": 16}
+    rows = recommender.recommend_to_parquet(path, **options)
+    found = recommender.recommend(user_ids="all", **options)
+    columns, groups = read_ranking(path)
+    assert groups == 1
+    assert rows == sum(map(len, found.items)) < 12 * 60
+    expected = found.to_pandas()
+    for name, column in zip(
+        ("user_id", "rank", "item_id", "score"), columns, strict=True
+    ):
+        assert name == column
+        assert columns[name] == expected[name.removesuffix("_id")].tolist()
+    monkeypatch.setattr("keras_multvae.recommender.parquet.GROUP", 200)
+    assert recommender.recommend_to_parquet(path, **options) == rows
+    again, groups = read_ranking(path)
+    assert again == columns
+    assert groups > 1
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_to_parquet_for_some_users_with_ids_of_either_kind(tmp_path):
+    clicks = Interactions.from_events([7, 7, 7, 9, 8], [1, 2, 3, 2, 1])
+    model = Popularity(3).fit(clicks)
+    recommender = Recommender(model, clicks.items, histories=clicks)
+    rows = recommender.recommend_to_parquet(tmp_path / "a", user_ids=[9, 7, 8], k=1)
+    columns, _ = read_ranking(tmp_path / "a")
+    assert rows == 2  # nothing is left for user 7
+    assert columns["user_id"] == [9, 8]
+    assert columns["item_id"] == [1, 2]
+    assert recommender.recommend_to_parquet(tmp_path / "b", user_ids=[7]) == 0
+    assert read_ranking(tmp_path / "b")[0]["rank"] == []
+
+
+def test_what_stops_the_writing_leaves_nothing_behind(
+    recommender, tmp_path, monkeypatch
+):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "recommendations.parquet"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="`k`"):
+        recommender.recommend_to_parquet(path, k=0)
+    with pytest.raises(UnknownIdError, match="u99"):
+        recommender.recommend_to_parquet(path, user_ids=["u01", "u99"])
+    with pytest.raises(IsADirectoryError, match="Name a file"):
+        recommender.recommend_to_parquet(tmp_path)
+
+    def diverge_later(histories, pad_to):
+        if histories.shape[0] < 25:
+            raise ValueError("diverged")
+        return np.zeros((25, 20), "float32"), np.zeros(25, "float32")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recommender.model, "unnormalized_scores", diverge_later)
+        with pytest.raises(ValueError, match="diverged"):
+            recommender.recommend_to_parquet(path, batch_size=25)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"keras_multvae\[data\]"):
+        recommender.recommend_to_parquet(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_save_and_load(recommender, tmp_path):
     recommender.save(tmp_path / "model")
     loaded = Recommender.load(tmp_path / "model")
@@ -243,6 +350,10 @@ def test_bad_arguments_are_named(recommender):
     for k in (0, -1, 2.5):
         with pytest.raises(ValueError, match="`k`"):
             recommender.recommend(["film0"], k=k)
+        with pytest.raises(ValueError, match="`batch_size`"):
+            recommender.recommend(["film0"], batch_size=k)
+    with pytest.raises(ValueError, match='"all"'):
+        recommender.recommend(user_ids="u01")
     with pytest.raises(ValueError, match="either"):
         recommender.recommend()
     with pytest.raises(ValueError, match="either"):

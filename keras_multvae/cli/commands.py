@@ -157,7 +157,6 @@ def _recommend_to_parquet(
     recommender: Recommender, arguments: argparse.Namespace
 ) -> None:
     """All users of the model or of a prepared folder -> Parquet file."""
-    histories = recommender.histories
     if not arguments.all:
         if not Path(arguments.histories).is_dir():
             raise ValueError(

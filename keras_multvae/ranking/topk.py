@@ -50,8 +50,8 @@ def top_k(
         scores: (users, items) floats, higher is better.
         k: Int >= 1; more than there are items is cut to their number.
         excluded: Optional CSR (users, items); items stored there are left out.
-        constants: Optional (users,) floats of the same type: what to subtract from a
-            user's scores. The ranking is that of the differences, as rounded.
+        constants: Optional (users,) floats to subtract from each user's scores. The
+            ranking is that of the differences, as they are rounded.
 
     Returns:
         `TopK`.
@@ -69,8 +69,8 @@ def top_k(
     scores = np.asarray(scores)
     num_users, num_items = scores.shape
     k = min(k, num_items)
-    if constants is None:
-        constants = np.zeros(num_users, scores.dtype)
+    constants = np.zeros(num_users) if constants is None else constants
+    constants = constants.astype(scores.dtype, copy=False)
     if not np.isfinite(constants).all():
         raise _diverged()
     if excluded is None:
