@@ -54,5 +54,6 @@ def _jax(model: Any, batches: list[Any]) -> None:
         _, state = model.train_function(state, iter([batch]))
     jax.block_until_ready(state)
     model._jax_state = dict(zip(names, state, strict=True))
+    model._jax_state_synced = False
     model.jax_state_sync()
     model._jax_state = None
