@@ -11,6 +11,8 @@ from typing import Any
 
 import keras
 
+from keras_multvae import backend
+
 
 def bare_epoch(model: Any, batches: Any) -> Callable[[], None]:
     """A function that steps through all batches of the epoch that is in force.
@@ -33,8 +35,10 @@ def _tensorflow(model: Any, batches: list[Any]) -> None:
 
 def _torch(model: Any, batches: list[Any]) -> None:
     """On PyTorch nothing is compiled by default: the step is `train_step`."""
-    for batch in batches:
-        model.train_function([batch])
+    # As `fit` does: without it the step waits for memory to be mapped anew.
+    with backend.kept_memory():
+        for batch in batches:
+            model.train_function([batch])
 
 
 def _jax(model: Any, batches: list[Any]) -> None:
