@@ -193,7 +193,7 @@ class _Ahead(threading.Thread):
     """
 
     def __init__(self, make: Callable[[int], tuple[Any, ...]], index: int) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self.index = index
         self._make = make
         self._error: Exception | None = None
