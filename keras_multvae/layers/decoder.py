@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_multvae.layers.dense import seeds, tanh_stack, wide_dtype
@@ -68,6 +69,10 @@ class ItemDecoder(keras.layers.Layer):
         for layer in self.stack:
             hidden = layer(hidden)
         return ops.cast(hidden, wide_dtype(self.compute_dtype))
+
+    def item_vectors(self) -> np.ndarray:
+        """The last kernel, float32 (num_items, units), one row an item."""
+        return ops.convert_to_numpy(self.stack[-1].kernel).astype("float32").T
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """(users, num_items)."""
