@@ -1,4 +1,4 @@
-"""The commands `prepare`, `train`, `evaluate`, `recommend` and `export`."""
+"""The commands `prepare`, `train`, `evaluate`, `recommend`, `export` and `serve`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from keras_multvae.data import (
     save_prepared,
     strong_generalization,
 )
+from keras_multvae.data.reading import import_extra
 from keras_multvae.files import replace_file
 from keras_multvae.plots import figure_class, plot_history
 from keras_multvae.recommender import storage
@@ -200,6 +201,21 @@ def export(arguments: argparse.Namespace) -> None:
             recommender, arguments.out, version=arguments.version, k=arguments.k
         )
     print(folder)
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """SavedModel -> a server, until it is told to end."""
+    import_extra("prometheus_client", "serving")
+    import_extra("starlette", "serving")
+    import_extra("uvicorn", "serving")
+    from keras_multvae.serving.local import serve as serve_model
+
+    serve_model(
+        arguments.saved_model,
+        arguments.host,
+        arguments.port,
+        arguments.max_request_mib * 2**20,
+    )
 
 
 def _open(path: str) -> TextIO:

@@ -87,7 +87,7 @@ def make_app(
             Route("/api/search", api.page_search),
             Route("/api/similar", api.page_similar),
             Route("/api/recommend", api.page_recommend, methods=["POST"]),
-            Route("/v1{rest:path}", api.rest, methods=METHODS),
+            Route("/{rest:path}", api.rest, methods=METHODS),
         ],
         lifespan=lifespan,
         exception_handlers={
@@ -107,8 +107,10 @@ class _Api:
         self.max_body = max_body
 
     async def rest(self, request: Request) -> Response:
-        """Everything below /v1."""
+        """Everything below /v1, in small letters or large."""
         path, method = request.scope["path"], request.method
+        if not path.lower().startswith("/v1"):
+            raise HTTPException(404)
         pattern = {"POST": POST, "GET": GET}.get(method)
         match = pattern.fullmatch(path) if pattern else None
         kind = "malformed"

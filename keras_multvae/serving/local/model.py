@@ -133,8 +133,9 @@ class Signature:
             values = self._call(*(inputs[name] for name in self.inputs))
         except self._errors as error:
             code = CODES.get(error.error_code, CODES[2])[0]
-            # Below that, TensorFlow tells where in Python the graph was built.
-            text = str(error.message).partition("\n\nOriginal stack trace")[0]
+            # Before and below it are words of TensorFlow's for Python alone.
+            text = str(error.message).removeprefix("Graph execution error:\n\n")
+            text = text.partition("\n\nOriginal stack trace")[0]
             raise StatusError(code, text) from None
         except ValueError as error:
             raise invalid(error) from None

@@ -35,6 +35,7 @@ JSON_ERRORS = {
     "Invalid \\": "Invalid escape character in string.",
     "Invalid control": "Invalid encoding in string.",
 }
+MAX_RANK = 32  # of an array
 SHOWN = 200  # characters of a bad value that its error repeats
 
 
@@ -113,9 +114,7 @@ def parse_predict(
         else:
             raise invalid("Missing 'inputs' or 'instances' key")
     except RecursionError:
-        raise invalid(
-            "JSON Parse error: Lists or objects are nested too deeply."
-        ) from None
+        raise _too_deep() from None
     for key, array in arrays.items():
         _check_shape(key, array, specs[key])
     return Request(name, arrays, by_row)
@@ -255,6 +254,8 @@ def _tensor(value: Any, dtype: str) -> np.ndarray:
         if not first:
             break
         first = first[0]
+    if len(shape) > MAX_RANK:
+        raise _too_deep()
     flat: list[Any] = []
     _fill(value, 0, tuple(shape), flat, read)
     array = np.empty(len(flat), kind)
@@ -312,6 +313,10 @@ def _shown(value: Any) -> str:
     """A value as JSON, shortened."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= SHOWN else text[:SHOWN] + "..."
+
+
+def _too_deep() -> StatusError:
+    return invalid("JSON Parse error: Lists or objects are nested too deeply.")
 
 
 def _malformed(value: Any, words: str) -> StatusError:

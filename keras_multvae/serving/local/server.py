@@ -26,6 +26,8 @@ LOGGING = {
     "loggers": {
         "keras_multvae.serving": {"handlers": ["stderr"], "level": "INFO"},
         "uvicorn": {"handlers": ["stderr"], "level": "WARNING"},
+        # It calls the loader deprecated that TensorFlow Serving uses.
+        "tensorflow": {"level": "ERROR"},
     },
 }
 
@@ -68,7 +70,7 @@ def serve(
     """
     folder = Path(folder)
     _check(folder)
-    listening = _listen(host, port)
+    listening = listen(host, port)
     disable_xla()
     config = uvicorn.Config(
         make_app(folder, max_body),
@@ -104,10 +106,23 @@ def _check(folder: Path) -> None:
         )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; `OSError` with what to do if there can be none."""
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )[0]
+        # asyncio sends small packets at once (TCP_NODELAY) only where the protocol is
+        # named; else every answer would wait 40 ms for the client's acknowledgement.
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(address)
+            listening.listen()
+        except OSError:
+            listening.close()
+            raise
+        return listening
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             text = f"Port {port} of {host} is taken by another program. Choose another."
