@@ -27,6 +27,7 @@ _LAZY = {
     "Recommender": "recommender",
     "Recommendations": "recommender",
     "export_saved_model": "serving",
+    "ServingClient": "serving.client",
 }
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "Recommendations",
     "Recommender",
     "Sampling",
+    "ServingClient",
     "compare",
     "evaluate_ranking",
     "export_saved_model",

@@ -279,7 +279,7 @@ class Recommender:
         if (histories is None) == (user_ids is None):
             raise ValueError("Give either `histories` or `user_ids`.")
         if user_ids is None:
-            given = [histories] if _is_single(histories) else list(histories)
+            given = [histories] if is_single(histories) else list(histories)
             rows = np.arange(len(given))
             return rows.tolist(), self._histories_matrix(given, on_unknown), rows
         stored = self._stored
@@ -364,7 +364,7 @@ def _with_bar(
             bar.advance(task, len(users))
 
 
-def _is_single(histories: Any) -> bool:
+def is_single(histories: Any) -> bool:
     """Whether it is one history rather than a list of them."""
     if isinstance(histories, str) or not isinstance(histories, Iterable):
         raise ValueError(

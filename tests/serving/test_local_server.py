@@ -283,7 +283,9 @@ def test_a_damaged_version_is_tried_again_only_when_it_changes(
     loaded = []
     make = versions.LoadedModel
     monkeypatch.setattr(
-        versions, "LoadedModel", lambda folder: loaded.append(folder.name) or make(folder)
+        versions,
+        "LoadedModel",
+        lambda folder: loaded.append(folder.name) or make(folder),
     )
     (films / "2").mkdir()
     with running(films) as client:
@@ -302,7 +304,11 @@ def test_a_version_that_disappears(served, running, films):
     shutil.copytree(served.folder / "2", films / "2")
     ask = {"instances": [["f1"]]}
     with running(films) as client:
-        check(served.newer, ["f1"], client.post(PREDICT, json=ask).json()["predictions"][0])
+        check(
+            served.newer,
+            ["f1"],
+            client.post(PREDICT, json=ask).json()["predictions"][0],
+        )
         shutil.rmtree(films / "2")
         eventually(lambda: states(client).get("1") == "AVAILABLE")
         check(

@@ -20,14 +20,16 @@ from keras_multvae.cli import main
 from keras_multvae.serving.local.server import listen
 
 
+COMMAND = ("-m", "keras_multvae", "serve")
+
+
 @pytest.fixture(scope="module")
 def process(served, tmp_path_factory):
     """A running server, what it has printed, and its address."""
     log = tmp_path_factory.mktemp("log") / "log"
     with log.open("w") as file:
         server = subprocess.Popen(
-            [sys.executable, "-m", "keras_multvae", "serve", served.folder]
-            + ["--port", "0"],
+            [sys.executable, *COMMAND, str(served.folder), "--port", "0"],
             stderr=file,
             env={**os.environ, "KERAS_BACKEND": "tensorflow"},
         )

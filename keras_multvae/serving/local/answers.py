@@ -53,7 +53,9 @@ def predict_body(outputs: Mapping[str, np.ndarray], by_row: bool) -> bytes:
         (single,) = columns.values()
         return dumps({"predictions": single})
     rows = zip(*columns.values(), strict=True)
-    return dumps({"predictions": [dict(zip(columns, row, strict=True)) for row in rows]})
+    return dumps(
+        {"predictions": [dict(zip(columns, row, strict=True)) for row in rows]}
+    )
 
 
 def dumps(value: Any) -> bytes:

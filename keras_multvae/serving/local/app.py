@@ -69,7 +69,9 @@ def make_app(
     """
     metrics = Metrics()
     manager = ModelManager(
-        folder, metrics, **({} if poll_seconds is None else {"poll_seconds": poll_seconds})
+        folder,
+        metrics,
+        **({} if poll_seconds is None else {"poll_seconds": poll_seconds}),
     )
     api = _Api(manager, metrics, max_body)
 
@@ -141,7 +143,9 @@ class _Api:
             self.metrics.requests.labels(kind, str(status)).inc()
             self.metrics.latency.labels(kind).observe(time.perf_counter() - start)
 
-    def _which(self, parts: dict[str, str | None]) -> tuple[str, int | None, str | None]:
+    def _which(
+        self, parts: dict[str, str | None]
+    ) -> tuple[str, int | None, str | None]:
         name, version = parts["name"], parts["version"]
         if name is None:
             if "verb" in parts:

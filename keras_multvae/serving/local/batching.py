@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ class Batcher:
             batch = self._take()
             loop = asyncio.get_running_loop()
             running = loop.run_in_executor(self._executor, self._answer, batch)
-            running.add_done_callback(lambda ended, b=batch: self._finish(b, ended))
+            running.add_done_callback(partial(self._finish, batch))
 
     def _take(self) -> list[_Task]:
         """The request that waits longest, and those that can go with it."""

@@ -66,9 +66,7 @@ class LoadedModel:
         """The inputs of a signature; `StatusError` if there is none."""
         return self._signature(name).inputs
 
-    def run(
-        self, name: str, inputs: Mapping[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
+    def run(self, name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs of a signature; `StatusError` if the graph refuses the inputs."""
         return self._signature(name).run(inputs)
 
@@ -91,7 +89,9 @@ class LoadedModel:
 
     def _signature(self, name: str) -> Signature:
         if name not in self.signatures:
-            raise invalid(f'Serving signature name: "{name}" not found in signature def')
+            raise invalid(
+                f'Serving signature name: "{name}" not found in signature def'
+            )
         return self.signatures[name]
 
 
@@ -111,9 +111,9 @@ class Signature:
         infos = dict(definition.inputs)
         self.inputs = {
             name: Input(
-                tf.dtypes.as_dtype(info.dtype).name.replace("float32", "float").replace(
-                    "float64", "double"
-                ),
+                tf.dtypes.as_dtype(info.dtype)
+                .name.replace("float32", "float")
+                .replace("float64", "double"),
                 _shape(info.tensor_shape),
             )
             for name, info in sorted(infos.items())

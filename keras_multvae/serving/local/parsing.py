@@ -131,12 +131,14 @@ def _read_json(body: bytes) -> dict[str, Any]:
         ) from None
     except json.JSONDecodeError as error:
         text = next(
-            (ours for start, ours in JSON_ERRORS.items() if error.msg.startswith(start)),
+            (
+                ours
+                for start, ours in JSON_ERRORS.items()
+                if error.msg.startswith(start)
+            ),
             error.msg,
         )
-        raise invalid(
-            "JSON Parse error: ", text, " at offset: ", error.pos
-        ) from None
+        raise invalid("JSON Parse error: ", text, " at offset: ", error.pos) from None
     except ValueError:  # Python's limit for the digits of a whole number.
         raise invalid(
             "JSON Parse error: Number too big to be stored in double."

@@ -127,11 +127,7 @@ class ModelManager:
         if label is not None and name == self.name:
             raise invalid("Unrecognized servable version label: ", label)
         served = self._served
-        if (
-            name != self.name
-            or served is None
-            or version not in (None, served.number)
-        ):
+        if name != self.name or served is None or version not in (None, served.number):
             raise not_found(name, version)
         return served
 
