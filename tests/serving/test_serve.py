@@ -19,7 +19,6 @@ pytest.importorskip("uvicorn")
 from keras_multvae.cli import main
 from keras_multvae.serving.local.server import listen
 
-
 COMMAND = ("-m", "keras_multvae", "serve")
 
 
