@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Callable, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ class Catalogue:
     [{'id': '8', 'title': 'Aliens (1986)'}, {'id': '5', 'title': 'Alien (1979)'}]
     >>> films.search("2001 ame", 5)
     [{'id': '3', 'title': 'Amélie (2001)'}]
+    >>> Catalogue("str", ["a", "b"], ["Aliens", "Alien"]).search("alien", 1)
+    [{'id': 'b', 'title': 'Alien'}]
     """
 
     def __init__(
@@ -70,15 +73,24 @@ class Catalogue:
         return {"id": name, "title": self.titles.get(name, name)}
 
     def search(self, query: str, limit: int) -> list[dict[str, str]]:
-        """Titles in which each word of the query begins a word."""
-        words = [f" {word}" for word in folded(query).split()]
-        found: list[dict[str, str]] = []
-        for text, item in self._texts:
-            if len(found) == limit:
-                break
-            if all(word in text for word in words):
-                found.append(self.describe(item))
-        return found
+        """Titles in which each word of the query begins a word; the title itself first.
+
+        Args:
+            query: Words or beginnings of words, in any order; none fit all titles.
+            limit: Int, the most titles to find.
+
+        Returns:
+            A dict with `id` and `title` each.
+        """
+        whole = folded(query)
+        words = [f" {word}" for word in whole.split()]
+        first = [item for text, item in self._texts if text == whole]
+        rest = (
+            item
+            for text, item in self._texts
+            if text != whole and all(word in text for word in words)
+        )
+        return list(map(self.describe, islice(chain(first, rest), limit)))
 
 
 def folded(text: str) -> str:
