@@ -103,11 +103,18 @@ def write_graph(
     """Writes the SavedModel itself, under the TensorFlow backend."""
     import tensorflow as tf
 
+    from keras_multvae.serving import warmup
     from keras_multvae.serving.network import Network
     from keras_multvae.serving.signatures import Signatures
 
-    module = Signatures(Network(recommender.model, quantize), recommender.items, k)
+    items = recommender.items
+    module = Signatures(Network(recommender.model, quantize), items, k)
     tf.saved_model.save(module, str(folder), signatures=module.functions)
+    warmup.write(
+        folder / EXTRA / warmup.WARMUP,
+        module.functions,
+        items.ids[: warmup.LENGTH].tolist(),
+    )
 
 
 def _write_elsewhere(

@@ -15,7 +15,7 @@ from keras import ops
 
 # Bytes of float32 that a part of a quantized item matrix comes to: it stays in the
 # cache between being made and being multiplied.
-PART = 4 << 20
+PART = 8 << 20
 # Parts at most, as each is a few operations of the graph.
 MOST_PARTS = 64
 
