@@ -27,6 +27,7 @@ _LAZY = {
     "Recommender": "recommender",
     "Recommendations": "recommender",
     "export_saved_model": "serving",
+    "write_serving_config": "serving",
 }
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "evaluate_ranking",
     "export_saved_model",
     "find_beta_cap",
+    "write_serving_config",
 ]
 
 

@@ -1,5 +1,6 @@
 """Models in production."""
 
+from keras_multvae.serving.config import write_serving_config
 from keras_multvae.serving.export import export_saved_model
 
-__all__ = ["export_saved_model"]
+__all__ = ["export_saved_model", "write_serving_config"]

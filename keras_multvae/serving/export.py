@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +12,13 @@ from keras_multvae.files import replace_folder, write_json
 from keras_multvae.models.base import RankingModel
 from keras_multvae.recommender import Recommender
 from keras_multvae.recommender.recommendations import PADDING
+from keras_multvae.serving import config, versions
 
 EXTRA = "assets.extra"
 CATALOGUE = "catalogue.json"
 CATALOGUE_VERSION = 1
+# Read by a server that is run with --enable_per_model_batching_parameters.
+BATCHING = "batching_params.pbtxt"
 QUANTIZE = (None, "bfloat16", "int8")
 
 
@@ -76,7 +78,7 @@ def export_saved_model(
     """
     _check(recommender, quantize)
     path = Path(path)
-    version = _next_version(path) if version is None else version
+    version = versions.next_version(path) if version is None else version
     for name, number in (("k", k), ("version", version), ("keep", keep)):
         if number is not None and number < 1:
             raise ValueError(f"`{name}` must be >= 1. Received: {name}={number}.")
@@ -84,7 +86,7 @@ def export_saved_model(
     if target.exists():
         raise FileExistsError(
             f"{target} exists; a served version never changes. Leave `version` out to "
-            f"write version {_next_version(path)}."
+            f"write version {versions.next_version(path)}."
         )
     with replace_folder(target) as temporary:
         if on_tensorflow():
@@ -92,8 +94,9 @@ def export_saved_model(
         else:
             _write_elsewhere(recommender, temporary, k, quantize)
         _write_catalogue(recommender, temporary / EXTRA / CATALOGUE)
+        (temporary / BATCHING).write_text(config.batching_parameters())
     if keep is not None:
-        _prune(path, keep, target)
+        versions.prune(path, keep, target)
     return target
 
 
@@ -170,30 +173,3 @@ def _check(recommender: Recommender, quantize: str | None) -> None:
             '`quantize` must be None, "bfloat16" or "int8". Received: '
             f"quantize={quantize!r}."
         )
-
-
-def _versions(path: Path) -> list[int]:
-    """Numbers that are taken, as a server reads them."""
-    if not path.is_dir():
-        return []
-    names = [each.name for each in path.iterdir()]
-    return [int(name) for name in names if name.isascii() and name.isdecimal()]
-
-
-def _next_version(path: Path) -> int:
-    return max(_versions(path), default=0) + 1
-
-
-def _prune(path: Path, keep: int, written: Path) -> None:
-    """Removes the older versions; never what is no SavedModel, or was just written."""
-    versions = [
-        each
-        for number in sorted(_versions(path), reverse=True)
-        if (each := path / str(number)).joinpath("saved_model.pb").is_file()
-    ]
-    for old in versions[keep:]:
-        if old != written:
-            # Renamed first: a server never sees a version that is half gone.
-            aside = old.with_name(f".{old.name}.removed")
-            old.rename(aside)
-            shutil.rmtree(aside)

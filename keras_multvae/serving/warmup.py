@@ -1,11 +1,11 @@
 """Requests that a server answers to itself before it takes a version into service.
 
-A SavedModel's first answer takes many times as long as the next ones. TensorFlow Serving
-reads `assets.extra/tf_serving_warmup_requests`, a TFRecord file of `PredictionLog`
-messages, when it loads a version, and calls a version ready after that. The package with
-these messages, tensorflow-serving-api, asks for the package tensorflow, which would be
-installed over tensorflow-cpu; so they are written here as protocol buffers' wire format
-has them: each field is its number, the length of its content, and its content.
+A SavedModel's first answer takes many times as long as the next ones. TensorFlow
+Serving reads `assets.extra/tf_serving_warmup_requests`, a TFRecord file of
+`PredictionLog` messages, when it loads a version, and calls a version ready after that.
+The package with these messages, tensorflow-serving-api, asks for the package
+tensorflow, which would be installed over tensorflow-cpu; so they are written here as
+protocol buffers' wire format has them: a field is its number, its length, its content.
 """
 
 from __future__ import annotations
