@@ -26,6 +26,7 @@ _LAZY = {
     "RankingReport": "evaluation",
     "Recommender": "recommender",
     "Recommendations": "recommender",
+    "ModelCard": "serving",
     "export_saved_model": "serving",
     "write_serving_config": "serving",
 }
@@ -44,6 +45,7 @@ __all__ = [
     "ItemDecoder",
     "LinearBeta",
     "LogisticNLL",
+    "ModelCard",
     "MultDAE",
     "MultVAE",
     "MultinomialNLL",

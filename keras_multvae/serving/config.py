@@ -84,7 +84,7 @@ def write_serving_config(
         for name, text in configs.items():
             (temporary / name).write_text(text)
         for name, indent in (("docker-compose.yml", 6), ("kubernetes.yaml", 12)):
-            text = Template(_template(name)).substitute(
+            text = Template(read_template(name)).substitute(
                 values,
                 flags="\n".join(f"{' ' * indent}- {flag}" for flag in flags),
                 configs=_literals(configs),
@@ -95,7 +95,13 @@ def write_serving_config(
 
 def batching_parameters() -> str:
     """Text of a `BatchingParameters` message."""
-    return _template("batching.config")
+    return read_template("batching.config")
+
+
+def read_template(name: str) -> str:
+    """The text of a file in `templates`."""
+    package = resources.files("keras_multvae.serving")
+    return package.joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _models(models: list[Path]) -> str:
@@ -149,8 +155,3 @@ def _size(version: Path) -> int:
     """MiB of a version folder."""
     files = [each for each in version.rglob("*") if each.is_file()]
     return -(-sum(each.stat().st_size for each in files) // 2**20)
-
-
-def _template(name: str) -> str:
-    package = resources.files("keras_multvae.serving")
-    return package.joinpath("templates", name).read_text(encoding="utf-8")

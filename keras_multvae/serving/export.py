@@ -13,6 +13,7 @@ from keras_multvae.models.base import RankingModel
 from keras_multvae.recommender import Recommender
 from keras_multvae.recommender.recommendations import PADDING
 from keras_multvae.serving import config, versions
+from keras_multvae.serving.card import CARD, ModelCard, render
 
 EXTRA = "assets.extra"
 CATALOGUE = "catalogue.json"
@@ -30,6 +31,7 @@ def export_saved_model(
     *,
     keep: int | None = None,
     quantize: Literal["bfloat16", "int8"] | None = None,
+    card: ModelCard | None = None,
 ) -> Path:
     """Writes a recommender as a version folder that TensorFlow Serving serves.
 
@@ -45,8 +47,10 @@ def export_saved_model(
       with the lowest finite score.
 
     The signatures `recommend`, `discover`, `score`, `embed`, `similar_items` and
-    `recommend_examples` are described in docs/serving.md. In the version's folder
-    `assets.extra` lies `catalogue.json`, the ids and titles in index order.
+    `recommend_examples` are described in docs/serving.md. The version's folder
+    `assets.extra` holds warm-up requests, which the server answers before it takes the
+    version into service, `MODEL_CARD.md`, and `catalogue.json`: ids and titles in index
+    order. `write_serving_config` writes what a server needs besides.
 
     Args:
         recommender: A `Recommender` with a `MultVAE` or `MultDAE`.
@@ -57,6 +61,7 @@ def export_saved_model(
             others are removed when it is in its place. By default all stay.
         quantize: "bfloat16" or "int8" (with a scale for each item) keep the first
             layer's table and the item matrix in a half or a quarter of the memory.
+        card: What the model card is to tell about data and quality.
 
     Returns:
         The version folder, complete or not there at all.
@@ -94,6 +99,9 @@ def export_saved_model(
         else:
             _write_elsewhere(recommender, temporary, k, quantize)
         _write_catalogue(recommender, temporary / EXTRA / CATALOGUE)
+        name = path.resolve().name
+        text = render(card or ModelCard(), recommender, name, version, k, quantize)
+        (temporary / EXTRA / CARD).write_text(text, encoding="utf-8")
         (temporary / BATCHING).write_text(config.batching_parameters())
     if keep is not None:
         versions.prune(path, keep, target)
