@@ -45,9 +45,11 @@ docs: .venv/.test
 	  keras_multvae.data keras_multvae.evaluation keras_multvae.selection \
 	  keras_multvae.training keras_multvae.plots
 
-# About an hour and 10 GiB of memory; GOWALLA=gowalla.npz adds that data set.
+# About an hour and 10 GiB of memory; GOWALLA=gowalla.npz and
+# MOVIELENS=ratings.csv add these data sets.
 benchmark: .venv/.test
-	$(BIN)/python -m benchmarks all $(if $(GOWALLA),--gowalla $(GOWALLA))
+	$(BIN)/python -m benchmarks all $(if $(GOWALLA),--gowalla $(GOWALLA)) \
+	  $(if $(MOVIELENS),--movielens $(MOVIELENS))
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

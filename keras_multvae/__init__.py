@@ -26,8 +26,10 @@ _LAZY = {
     "RankingReport": "evaluation",
     "Recommender": "recommender",
     "Recommendations": "recommender",
+    "ModelCard": "serving",
     "export_saved_model": "serving",
     "ServingClient": "serving.client",
+    "write_serving_config": "serving",
 }
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "ItemDecoder",
     "LinearBeta",
     "LogisticNLL",
+    "ModelCard",
     "MultDAE",
     "MultVAE",
     "MultinomialNLL",
@@ -59,6 +62,7 @@ __all__ = [
     "evaluate_ranking",
     "export_saved_model",
     "find_beta_cap",
+    "write_serving_config",
 ]
 
 

@@ -18,6 +18,7 @@ from benchmarks.speed import (
     report,
     scaling,
     scoring,
+    serving,
     training,
 )
 from benchmarks.speed.options import Options
@@ -26,6 +27,7 @@ from benchmarks.speed.processes import ROOT
 MEASURES = {
     "training": training,
     "scoring": scoring,
+    "serving": serving,
     "memory": memory,
     "overhead": overhead,
     "preparation": preparation,
@@ -96,6 +98,12 @@ def parser() -> argparse.ArgumentParser:
             continue
         add("--cache", type=Path, default=default.cache, help="folder of what is kept")
         add("--gowalla", type=Path, metavar="FILE", help="gowalla.npz")
+        add(
+            "--movielens",
+            type=Path,
+            metavar="FILE",
+            help="ratings.csv of MovieLens latest-small",
+        )
         add("--users", type=_count, default=default.users, help="of the matrix")
         add("--rows", type=_count, default=default.rows, help="of the ratings file")
         add("--batch-size", type=_count, default=default.batch_size)

@@ -19,6 +19,7 @@ class Options:
     systems: list[str] = field(default_factory=list)
     work: str = "synthetic"
     gowalla: Path | None = None
+    movielens: Path | None = None
     users: int = 20_000
     rows: int = data.RATINGS
     batch_size: int = 500

@@ -13,6 +13,7 @@ from benchmarks.speed import (
     preparation,
     scaling,
     scoring,
+    serving,
     training,
 )
 from benchmarks.speed.results import Result, against
@@ -189,5 +190,10 @@ TARGETS = [
         "import beyond Keras, worst backend",
         _medians("imports", imports.PACKAGE),
         max, 0.3, 0.1, True, _seconds,
+    ),
+    Target(
+        "a served answer to one user against its matmul and top_k, float32",
+        _figures("serving", serving.plain),
+        max, 1.5, None, True, _times,
     ),
 ]  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +12,14 @@ from keras_multvae.files import replace_folder, write_json
 from keras_multvae.models.base import RankingModel
 from keras_multvae.recommender import Recommender
 from keras_multvae.recommender.recommendations import PADDING
+from keras_multvae.serving import config, versions
+from keras_multvae.serving.card import CARD, ModelCard, render
 
 EXTRA = "assets.extra"
 CATALOGUE = "catalogue.json"
 CATALOGUE_VERSION = 1
+# Read by a server that is run with --enable_per_model_batching_parameters.
+BATCHING = "batching_params.pbtxt"
 QUANTIZE = (None, "bfloat16", "int8")
 
 
@@ -28,6 +31,7 @@ def export_saved_model(
     *,
     keep: int | None = None,
     quantize: Literal["bfloat16", "int8"] | None = None,
+    card: ModelCard | None = None,
 ) -> Path:
     """Writes a recommender as a version folder that TensorFlow Serving serves.
 
@@ -43,8 +47,10 @@ def export_saved_model(
       with the lowest finite score.
 
     The signatures `recommend`, `discover`, `score`, `embed`, `similar_items` and
-    `recommend_examples` are described in docs/serving.md. In the version's folder
-    `assets.extra` lies `catalogue.json`, the ids and titles in index order.
+    `recommend_examples` are described in docs/serving.md. The version's folder
+    `assets.extra` holds warm-up requests, which the server answers before it takes the
+    version into service, `MODEL_CARD.md`, and `catalogue.json`: ids and titles in index
+    order. `write_serving_config` writes what a server needs besides.
 
     Args:
         recommender: A `Recommender` with a `MultVAE` or `MultDAE`.
@@ -55,6 +61,7 @@ def export_saved_model(
             others are removed when it is in its place. By default all stay.
         quantize: "bfloat16" or "int8" (with a scale for each item) keep the first
             layer's table and the item matrix in a half or a quarter of the memory.
+        card: What the model card is to tell about data and quality.
 
     Returns:
         The version folder, complete or not there at all.
@@ -76,7 +83,7 @@ def export_saved_model(
     """
     _check(recommender, quantize)
     path = Path(path)
-    version = _next_version(path) if version is None else version
+    version = versions.next_version(path) if version is None else version
     for name, number in (("k", k), ("version", version), ("keep", keep)):
         if number is not None and number < 1:
             raise ValueError(f"`{name}` must be >= 1. Received: {name}={number}.")
@@ -84,7 +91,7 @@ def export_saved_model(
     if target.exists():
         raise FileExistsError(
             f"{target} exists; a served version never changes. Leave `version` out to "
-            f"write version {_next_version(path)}."
+            f"write version {versions.next_version(path)}."
         )
     with replace_folder(target) as temporary:
         if on_tensorflow():
@@ -92,8 +99,12 @@ def export_saved_model(
         else:
             _write_elsewhere(recommender, temporary, k, quantize)
         _write_catalogue(recommender, temporary / EXTRA / CATALOGUE)
+        name = path.resolve().name
+        text = render(card or ModelCard(), recommender, name, version, k, quantize)
+        (temporary / EXTRA / CARD).write_text(text, encoding="utf-8")
+        (temporary / BATCHING).write_text(config.batching_parameters())
     if keep is not None:
-        _prune(path, keep, target)
+        versions.prune(path, keep, target)
     return target
 
 
@@ -103,11 +114,18 @@ def write_graph(
     """Writes the SavedModel itself, under the TensorFlow backend."""
     import tensorflow as tf
 
+    from keras_multvae.serving import warmup
     from keras_multvae.serving.network import Network
     from keras_multvae.serving.signatures import Signatures
 
-    module = Signatures(Network(recommender.model, quantize), recommender.items, k)
+    items = recommender.items
+    module = Signatures(Network(recommender.model, quantize), items, k)
     tf.saved_model.save(module, str(folder), signatures=module.functions)
+    warmup.write(
+        folder / EXTRA / warmup.WARMUP,
+        module.functions,
+        items.ids[: warmup.LENGTH].tolist(),
+    )
 
 
 def _write_elsewhere(
@@ -163,30 +181,3 @@ def _check(recommender: Recommender, quantize: str | None) -> None:
             '`quantize` must be None, "bfloat16" or "int8". Received: '
             f"quantize={quantize!r}."
         )
-
-
-def _versions(path: Path) -> list[int]:
-    """Numbers that are taken, as a server reads them."""
-    if not path.is_dir():
-        return []
-    names = [each.name for each in path.iterdir()]
-    return [int(name) for name in names if name.isascii() and name.isdecimal()]
-
-
-def _next_version(path: Path) -> int:
-    return max(_versions(path), default=0) + 1
-
-
-def _prune(path: Path, keep: int, written: Path) -> None:
-    """Removes the older versions; never what is no SavedModel, or was just written."""
-    versions = [
-        each
-        for number in sorted(_versions(path), reverse=True)
-        if (each := path / str(number)).joinpath("saved_model.pb").is_file()
-    ]
-    for old in versions[keep:]:
-        if old != written:
-            # Renamed first: a server never sees a version that is half gone.
-            aside = old.with_name(f".{old.name}.removed")
-            old.rename(aside)
-            shutil.rmtree(aside)

@@ -16,6 +16,8 @@ from keras import ops
 # Bytes of float32 that a part of a quantized item matrix comes to: it stays in the
 # cache between being made and being multiplied.
 PART = 4 << 20
+# Parts that are float32 at a time.
+AT_A_TIME = 2
 # Parts at most, as each is a few operations of the graph.
 MOST_PARTS = 64
 
@@ -140,7 +142,12 @@ class ItemMatrix(tf.Module):
         return self._products(vectors * lengths) * self._inverse_lengths
 
     def _products(self, vectors: Any) -> Any:
-        found = [tf.matmul(vectors, tf.cast(p, tf.float32)) for p in self.parts]
+        found: list[Any] = []
+        for part in self.parts:
+            # TensorFlow would begin with making all parts float32.
+            with tf.control_dependencies(found[-AT_A_TIME:][:1]):
+                kernel = tf.cast(part, tf.float32)
+            found.append(tf.matmul(vectors, kernel))
         return found[0] if len(found) == 1 else tf.concat(found, axis=1)
 
     def _columns(self, indices: Any) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 from benchmarks.plain_torch import PlainMultVAE, top_k
-from benchmarks.speed import catalogue, data, overhead, scoring, training
+from benchmarks.speed import catalogue, data, overhead, scoring, serving, training
 from benchmarks.speed.command import main
 from benchmarks.speed.processes import System, Worker, WorkerError, environment
 from benchmarks.speed.results import Result
@@ -124,6 +124,34 @@ def test_overhead_and_scoring(tmp_path, monkeypatch):
     assert list(overhead.overheads(found)) == [catalogue.OURS[BACKEND].name]
     found = measured(tmp_path, "scoring", *options)
     assert scoring.table(found).startswith("| ")
+
+
+def test_serving(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow")
+    monkeypatch.setattr(data, "NUM_ITEMS", 300)
+    monkeypatch.setattr(serving, "TIMES", 3)
+    found = measured(tmp_path, "serving", "--systems", "int8")
+    assert {len(values["int8"]) for values in found.samples.values()} == {1, 2}
+    assert serving.ratios(found)["int8"] > 0
+    # 300 items of 600 int8 weights in two tables, and the inner layers in float32.
+    assert 1.5 < found.median(serving.DISK, "int8") < 3
+    assert serving.table(found).startswith("| weights |")
+
+
+def test_the_table_of_serving_compares_users():
+    samples = {
+        quantity: {"float32": [1.0, 3.0, 2.0], "int8": [3.0, 3.0, 3.0]}
+        for quantity in (serving.ANSWER, serving.DISK, serving.RESIDENT, serving.PEAK)
+    }
+    samples[serving.FLOOR] = {"float32": [1.0], "int8": [2.0]}
+    samples[serving.QUALITY] = {"float32": [0.5, 0.1, 0.3], "int8": [0.5, 0.1, 0.3]}
+    result = Result("serving", "one user", samples)
+    *_, float32, int8 = serving.table(result).splitlines()
+    assert float32.startswith(
+        "| float32 | 2.00 | 1.00 | 3.00 | 2.00x | 2 | 2 | 2 | 0.30"
+    )
+    assert int8.endswith("| 0.3000 | +0.0000 ± 0.0000 | 1.000 |")
+    assert serving.plain(result) == {"float32": 2.0}
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "many"])

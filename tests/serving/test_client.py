@@ -274,10 +274,10 @@ def test_answers_as_tensorflow_serving_writes_them():
             {
                 "signature_name": "recommend",
                 "inputs": {
-                    "item_ids": [[1, 2], [4, -1]],
+                    "item_ids": [[-1, 1, 2], [-1, 4, -1]],
                     "k": [2, 2],
-                    "deny": [[9], [9]],
-                    "allow": [[], []],
+                    "deny": [[-1, 9], [-1, 9]],
+                    "allow": [[-1], [-1]],
                 },
             }
         ]

@@ -142,7 +142,7 @@ class ServingClient:
             raise ValueError(f"`k` must be an integer >= 1. Received: k={k!r}.")
         items = list(item_ids)
         ids = self._ids([[item] for item in items])
-        found = self._predict("similar_items", {"item_ids": ids.reshape(-1)})
+        found = self._predict("similar_items", {"item_ids": ids[:, -1]})
         return self._recommendations(items, found, k)
 
     def embed(self, histories: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -180,10 +180,10 @@ class ServingClient:
                 "`candidates` must be one list, or one a user. Received: "
                 f"{len(wanted)} lists for {len(rows)} users."
             )
-        found = self._predict(
-            "score", {"item_ids": self._ids(rows), "candidates": self._ids(wanted)}
-        )
-        return np.where(found["known"], found["scores"], np.float32(-np.inf))
+        ids = self._ids(wanted)
+        found = self._predict("score", {"item_ids": self._ids(rows), "candidates": ids})
+        scores = np.where(found["known"], found["scores"], np.float32(-np.inf))
+        return scores[:, 1 : ids.shape[1]]
 
     def close(self) -> None:
         """Closes the connections; so does leaving a `with` block."""
@@ -224,7 +224,11 @@ class ServingClient:
         return [list(row) for row in rows]
 
     def _ids(self, rows: list[list[Any]]) -> np.ndarray:
-        """(rows, longest) ids, filled up with those that stand for none."""
+        """(rows, 1 + longest) ids, filled up with those that stand for none.
+
+        So is the first column: TensorFlow Serving evens out requests that it batches
+        with their first element, which thus is no item.
+        """
         kind = self._kind
         type_ = str if kind == "str" else int | np.integer
         for row in rows:
@@ -233,12 +237,12 @@ class ServingClient:
                     raise TypeError(
                         f"The model's item ids are {kind}. Received: {item!r}."
                     )
-        width = max(map(len, rows), default=0)
+        width = 1 + max(map(len, rows), default=0)
         ids = np.full(
             (len(rows), width), PADDING[kind], object if kind == "str" else "int64"
         )
         for place, row in zip(ids, rows, strict=True):
-            place[: len(row)] = row
+            place[1 : 1 + len(row)] = row
         return ids
 
     def _predict(

@@ -13,7 +13,7 @@ from keras_multvae.serving.local.versions import Servable
 SHOWN = 20  # recommendations
 SIMILAR = 6
 FOUND = 30  # titles of a search
-REASONS = 3
+REASONS, LEAST_CHANGE = 3, 0.005  # What is less than 0.01 is no reason.
 MAX_PICKED = 200
 
 
@@ -38,7 +38,7 @@ async def recommend(servable: Servable, body: Any) -> dict[str, Any]:
     Returns:
         {"items": [{"id", "title", "score", "why": [{"id", "title", "change"}]}]}. A
         change is what the score loses without the picked item; those that add most
-        come first, those that add nothing are left out.
+        come first, those that add next to nothing are left out.
 
     Raises:
         StatusError: The body is not of that form.
@@ -69,7 +69,7 @@ async def recommend(servable: Servable, body: Any) -> dict[str, Any]:
                         "change": float(changes[index, place]),
                     }
                     for index in best
-                    if changes[index, place] > 0
+                    if changes[index, place] >= LEAST_CHANGE
                 ],
             }
         )
