@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.speed import (
     imports,
+    load,
     memory,
     overhead,
     preparation,
@@ -28,6 +29,7 @@ MEASURES = {
     "training": training,
     "scoring": scoring,
     "serving": serving,
+    "load": load,
     "memory": memory,
     "overhead": overhead,
     "preparation": preparation,
@@ -112,6 +114,8 @@ def parser() -> argparse.ArgumentParser:
             continue
         module = MEASURES[name]
         add("--rounds", type=_count, default=module.ROUNDS, help="samples of each")
+        if name == "load":
+            add("--seconds", type=_count, default=default.seconds, help="of a round")
         add("--tag", default="", help="goes into the name of the result's file")
         add(
             "--systems",

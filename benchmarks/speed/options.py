@@ -24,6 +24,7 @@ class Options:
     rows: int = data.RATINGS
     batch_size: int = 500
     rounds: int = 5
+    seconds: int = 60
     threads: int = 2
     results: Path = ROOT / "benchmarks" / "results"
     cache: Path = Path.home() / ".cache" / "keras-multvae-benchmarks"

@@ -23,6 +23,13 @@ class Exporting:
         for name, quantize in variants.items():
             export_saved_model(recommender, Path(out, name), quantize=quantize)
 
+    def seeds(self, items: int, out: str, seeds: list[int]) -> None:
+        """A version a seed, numbered by it."""
+        ids = Vocabulary([str(item) for item in range(items)])
+        for seed in seeds:
+            recommender = Recommender(MultVAE(items, seed=seed), ids)
+            export_saved_model(recommender, out, version=seed)
+
     def quality(
         self, ratings: str, out: str, variants: dict[str, Any]
     ) -> dict[str, list[float]]:

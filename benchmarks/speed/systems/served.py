@@ -29,6 +29,16 @@ class Served:
         found = self.signature(item_ids=self.history)
         return int(found["valid"].numpy()[0])
 
+    def answers(self, histories: list[list[str]]) -> list[dict[str, Any]]:
+        """What each history gets, as it stands in JSON."""
+        found = []
+        for history in histories:
+            answer = self.signature(item_ids=tf.constant([history]))
+            row = {name: value[0].numpy().tolist() for name, value in answer.items()}
+            row["item_ids"] = [item.decode() for item in row["item_ids"]]
+            found.append(row)
+        return found
+
     def compare(self, times: int) -> dict[str, float]:
         """Median seconds of the floor and of an answer, in alternation."""
         if self.floor is None:

@@ -17,6 +17,8 @@ from keras_multvae.serving.local.app import MAX_BODY, make_app
 from keras_multvae.serving.local.model import disable_xla
 from keras_multvae.serving.local.versions import versions_in
 
+# Longer than clients and proxies keep idle connections, so that it is they who close.
+KEEP_ALIVE_SECONDS = 75
 GRACE_SECONDS = 30  # for requests that are being answered when the server is to end
 LOGGING = {
     "version": 1,
@@ -78,6 +80,7 @@ def serve(
         log_config=LOGGING,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     shown, bound = listening.getsockname()[:2]
