@@ -31,7 +31,7 @@ SYSTEMS = ["local server"]
 ROUNDS = 10  # of holding
 RATE, LIMIT_MS = 50.0, 100.0
 # The rate that is held, of the highest that was: swaps take their share of the cores.
-ROOM = 0.8
+ROOM = 0.6
 HISTORIES = 200
 MODEL = "load"
 # What comes while the rate is held, by the share of the time that has passed.

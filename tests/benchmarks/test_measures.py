@@ -167,9 +167,9 @@ def test_load(tmp_path, monkeypatch):
     found = measured(tmp_path, "load", "--seconds", "6")
     assert load.bad(found) == {"local server": 0}
     assert found.notes == {
-        "highest": 50.0, "rate": 40.0, "version": 4, "failures": []
+        "highest": 50.0, "rate": 30.0, "version": 4, "failures": []
     }  # fmt: skip
-    assert found.samples[load.ASKED] == {"steady": [300], "held": [240, 240]}
+    assert found.samples[load.ASKED] == {"steady": [300], "held": [180, 180]}
     assert load.spread(found)["local server"] >= 1
     assert load.table(found).count("\n| ") == 4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import socket
@@ -74,6 +75,8 @@ def serve(
     _check(folder)
     listening = listen(host, port)
     disable_xla()
+    # What is imported stays: collections need not go through it while requests wait.
+    gc.freeze()
     config = uvicorn.Config(
         make_app(folder, max_body),
         lifespan="on",
