@@ -405,4 +405,8 @@ def test_bad_use_is_named(tmp_path):
     with pytest.raises(ValueError, match="pads histories"):
         clash = Recommender(recommender.model, Vocabulary(range(-1, ITEMS - 1)))
         export_saved_model(clash, tmp_path / "x")
+    bias = recommender.model.decoder.stack[-1].bias
+    bias.assign(np.full(ITEMS, np.nan))
+    with pytest.raises(ValueError, match="not finite"):
+        export_saved_model(recommender, tmp_path / "x")
     assert not (tmp_path / "x").exists()
