@@ -15,9 +15,8 @@ from keras_multvae.files import DamagedFileError
 from keras_multvae.progress import progress as progress_bar
 from keras_multvae.ranking import TopK, rank, take_rows, top_k
 from keras_multvae.recommender import parquet, storage
+from keras_multvae.recommender.histories import OnUnknown, is_single, matrix_of
 from keras_multvae.recommender.recommendations import Recommendations
-
-OnUnknown = Literal["raise", "skip"]
 
 
 class Recommender:
@@ -345,7 +344,7 @@ class Recommender:
         if user_ids is None:
             given = [histories] if is_single(histories) else list(histories)
             rows = np.arange(len(given))
-            return rows.tolist(), self._histories_matrix(given, on_unknown), rows
+            return rows.tolist(), matrix_of(given, self.items, on_unknown), rows
         stored = self._stored
         if isinstance(user_ids, str) and user_ids == "all":
             rows = np.arange(stored.num_users)
@@ -365,31 +364,6 @@ class Recommender:
                 "with Recommender(..., histories=interactions)."
             )
         return self.histories
-
-    def _histories_matrix(
-        self, rows: list[Any], on_unknown: OnUnknown
-    ) -> sparse.csr_matrix:
-        indptr, indices, values = [0], [], []
-        for history in rows:
-            counts = (
-                history if isinstance(history, Mapping) else dict.fromkeys(history, 1.0)
-            )
-            find = self.items.index if on_unknown == "raise" else self.items.lookup
-            found = find(list(counts))
-            weights = np.array(list(counts.values()), "float32")
-            indices.append(found[found >= 0])
-            values.append(weights[found >= 0])
-            indptr.append(indptr[-1] + len(indices[-1]))
-        matrix = sparse.csr_matrix(
-            (
-                np.concatenate([np.zeros(0, "float32"), *values]),
-                np.concatenate([np.zeros(0, "int64"), *indices]),
-                indptr,
-            ),
-            shape=(len(rows), len(self.items)),
-        )
-        matrix.sort_indices()
-        return matrix
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes model, vocabularies, titles and histories as one folder, atomically.
@@ -426,16 +400,3 @@ def _with_bar(
         for users, top in rankings:
             yield users, top
             bar.advance(task, len(users))
-
-
-def is_single(histories: Any) -> bool:
-    """Whether it is one history rather than a list of them."""
-    if isinstance(histories, str) or not isinstance(histories, Iterable):
-        raise ValueError(
-            "`histories` must be a list of item ids, or a list of such lists. "
-            f"Received: {histories!r}."
-        )
-    nested = (Mapping, list, tuple, set, np.ndarray)
-    if isinstance(histories, Mapping):
-        return True
-    return not any(isinstance(each, nested) for each in histories)

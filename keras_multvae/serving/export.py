@@ -7,7 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from keras_multvae.backend.saved_model import on_tensorflow, run_under_tensorflow
+import numpy as np
+from scipy import sparse
+
+from keras_multvae.backend.saved_model import (
+    check_tensorflow,
+    on_tensorflow,
+    run_under_tensorflow,
+)
 from keras_multvae.files import replace_folder, write_json
 from keras_multvae.models.base import RankingModel
 from keras_multvae.recommender import Recommender
@@ -68,8 +75,8 @@ def export_saved_model(
 
     Raises:
         TypeError: The recommender holds a baseline.
-        ValueError: k, version or keep < 1, an unknown `quantize`, or an id that is also
-            the padding.
+        ValueError: k, version or keep < 1, an unknown `quantize`, an id that is also
+            the padding, or scores that are not finite.
         FileExistsError: The version is already there.
         ImportError: TensorFlow is not installed.
 
@@ -81,6 +88,7 @@ def export_saved_model(
     References:
         - https://www.tensorflow.org/tfx/serving/serving_basic
     """
+    check_tensorflow()
     _check(recommender, quantize)
     path = Path(path)
     version = versions.next_version(path) if version is None else version
@@ -180,4 +188,10 @@ def _check(recommender: Recommender, quantize: str | None) -> None:
         raise ValueError(
             '`quantize` must be None, "bfloat16" or "int8". Received: '
             f"quantize={quantize!r}."
+        )
+    nobody = sparse.csr_matrix((1, len(recommender.items)), dtype="float32")
+    if not np.isfinite(recommender.model.score(nobody)).all():
+        raise ValueError(
+            "The model's scores are not finite: its training has diverged. Export an "
+            "earlier epoch, or train with a lower learning rate."
         )

@@ -17,6 +17,7 @@ from scipy import sparse
 from keras_multvae import MultDAE, MultVAE, Popularity, Recommender, export_saved_model
 from keras_multvae.data import UserBatches, Vocabulary
 from keras_multvae.metrics import MASKED
+from keras_multvae.serving import export
 
 tf = pytest.importorskip("tensorflow")
 
@@ -314,21 +315,36 @@ def test_signatures_and_operations(served):
         assert facts["weights"] == weights + 2 * ITEMS
 
 
-@pytest.mark.parametrize("kind", [MultVAE, MultDAE])
-def test_keras_own_export(tmp_path, kind):
-    recommender = make_recommender(range(ITEMS), kind)
-    model = recommender.model
-    model.export(tmp_path / "plain")
+def test_keras_own_export(tmp_path):
     rows = make_clicks(64, ITEMS).toarray()
-    requests = [(0, "serving_default", {"clicks": rows[:n]}) for n in BATCHES]
-    (facts,), found = ask(requests, tmp_path, tmp_path / "plain")
-    expected = model.predict(rows, verbose=0)
-    for answer, count in zip(found, BATCHES, strict=True):
-        np.testing.assert_allclose(answer["logits"], expected[:count], atol=1e-5)
-    assert not set(FORBIDDEN) & set(facts["ops"])
+    models = [make_recommender(range(ITEMS), kind).model for kind in (MultVAE, MultDAE)]
+    for place, model in enumerate(models):
+        model.export(tmp_path / str(place))
+    requests = [
+        (place, "serving_default", {"clicks": rows[:size]})
+        for place in range(2)
+        for size in BATCHES
+    ]
+    facts, found = ask(requests, tmp_path, tmp_path / "0", tmp_path / "1")
+    for (place, _, inputs), answer in zip(requests, found, strict=True):
+        expected = models[place].predict(inputs["clicks"], verbose=0)
+        np.testing.assert_allclose(answer["logits"], expected, atol=1e-5)
+    for each in facts:
+        assert not set(FORBIDDEN) & set(each["ops"])
 
 
-def test_the_catalogue_lies_beside_it(tmp_path):
+@pytest.fixture
+def without_graph(monkeypatch):
+    """Exports that write no graph, for what is not about it."""
+
+    def write(recommender, folder, k, quantize):
+        (folder / "saved_model.pb").touch()
+
+    monkeypatch.setattr(export, "write_graph", write)
+    monkeypatch.setattr(export, "_write_elsewhere", write)
+
+
+def test_the_catalogue_lies_beside_it(tmp_path, without_graph):
     recommender = make_recommender(range(ITEMS), titles={0: "Zoë", 2: "Two"})
     folder = export_saved_model(recommender, tmp_path / "films")
     found = json.loads((folder / "assets.extra" / "catalogue.json").read_text("utf-8"))
@@ -338,7 +354,7 @@ def test_the_catalogue_lies_beside_it(tmp_path):
     assert found["titles"][:3] == ["Zoë", "1", "Two"]
 
 
-def test_versions_count_up_and_never_change(tmp_path):
+def test_versions_count_up_and_never_change(tmp_path, without_graph):
     recommender = make_recommender(range(ITEMS))
     path = tmp_path / "films"
     (path / "7").mkdir(parents=True)
@@ -347,9 +363,12 @@ def test_versions_count_up_and_never_change(tmp_path):
     with pytest.raises(FileExistsError, match="version 9"):
         export_saved_model(recommender, path, version=8)
     assert export_saved_model(recommender, path, version=3).name == "3"
+    assert export_saved_model(recommender, path, keep=2).name == "9"
     # Pruned is what is an older SavedModel, and nothing else.
-    assert export_saved_model(recommender, path, version=2, keep=1).name == "2"
-    assert sorted(each.name for each in path.iterdir()) == ["2", "7", "8", "²"]
+    assert sorted(each.name for each in path.iterdir()) == ["7", "8", "9", "²"]
+    # What was just written stays, though it is not the newest.
+    assert export_saved_model(recommender, path, version=1, keep=1).name == "1"
+    assert sorted(each.name for each in path.iterdir()) == ["1", "7", "9", "²"]
 
 
 def test_a_failed_export_leaves_no_version(tmp_path, monkeypatch):
@@ -386,4 +405,8 @@ def test_bad_use_is_named(tmp_path):
     with pytest.raises(ValueError, match="pads histories"):
         clash = Recommender(recommender.model, Vocabulary(range(-1, ITEMS - 1)))
         export_saved_model(clash, tmp_path / "x")
+    bias = recommender.model.decoder.stack[-1].bias
+    bias.assign(np.full(ITEMS, np.nan))
+    with pytest.raises(ValueError, match="not finite"):
+        export_saved_model(recommender, tmp_path / "x")
     assert not (tmp_path / "x").exists()

@@ -10,8 +10,8 @@ import numpy as np
 
 from keras_multvae.ranking import TopK
 from keras_multvae.recommender import Recommendations
+from keras_multvae.recommender.histories import is_single
 from keras_multvae.recommender.recommendations import PADDING
-from keras_multvae.recommender.recommender import is_single
 from keras_multvae.serving.client.errors import InvalidRequestError
 from keras_multvae.serving.client.rest import RestTransport
 from keras_multvae.serving.client.retrying import with_retries
