@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import threading
 import time
 
@@ -103,6 +104,8 @@ def test_status_and_metadata(server):
         ("POST", "/v1/models/foo/versions/HELLO:regress", 400, "Malformed request"),
         ("POST", f"/v1/models/foo/versions/{2**64 - 1}:regress", 400,
          "Failed to convert version"),
+        ("GET", f"/v1/models/films/versions/{'9' * 5000}", 400, "convert version"),
+        ("POST", "/v1/models:predict", 400, "Malformed request"),
         ("POST", "/v1/models/foo/metadata", 400, "Malformed request"),
         ("POST", "/v1/models/foo/label/some_label:regress", 400, "Malformed request"),
         ("POST", "/v1/models/foo/versions/50/labels/some_label:regress", 400,
@@ -169,6 +172,29 @@ def test_large_requests_are_refused(server):
     assert error(server.post(PREDICT, content=parts), 413)
     fits = json.dumps({"instances": [["f1"] + ["x"] * 15_000]})
     assert server.post(PREDICT, content=fits).status_code == 200
+
+
+def test_a_client_that_goes_away_is_no_failure(running, films, caplog):
+    with running(films) as client:
+        with socket.create_connection(
+            (client.base_url.host, client.base_url.port)
+        ) as it:
+            it.sendall(
+                b"POST /v1/models/films:predict HTTP/1.1\r\nHost: x\r\n"
+                b"Content-Length: 100\r\n\r\n{"
+            )
+        eventually(lambda: 'method="predict",status="499"} 1.0' in client.get(
+            "/monitoring/prometheus/metrics").text)  # fmt: skip
+        assert client.post(PREDICT, json={"instances": [["f1"]]}).status_code == 200
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_version_with_damaged_warm_up_is_not_served(served, running, films):
+    shutil.copytree(served.folder / "2", films / "2")
+    file = films / "2" / "assets.extra" / "tf_serving_warmup_requests"
+    file.write_bytes(file.read_bytes()[:-3])
+    with running(films) as client:
+        assert states(client) == {"2": "END", "1": "AVAILABLE"}
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()

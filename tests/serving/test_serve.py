@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import httpx
 import pytest
@@ -34,6 +35,7 @@ def process(served, tmp_path_factory):
         )
     while not (found := re.search(r"^films: (http://\S+)/ and", log.read_text(), re.M)):
         assert server.poll() is None, log.read_text()
+        time.sleep(0.05)
     yield server, log, found[1]
     server.kill()
     server.wait()
@@ -72,6 +74,7 @@ def test_requests_under_way_are_answered_at_the_end(served, process):
         while True:  # until the port is closed
             try:
                 socket.create_connection(address[7:].split(":"), 1).close()
+                time.sleep(0.05)
             except OSError:
                 break
         ended.set()

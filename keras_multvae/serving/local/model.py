@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_multvae.data.reading import import_extra
 from keras_multvae.serving.local.parsing import Input
 from keras_multvae.serving.local.status import CODES, StatusError, invalid
 
@@ -23,9 +24,11 @@ def disable_xla() -> None:
     """Throws the switch that TensorFlow Serving throws at its start.
 
     What would need XLA fails from here on, in this whole process, as it would there.
-    """
-    import tensorflow as tf
 
+    Raises:
+        ImportError: TensorFlow is not installed.
+    """
+    tf = import_extra("tensorflow", "tensorflow")
     library = ctypes.CDLL(f"{tf.sysconfig.get_lib()}/libtensorflow_cc.so.2")
     library._ZN10tensorflow21DisableXlaCompilationEv()
 

@@ -11,8 +11,6 @@ References:
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +19,14 @@ from typing import Any
 import numpy as np
 
 from keras_multvae.serving.local.status import StatusError, invalid
+from keras_multvae.serving.local.tensors import (
+    dims,
+    is_base64,
+    malformed,
+    shown,
+    tensor,
+    too_deep,
+)
 
 DEFAULT_SIGNATURE = "serving_default"
 # What Python's reader says, as TensorFlow Serving's says it.
@@ -35,8 +41,6 @@ JSON_ERRORS = {
     "Invalid \\": "Invalid escape character in string.",
     "Invalid control": "Invalid encoding in string.",
 }
-MAX_RANK = 32  # of an array
-SHOWN = 200  # characters of a bad value that its error repeats
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def parse_predict(
         document = _read_json(body)
         name = document.get("signature_name", "")
         if not isinstance(name, str):
-            raise _malformed(
+            raise malformed(
                 document,
                 "not formatted correctly. 'signature_name' key must be a string value.",
             )
@@ -102,7 +106,7 @@ def parse_predict(
         specs = inputs_of(name)
         by_row = "instances" in document
         if by_row and "inputs" in document:
-            raise _malformed(
+            raise malformed(
                 document,
                 "Not formatted correctly expecting only one of 'inputs' or "
                 "'instances' keys to exist ",
@@ -114,7 +118,7 @@ def parse_predict(
         else:
             raise invalid("Missing 'inputs' or 'instances' key")
     except RecursionError:
-        raise _too_deep() from None
+        raise too_deep() from None
     for key, array in arrays.items():
         _check_shape(key, array, specs[key])
     return Request(name, arrays, by_row)
@@ -144,7 +148,7 @@ def _read_json(body: bytes) -> dict[str, Any]:
             "JSON Parse error: Number too big to be stored in double."
         ) from None
     if not isinstance(document, dict):
-        raise _malformed(document, "Is not object")
+        raise malformed(document, "Is not object")
     return document
 
 
@@ -154,9 +158,9 @@ def _from_instances(
     """Row format: a list of values, or of objects with a value an input."""
     instances = document["instances"]
     if not isinstance(instances, list):
-        raise _malformed(document, "Excepting 'instances' to be an list/array")
+        raise malformed(document, "Excepting 'instances' to be an list/array")
     if not instances:
-        raise _malformed(document, "No values in 'instances' array")
+        raise malformed(document, "No values in 'instances' array")
     if not isinstance(instances[0], dict) and len(specs) > 1:
         raise invalid(
             "instances is a plain list, but expecting list of objects as multiple "
@@ -185,7 +189,7 @@ def _from_instances(
         if named and set(instance) != set(specs):
             raise invalid(
                 f"Failed to process element: {number} of 'instances' list. JSON "
-                f"object: {_shown(instance)} keys must be equal to: "
+                f"object: {shown(instance)} keys must be equal to: "
                 + ",".join(sorted(specs))
             )
     return {key: np.stack(parts) for key, parts in rows.items()}
@@ -199,14 +203,14 @@ def _add_row(
 ) -> None:
     if key not in specs:
         raise invalid("JSON object: does not have named input: ", key)
-    row = _tensor(value, specs[key].dtype)
+    row = tensor(value, specs[key].dtype)
     if rows[key]:
         first = rows[key][0]
         if row.size != first.size:
             raise invalid(f"Expecting tensor size: {first.size} but got: {row.size}")
         if row.shape != first.shape:
             raise invalid(
-                f"Expecting shape {_dims(first.shape)} but got: {_dims(row.shape)}"
+                f"Expecting shape {dims(first.shape)} but got: {dims(row.shape)}"
             )
     rows[key].append(row)
 
@@ -220,77 +224,18 @@ def _from_inputs(value: Any, specs: Mapping[str, Input]) -> dict[str, np.ndarray
                 "input tensors required as per tensorinfo_map"
             )
         ((key, spec),) = specs.items()
-        return {key: _tensor(value, spec.dtype)}
+        return {key: tensor(value, spec.dtype)}
     arrays = {}
     for key, spec in specs.items():
         if key not in value:
             raise invalid(f"Missing named input: {key} in 'inputs' object.")
-        arrays[key] = _tensor(value[key], spec.dtype)
+        arrays[key] = tensor(value[key], spec.dtype)
     return arrays
 
 
 def _is_named(value: Any) -> bool:
     """Whether it is an object of named tensors, not one that stands for bytes."""
-    return isinstance(value, dict) and not _is_base64(value)
-
-
-def _is_base64(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and list(value) == ["b64"]
-        and isinstance(value["b64"], str)
-    )
-
-
-def _tensor(value: Any, dtype: str) -> np.ndarray:
-    """A JSON value, nested as deep as its first elements are, as an array."""
-    if dtype not in _READERS:
-        raise StatusError(
-            "UNIMPLEMENTED",
-            f"Conversion of JSON Value: {_shown(value)} to type: {dtype}",
-        )
-    kind, read = _READERS[dtype]
-    shape, first = [], value
-    while isinstance(first, list):
-        shape.append(len(first))
-        if not first:
-            break
-        first = first[0]
-    if len(shape) > MAX_RANK:
-        raise _too_deep()
-    flat: list[Any] = []
-    _fill(value, 0, tuple(shape), flat, read)
-    array = np.empty(len(flat), kind)
-    array[:] = flat
-    return array.reshape(shape)
-
-
-def _fill(
-    value: Any,
-    level: int,
-    shape: tuple[int, ...],
-    flat: list[Any],
-    read: Callable[[Any], Any],
-) -> None:
-    if not isinstance(value, list):
-        if level != len(shape):
-            raise invalid(
-                f"JSON Value: {_shown(value)} found at incorrect level: {level + 1} in "
-                f"the JSON DOM. Expected at level: {len(shape)}"
-            )
-        flat.append(read(value))
-        return
-    if level >= len(shape):
-        raise invalid(
-            f"Encountered list at unexpected level: {level} expected < {len(shape)}"
-        )
-    if len(value) != shape[level]:
-        raise invalid(
-            f"Encountered list at unexpected size: {len(value)} at level: {level} "
-            f"expected size: {shape[level]}"
-        )
-    for each in value:
-        _fill(each, level + 1, shape, flat, read)
+    return isinstance(value, dict) and not is_base64(value)
 
 
 def _check_shape(key: str, array: np.ndarray, spec: Input) -> None:
@@ -302,104 +247,6 @@ def _check_shape(key: str, array: np.ndarray, spec: Input) -> None:
     )
     if not fits:
         raise invalid(
-            f"Input {key} has shape {_dims(array.shape)}, but the signature asks for "
-            f"{_dims(wanted)} (-1 is any size)."
+            f"Input {key} has shape {dims(array.shape)}, but the signature asks for "
+            f"{dims(wanted)} (-1 is any size)."
         )
-
-
-def _dims(shape: tuple[int, ...]) -> str:
-    return f"[{','.join(map(str, shape))}]"
-
-
-def _shown(value: Any) -> str:
-    """A value as JSON, shortened."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
-
-
-def _too_deep() -> StatusError:
-    return invalid("JSON Parse error: Lists or objects are nested too deeply.")
-
-
-def _malformed(value: Any, words: str) -> StatusError:
-    return invalid(f"JSON Value: {_shown(value)} {words}")
-
-
-def _wrong_type(value: Any, dtype: str) -> StatusError:
-    kinds = {type(None): "Null", str: "String", list: "Array", dict: "Object"}
-    kind = str(value) if isinstance(value, bool) else kinds.get(type(value), "Number")
-    return invalid(
-        f"JSON Value: {_shown(value)} Type: {kind} is not of expected type: {dtype}"
-    )
-
-
-def _string(value: Any) -> bytes:
-    if isinstance(value, str):
-        try:
-            return value.encode()
-        except UnicodeEncodeError:
-            raise invalid(
-                "JSON Parse error: The surrogate pair in string is invalid."
-            ) from None
-    if not isinstance(value, dict):
-        raise _wrong_type(value, "string")
-    if not _is_base64(value):
-        raise _malformed(value, "not formatted correctly for base64 data")
-    text = value["b64"].rstrip("=")
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise invalid("Unable to base64 decode") from None
-
-
-def _bool(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _wrong_type(value, "bool")
-    return value
-
-
-def _integer(dtype: str, least: int, most: int) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        if type(value) is not int or not least <= value <= most:
-            raise _wrong_type(value, dtype)
-        return value
-
-    return read
-
-
-def _decimal(dtype: str, kind: type[np.floating]) -> Callable[[Any], float]:
-    limits = np.finfo(kind)
-    most, largest_int = float(limits.max), 2 ** (limits.nmant + 1) - 1
-
-    def read(value: Any) -> float:
-        if type(value) not in (int, float):
-            raise _wrong_type(value, dtype)
-        if type(value) is int:
-            exact = abs(value) <= largest_int
-        else:
-            exact = not np.isfinite(value) or abs(value) <= most
-        if not exact:
-            raise invalid(
-                f"Cannot convert JSON value: {_shown(value)} to {dtype} without loss "
-                "of precision."
-            )
-        return float(value)
-
-    return read
-
-
-def _int_reader(dtype: str, kind: str) -> tuple[str, Callable[[Any], int]]:
-    limits = np.iinfo(kind)
-    return kind, _integer(dtype, int(limits.min), int(limits.max))
-
-
-_READERS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
-    "string": (object, _string),
-    "bool": ("bool", _bool),
-    "float": ("float32", _decimal("float", np.float32)),
-    "double": ("float64", _decimal("double", np.float64)),
-    **{
-        name: _int_reader(name, name)
-        for name in ("int8", "uint8", "int16", "int32", "uint32", "int64", "uint64")
-    },
-}

@@ -217,8 +217,9 @@ class ModelManager:
             await asyncio.sleep(self._poll_seconds)
             try:
                 await self.check()
-            except OSError as error:
-                logger.error("%s cannot be read: %s", self.folder, error)
+            except Exception:
+                # Whatever it is, what is served goes on, and so does the watch.
+                logger.exception("%s cannot be read", self.folder)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
