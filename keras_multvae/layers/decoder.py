@@ -64,10 +64,14 @@ class ItemDecoder(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """See the class."""
-        hidden = inputs
-        for layer in self.stack:
-            hidden = layer(hidden)
-        return ops.cast(hidden, wide_dtype(self.compute_dtype))
+        logits = self.stack[-1](self.hidden(inputs))
+        return ops.cast(logits, wide_dtype(self.compute_dtype))
+
+    def hidden(self, inputs: Any) -> Any:
+        """Latent vectors -> what the last layer takes, (users, its input units)."""
+        for layer in self.stack[:-1]:
+            inputs = layer(inputs)
+        return inputs
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """(users, num_items)."""
