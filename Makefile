@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Pinned where a newer release would bring gigabytes of CUDA to a machine without GPU.
 TORCH := torch==2.13.0
+# Without its dependencies: one is tensorflow, which would go over tensorflow-cpu.
+SERVING_API := tensorflow-serving-api==2.21.0
 BACKENDS := tensorflow jax torch
 
 .PHONY: demo test test-all lint unit doctest wheel docs benchmark clean
@@ -45,9 +47,11 @@ docs: .venv/.test
 	  keras_multvae.data keras_multvae.evaluation keras_multvae.selection \
 	  keras_multvae.training keras_multvae.plots
 
-# About an hour and 10 GiB of memory; GOWALLA=gowalla.npz adds that data set.
+# An hour and a quarter and 10 GiB of memory; GOWALLA=gowalla.npz and
+# MOVIELENS=ratings.csv add these data sets.
 benchmark: .venv/.test
-	$(BIN)/python -m benchmarks all $(if $(GOWALLA),--gowalla $(GOWALLA))
+	$(BIN)/python -m benchmarks all $(if $(GOWALLA),--gowalla $(GOWALLA)) \
+	  $(if $(MOVIELENS),--movielens $(MOVIELENS))
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -60,6 +64,7 @@ benchmark: .venv/.test
 .venv/.test: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet tensorflow-cpu "jax>=0.8" -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-deps $(SERVING_API)
 	@touch $@
 
 clean:

@@ -26,7 +26,10 @@ _LAZY = {
     "RankingReport": "evaluation",
     "Recommender": "recommender",
     "Recommendations": "recommender",
+    "ModelCard": "serving",
     "export_saved_model": "serving",
+    "ServingClient": "serving.client",
+    "write_serving_config": "serving",
 }
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
     "ItemDecoder",
     "LinearBeta",
     "LogisticNLL",
+    "ModelCard",
     "MultDAE",
     "MultVAE",
     "MultinomialNLL",
@@ -53,10 +57,12 @@ __all__ = [
     "Recommendations",
     "Recommender",
     "Sampling",
+    "ServingClient",
     "compare",
     "evaluate_ranking",
     "export_saved_model",
     "find_beta_cap",
+    "write_serving_config",
 ]
 
 

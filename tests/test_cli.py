@@ -303,8 +303,10 @@ def test_export_as_a_program(folder):
     pytest.importorskip("tensorflow")
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment["PYTHONPATH"] = str(Path(keras_multvae.__file__).parents[1])
+    arguments = ["export", "model", "--out", "saved", "--prepared", "prepared"]
+    arguments += ["--licence", "movielens", "--quantize", "int8", "--keep", "1"]
     run = subprocess.run(
-        [sys.executable, "-m", "keras_multvae", "export", "model", "--out", "saved"],
+        [sys.executable, "-m", "keras_multvae", *arguments],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -312,4 +314,10 @@ def test_export_as_a_program(folder):
         check=True,
     )
     assert run.stdout.strip() == os.path.join("saved", "1")
-    assert (folder / "saved" / "1" / "saved_model.pb").is_file()
+    version = folder / "saved" / "1"
+    assert (version / "saved_model.pb").is_file()
+    card = (version / "assets.extra" / "MODEL_CARD.md").read_text()
+    assert "| ndcg@100 | 0." in card
+    assert "GroupLens" in card
+    assert "int8" in card
+    assert (folder / "saved" / "serving" / "docker-compose.yml").is_file()

@@ -28,7 +28,7 @@ from keras_multvae.training import Recipe, train
 
 METRIC = "ndcg@100"
 # The paper's network and optimiser; batches of 100, or there would be 5 steps an epoch.
-PAPER = Recipe(epochs=40, batch_size=100)
+PAPER = Recipe(epochs=100, batch_size=100)
 # The paper's Mult-DAE is I-200-I.
 PAPER_DAE = replace(PAPER, model="MultDAE", hidden_dims=())
 

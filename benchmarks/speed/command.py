@@ -12,12 +12,14 @@ from pathlib import Path
 
 from benchmarks.speed import (
     imports,
+    load,
     memory,
     overhead,
     preparation,
     report,
     scaling,
     scoring,
+    serving,
     training,
 )
 from benchmarks.speed.options import Options
@@ -26,6 +28,8 @@ from benchmarks.speed.processes import ROOT
 MEASURES = {
     "training": training,
     "scoring": scoring,
+    "serving": serving,
+    "load": load,
     "memory": memory,
     "overhead": overhead,
     "preparation": preparation,
@@ -96,6 +100,12 @@ def parser() -> argparse.ArgumentParser:
             continue
         add("--cache", type=Path, default=default.cache, help="folder of what is kept")
         add("--gowalla", type=Path, metavar="FILE", help="gowalla.npz")
+        add(
+            "--movielens",
+            type=Path,
+            metavar="FILE",
+            help="ratings.csv of MovieLens latest-small",
+        )
         add("--users", type=_count, default=default.users, help="of the matrix")
         add("--rows", type=_count, default=default.rows, help="of the ratings file")
         add("--batch-size", type=_count, default=default.batch_size)
@@ -104,6 +114,8 @@ def parser() -> argparse.ArgumentParser:
             continue
         module = MEASURES[name]
         add("--rounds", type=_count, default=module.ROUNDS, help="samples of each")
+        if name == "load":
+            add("--seconds", type=_count, default=default.seconds, help="of a round")
         add("--tag", default="", help="goes into the name of the result's file")
         add(
             "--systems",

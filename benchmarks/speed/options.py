@@ -19,10 +19,12 @@ class Options:
     systems: list[str] = field(default_factory=list)
     work: str = "synthetic"
     gowalla: Path | None = None
+    movielens: Path | None = None
     users: int = 20_000
     rows: int = data.RATINGS
     batch_size: int = 500
     rounds: int = 5
+    seconds: int = 60
     threads: int = 2
     results: Path = ROOT / "benchmarks" / "results"
     cache: Path = Path.home() / ".cache" / "keras-multvae-benchmarks"

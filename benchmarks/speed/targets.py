@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from benchmarks.speed import (
     catalogue,
     imports,
+    load,
     memory,
     overhead,
     preparation,
     scaling,
     scoring,
+    serving,
     training,
 )
 from benchmarks.speed.results import Result, against
@@ -123,6 +125,10 @@ def _seconds(value: float) -> str:
     return f"{value:.3g} s"
 
 
+def _plain(value: float) -> str:
+    return f"{value:.3g}"
+
+
 def _gib(value: float) -> str:
     return f"{value:.2g} GiB"
 
@@ -189,5 +195,25 @@ TARGETS = [
         "import beyond Keras, worst backend",
         _medians("imports", imports.PACKAGE),
         max, 0.3, 0.1, True, _seconds,
+    ),
+    Target(
+        "a served answer to one user against its matmul and top_k, float32",
+        _figures("serving", serving.plain),
+        max, 1.5, None, True, _times,
+    ),
+    Target(
+        "the local server at 50 requests/s: p99 against its median",
+        _figures("load", load.spread),
+        max, 3, None, True, _times,
+    ),
+    Target(
+        "... at the rate it holds: p99 of the worst minute, ms",
+        _figures("load", load.figures(load.P99, load.HELD)),
+        max, load.LIMIT_MS, None, True, _plain,
+    ),
+    Target(
+        "... failed requests and wrong answers",
+        _figures("load", load.bad),
+        max, 0, None, True, _plain,
     ),
 ]  # fmt: skip

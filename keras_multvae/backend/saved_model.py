@@ -25,6 +25,15 @@ def on_tensorflow() -> bool:
     return bool(keras.backend.backend() == "tensorflow")
 
 
+def check_tensorflow() -> None:
+    """Raises `ImportError` where TensorFlow is not installed."""
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ImportError(
+            "A SavedModel is written by TensorFlow, which is not installed. Install "
+            'it with: pip install "keras_multvae[tensorflow]"'
+        )
+
+
 def run_under_tensorflow(code: str, *arguments: str) -> None:
     """Runs Python code in a fresh process with KERAS_BACKEND=tensorflow.
 
@@ -32,11 +41,7 @@ def run_under_tensorflow(code: str, *arguments: str) -> None:
         ImportError: TensorFlow is not installed.
         RuntimeError: The process failed; with the last lines that it printed.
     """
-    if importlib.util.find_spec("tensorflow") is None:
-        raise ImportError(
-            "A SavedModel is written by TensorFlow, which is not installed. Install "
-            'it with: pip install "keras_multvae[tensorflow]"'
-        )
+    check_tensorflow()
     # The package may lie in a checkout that is not installed.
     paths = [str(Path(__file__).parents[2]), os.getenv("PYTHONPATH", "")]
     result = subprocess.run(

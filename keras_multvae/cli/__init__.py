@@ -134,6 +134,40 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", required=True, help="as in saved_models/NAME")
     sub.add_argument("--version", type=_positive, help="default: the next free number")
     sub.add_argument("-k", type=_positive, default=100, help="items a request")
+    sub.add_argument(
+        "--keep", type=_positive, help="versions that stay; default: all of them"
+    )
+    sub.add_argument(
+        "--quantize",
+        choices=["bfloat16", "int8"],
+        help="keep the item tables in a half or a quarter of the memory",
+    )
+    sub.add_argument(
+        "--prepared",
+        help="for the model card: folder that prepare wrote, to count and to evaluate",
+    )
+    sub.add_argument("--data-name", help="for the model card: what the data are")
+    sub.add_argument(
+        "--licence",
+        help="for the model card: terms of the data; movielens for those of MovieLens",
+    )
+
+    sub = command(
+        "serve",
+        commands.serve,
+        "Serve a SavedModel over HTTP, with a page to try it on.",
+    )
+    sub.add_argument("saved_model", help="folder of a model, as in saved_models/NAME")
+    sub.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all"
+    )
+    sub.add_argument("--port", type=_non_negative, default=8501, help="0 for any")
+    sub.add_argument(
+        "--max-request-mib",
+        type=_positive,
+        default=8,
+        help="larger requests are refused",
+    )
 
     sub = command("demo", demo.demo, "Do all of it on MovieLens, in about two minutes.")
     sub.add_argument("--out", default="demo", help="folder for data and model")

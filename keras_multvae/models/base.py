@@ -259,6 +259,27 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
         """The decoder's output weights, float32 (num_items, units), one row an item."""
         return self.decoder.item_vectors()
 
+    @property
+    def item_biases(self) -> np.ndarray:
+        """The decoder's output biases, float32 (num_items,)."""
+        return ops.convert_to_numpy(self.decoder.stack[-1].bias).astype("float32")
+
+    def query_vectors(
+        self, histories: sparse.csr_matrix, batch_size: int = 500
+    ) -> np.ndarray:
+        """What the decoder's last layer takes, float32 (users, units).
+
+        Their products with `item_vectors`, plus `item_biases`, are the logits.
+        """
+        self._check_inputs(histories)
+        parts = [
+            ops.convert_to_numpy(
+                ops.cast(self.decoder.hidden(self.encode(inputs)), "float32")
+            )
+            for (inputs,) in UserBatches(histories, batch_size, shuffle=False)
+        ]
+        return np.concatenate(parts)
+
     def export(
         self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any
     ) -> None:

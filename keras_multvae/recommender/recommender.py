@@ -15,9 +15,8 @@ from keras_multvae.files import DamagedFileError
 from keras_multvae.progress import progress as progress_bar
 from keras_multvae.ranking import TopK, rank, take_rows, top_k
 from keras_multvae.recommender import parquet, storage
+from keras_multvae.recommender.histories import OnUnknown, is_single, matrix_of
 from keras_multvae.recommender.recommendations import Recommendations
-
-OnUnknown = Literal["raise", "skip"]
 
 
 class Recommender:
@@ -228,6 +227,70 @@ class Recommender:
         mean, variance = self.model.embed(take_rows(matrix, rows))
         return mean, variance
 
+    def query_vectors(
+        self,
+        histories: Any = None,
+        *,
+        user_ids: Sequence[Any] | Literal["all"] | None = None,
+        on_unknown: OnUnknown = "raise",
+    ) -> np.ndarray:
+        """Vectors of users to look up the nearest `item_vectors` of.
+
+        The inner product of a user's vector with an item's is the item's logit. It
+        ranks the items as `recommend` does, but for the seen ones, which are not left
+        out; log pi_i(z) of a multinomial VAE is the logit less a constant of the user.
+        So an index for maximum inner product search finds recommendations without
+        going through all items: examples/approximate_search.py.
+
+        Args:
+            histories: See `recommend`.
+            user_ids: See `recommend`.
+            on_unknown: See `recommend`.
+
+        Returns:
+            float32 (users, units + 1): what the decoder's last layer takes, and a 1
+            that the item's bias is multiplied by.
+
+        Raises:
+            TypeError: The model is a baseline.
+            UnknownIdError: See `recommend`, and so for `ValueError`.
+
+        Example:
+
+        >>> from keras_multvae import MultVAE
+        >>> model = MultVAE(num_items=3, latent_dim=2, hidden_dims=(4,), seed=0)
+        >>> recommender = Recommender(model, Vocabulary(["a", "b", "c"]))
+        >>> queries = recommender.query_vectors([["a"], ["b", "c"]])
+        >>> (queries @ recommender.item_vectors().T).shape
+        (2, 3)
+        """
+        self._check_vectors()
+        _, matrix, rows = self._selected(histories, user_ids, on_unknown)
+        hidden = self.model.query_vectors(take_rows(matrix, rows))
+        return np.concatenate([hidden, np.ones((len(hidden), 1), "float32")], axis=1)
+
+    def item_vectors(self) -> np.ndarray:
+        """Vectors of all items, in the vocabulary's order; see `query_vectors`.
+
+        Returns:
+            float32 (items, units + 1): the decoder's output weights of each item, and
+            its bias.
+
+        Raises:
+            TypeError: The model is a baseline.
+        """
+        self._check_vectors()
+        vectors = [self.model.item_vectors, self.model.item_biases[:, None]]
+        # Search libraries want rows that lie one after the other.
+        return np.ascontiguousarray(np.concatenate(vectors, axis=1))
+
+    def _check_vectors(self) -> None:
+        if not hasattr(self.model, "query_vectors"):
+            raise TypeError(
+                "Vectors of users and items that multiply to logits are there for a "
+                f"MultVAE or MultDAE. Received: {type(self.model).__name__}."
+            )
+
     def _rank(
         self,
         matrix: sparse.csr_matrix,
@@ -279,9 +342,9 @@ class Recommender:
         if (histories is None) == (user_ids is None):
             raise ValueError("Give either `histories` or `user_ids`.")
         if user_ids is None:
-            given = [histories] if _is_single(histories) else list(histories)
+            given = [histories] if is_single(histories) else list(histories)
             rows = np.arange(len(given))
-            return rows.tolist(), self._histories_matrix(given, on_unknown), rows
+            return rows.tolist(), matrix_of(given, self.items, on_unknown), rows
         stored = self._stored
         if isinstance(user_ids, str) and user_ids == "all":
             rows = np.arange(stored.num_users)
@@ -301,31 +364,6 @@ class Recommender:
                 "with Recommender(..., histories=interactions)."
             )
         return self.histories
-
-    def _histories_matrix(
-        self, rows: list[Any], on_unknown: OnUnknown
-    ) -> sparse.csr_matrix:
-        indptr, indices, values = [0], [], []
-        for history in rows:
-            counts = (
-                history if isinstance(history, Mapping) else dict.fromkeys(history, 1.0)
-            )
-            find = self.items.index if on_unknown == "raise" else self.items.lookup
-            found = find(list(counts))
-            weights = np.array(list(counts.values()), "float32")
-            indices.append(found[found >= 0])
-            values.append(weights[found >= 0])
-            indptr.append(indptr[-1] + len(indices[-1]))
-        matrix = sparse.csr_matrix(
-            (
-                np.concatenate([np.zeros(0, "float32"), *values]),
-                np.concatenate([np.zeros(0, "int64"), *indices]),
-                indptr,
-            ),
-            shape=(len(rows), len(self.items)),
-        )
-        matrix.sort_indices()
-        return matrix
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes model, vocabularies, titles and histories as one folder, atomically.
@@ -362,16 +400,3 @@ def _with_bar(
         for users, top in rankings:
             yield users, top
             bar.advance(task, len(users))
-
-
-def _is_single(histories: Any) -> bool:
-    """Whether it is one history rather than a list of them."""
-    if isinstance(histories, str) or not isinstance(histories, Iterable):
-        raise ValueError(
-            "`histories` must be a list of item ids, or a list of such lists. "
-            f"Received: {histories!r}."
-        )
-    nested = (Mapping, list, tuple, set, np.ndarray)
-    if isinstance(histories, Mapping):
-        return True
-    return not any(isinstance(each, nested) for each in histories)

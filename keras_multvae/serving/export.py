@@ -5,20 +5,29 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from keras_multvae import bags
+import numpy as np
+from scipy import sparse
+
 from keras_multvae.backend.saved_model import (
-    inference_weights,
+    check_tensorflow,
     on_tensorflow,
     run_under_tensorflow,
-    save_module,
 )
-from keras_multvae.metrics import MASKED, mask_seen
+from keras_multvae.files import replace_folder, write_json
 from keras_multvae.models.base import RankingModel
 from keras_multvae.recommender import Recommender
+from keras_multvae.recommender.recommendations import PADDING
+from keras_multvae.serving import config, versions
+from keras_multvae.serving.card import CARD, ModelCard, render
 
-PADDING = {"str": "", "int": -1}
+EXTRA = "assets.extra"
+CATALOGUE = "catalogue.json"
+CATALOGUE_VERSION = 1
+# Read by a server that is run with --enable_per_model_batching_parameters.
+BATCHING = "batching_params.pbtxt"
+QUANTIZE = (None, "bfloat16", "int8")
 
 
 def export_saved_model(
@@ -26,11 +35,16 @@ def export_saved_model(
     path: str | os.PathLike[str],
     version: int | None = None,
     k: int = 100,
+    *,
+    keep: int | None = None,
+    quantize: Literal["bfloat16", "int8"] | None = None,
+    card: ModelCard | None = None,
 ) -> Path:
     """Writes a recommender as a version folder that TensorFlow Serving serves.
 
     The SavedModel holds plain TensorFlow operations and the weights of inference, no
-    matter on which backend the model was trained. Its signature `serving_default`:
+    matter on which backend the model was trained, and computes in float32 whatever its
+    dtype policy. Its signature `serving_default`:
 
     - input `item_ids` (users, length): histories, strings (int64 where the ids are
       int), padded with "" (-1). Unknown ids are ignored, repeated ones count once.
@@ -39,18 +53,30 @@ def export_saved_model(
     - output `valid` (users,) int32: how many of the k count; the others are padding
       with the lowest finite score.
 
+    The signatures `recommend`, `discover`, `score`, `embed`, `similar_items` and
+    `recommend_examples` are described in docs/serving.md. The version's folder
+    `assets.extra` holds warm-up requests, which the server answers before it takes the
+    version into service, `MODEL_CARD.md`, and `catalogue.json`: ids and titles in index
+    order. `write_serving_config` writes what a server needs besides.
+
     Args:
         recommender: A `Recommender` with a `MultVAE` or `MultDAE`.
         path: The model's folder, as in `saved_models/NAME`.
         version: Int >= 1, the version folder; by default the next free number.
         k: Int >= 1, items a user; no more than the catalogue has.
+        keep: Int >= 1, how many of the newest versions stay, this one included; the
+            others are removed when it is in its place. By default all stay.
+        quantize: "bfloat16" or "int8" (with a scale for each item) keep the first
+            layer's table and the item matrix in a half or a quarter of the memory.
+        card: What the model card is to tell about data and quality.
 
     Returns:
         The version folder, complete or not there at all.
 
     Raises:
         TypeError: The recommender holds a baseline.
-        ValueError: k or version < 1, or an id that is also the padding.
+        ValueError: k, version or keep < 1, an unknown `quantize`, an id that is also
+            the padding, or scores that are not finite.
         FileExistsError: The version is already there.
         ImportError: TensorFlow is not installed.
 
@@ -62,6 +88,91 @@ def export_saved_model(
     References:
         - https://www.tensorflow.org/tfx/serving/serving_basic
     """
+    check_tensorflow()
+    _check(recommender, quantize)
+    path = Path(path)
+    version = versions.next_version(path) if version is None else version
+    for name, number in (("k", k), ("version", version), ("keep", keep)):
+        if number is not None and number < 1:
+            raise ValueError(f"`{name}` must be >= 1. Received: {name}={number}.")
+    target = path / str(version)
+    if target.exists():
+        raise FileExistsError(
+            f"{target} exists; a served version never changes. Leave `version` out to "
+            f"write version {versions.next_version(path)}."
+        )
+    with replace_folder(target) as temporary:
+        if on_tensorflow():
+            write_graph(recommender, temporary, k, quantize)
+        else:
+            _write_elsewhere(recommender, temporary, k, quantize)
+        _write_catalogue(recommender, temporary / EXTRA / CATALOGUE)
+        name = path.resolve().name
+        text = render(card or ModelCard(), recommender, name, version, k, quantize)
+        (temporary / EXTRA / CARD).write_text(text, encoding="utf-8")
+        (temporary / BATCHING).write_text(config.batching_parameters())
+    if keep is not None:
+        versions.prune(path, keep, target)
+    return target
+
+
+def write_graph(
+    recommender: Recommender, folder: Path, k: int, quantize: str | None
+) -> None:
+    """Writes the SavedModel itself, under the TensorFlow backend."""
+    import tensorflow as tf
+
+    from keras_multvae.serving import warmup
+    from keras_multvae.serving.network import Network
+    from keras_multvae.serving.signatures import Signatures
+
+    items = recommender.items
+    module = Signatures(Network(recommender.model, quantize), items, k)
+    tf.saved_model.save(module, str(folder), signatures=module.functions)
+    warmup.write(
+        folder / EXTRA / warmup.WARMUP,
+        module.functions,
+        items.ids[: warmup.LENGTH].tolist(),
+    )
+
+
+def _write_elsewhere(
+    recommender: Recommender, folder: Path, k: int, quantize: str | None
+) -> None:
+    """As `write_graph`, in a process under TensorFlow."""
+    with tempfile.TemporaryDirectory() as source:
+        Recommender(recommender.model, recommender.items).save(Path(source, "model"))
+        run_under_tensorflow(
+            "import sys\n"
+            "from pathlib import Path\n"
+            "from keras_multvae import Recommender\n"
+            "from keras_multvae.serving.export import write_graph\n"
+            "source, folder, k, quantize = sys.argv[1:]\n"
+            "recommender = Recommender.load(source)\n"
+            "write_graph(recommender, Path(folder), int(k), quantize or None)",
+            str(Path(source, "model")),
+            str(folder),
+            str(k),
+            quantize or "",
+        )
+
+
+def _write_catalogue(recommender: Recommender, path: Path) -> None:
+    """Ids and titles in index order, for whoever searches them."""
+    ids: list[Any] = recommender.items.ids.tolist()
+    titles = [str(recommender.titles.get(item, item)) for item in ids]
+    write_json(
+        path,
+        {
+            "format_version": CATALOGUE_VERSION,
+            "kind": recommender.items.kind,
+            "ids": ids,
+            "titles": titles if recommender.titles else None,
+        },
+    )
+
+
+def _check(recommender: Recommender, quantize: str | None) -> None:
     if not isinstance(recommender.model, RankingModel):
         raise TypeError(
             "Only a MultVAE or MultDAE can be exported. Received: "
@@ -73,95 +184,14 @@ def export_saved_model(
             f"{padding!r} pads histories in the SavedModel, so it cannot be an item "
             "id. Rename that item."
         )
-    path = Path(path)
-    version = _next_version(path) if version is None else version
-    for name, number in (("k", k), ("version", version)):
-        if number < 1:
-            raise ValueError(f"`{name}` must be >= 1. Received: {name}={number}.")
-    target = path / str(version)
-    if target.exists():
-        raise FileExistsError(
-            f"{target} exists; a served version never changes. Leave `version` out to "
-            f"write version {_next_version(path)}."
+    if quantize not in QUANTIZE:
+        raise ValueError(
+            '`quantize` must be None, "bfloat16" or "int8". Received: '
+            f"quantize={quantize!r}."
         )
-    if on_tensorflow():
-        _write(recommender, target, k)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            source = Path(folder) / "recommender"
-            Recommender(recommender.model, recommender.items).save(source)
-            run_under_tensorflow(
-                "import sys\n"
-                "from keras_multvae import Recommender, export_saved_model\n"
-                "path, version, k = sys.argv[2], *map(int, sys.argv[3:])\n"
-                "export_saved_model(Recommender.load(sys.argv[1]), path, version, k)",
-                str(source),
-                str(path),
-                str(version),
-                str(k),
-            )
-    return target
-
-
-def _next_version(path: Path) -> int:
-    versions = (
-        [int(each.name) for each in path.iterdir() if each.name.isdigit()]
-        if path.is_dir()
-        else []
-    )
-    return max(versions, default=0) + 1
-
-
-def _write(recommender: Recommender, target: Path, k: int) -> None:
-    import tensorflow as tf
-
-    model, items = recommender.model, recommender.items
-    num_items = len(items)
-    k = min(k, num_items)
-    raw_ids = tf.constant(
-        items.ids.tolist(), tf.string if items.kind == "str" else tf.int64
-    )
-    padding = tf.constant(PADDING[items.kind], raw_ids.dtype)
-    module = tf.Module()
-    module.weights = inference_weights(model)
-    module.indices = tf.lookup.StaticHashTable(
-        tf.lookup.KeyValueTensorInitializer(
-            raw_ids, tf.range(num_items, dtype="int64")
-        ),
-        default_value=-1,
-    )
-    spec = tf.TensorSpec((None, None), raw_ids.dtype, name="item_ids")
-
-    @tf.function(input_signature=[spec])
-    def recommend(item_ids: Any) -> dict[str, Any]:
-        histories = _as_bags(tf.cast(module.indices.lookup(item_ids), tf.int32))
-        z = model.encode(histories)
-        scores = model.likelihood.scores(model.decoder(z))
-        seen = bags.to_dense(histories, num_items)
-        best, indices = tf.math.top_k(mask_seen(scores, seen), k)
-        unseen = num_items - tf.cast(tf.reduce_sum(seen, axis=1), tf.int32)
-        valid = tf.minimum(unseen, k)
-        counts = tf.range(k)[None, :] < valid[:, None]
-        return {
-            "item_ids": tf.where(counts, tf.gather(raw_ids, indices), padding),
-            "scores": tf.where(counts, best, MASKED),
-            "valid": valid,
-        }
-
-    module.recommend = recommend
-    save_module(module, target, serving_default=recommend)
-
-
-def _as_bags(indices: Any) -> dict[str, Any]:
-    """Item indices (users, length), -1 for unknown, as a bag batch of length each."""
-    import tensorflow as tf
-
-    ordered = tf.sort(indices, axis=1)
-    first = tf.concat([ordered[:, :1] >= 0, ordered[:, 1:] != ordered[:, :-1]], axis=1)
-    counts = tf.logical_and(first, ordered >= 0)
-    users, length = tf.unstack(tf.shape(ordered))
-    return {
-        "bag_sizes": tf.fill([users], length),
-        "item_ids": tf.reshape(tf.maximum(ordered, 0), [-1]),
-        "values": tf.reshape(tf.cast(counts, tf.float32), [-1]),
-    }
+    nobody = sparse.csr_matrix((1, len(recommender.items)), dtype="float32")
+    if not np.isfinite(recommender.model.score(nobody)).all():
+        raise ValueError(
+            "The model's scores are not finite: its training has diverged. Export an "
+            "earlier epoch, or train with a lower learning rate."
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from pathlib import Path
 
 import keras
@@ -10,11 +12,12 @@ import pytest
 from scipy import sparse
 
 from benchmarks.plain_torch import PlainMultVAE, top_k
-from benchmarks.speed import catalogue, data, overhead, scoring, training
+from benchmarks.speed import catalogue, data, load, overhead, scoring, serving, training
 from benchmarks.speed.command import main
 from benchmarks.speed.processes import System, Worker, WorkerError, environment
 from benchmarks.speed.results import Result
 from benchmarks.speed.systems import limit
+from benchmarks.speed.traffic import Client, Known, Traffic, predict_request, same, send
 
 BACKEND = keras.backend.backend()
 HERE = str(Path(__file__).parent)
@@ -124,6 +127,112 @@ def test_overhead_and_scoring(tmp_path, monkeypatch):
     assert list(overhead.overheads(found)) == [catalogue.OURS[BACKEND].name]
     found = measured(tmp_path, "scoring", *options)
     assert scoring.table(found).startswith("| ")
+
+
+def test_serving(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow")
+    monkeypatch.setattr(data, "NUM_ITEMS", 300)
+    monkeypatch.setattr(serving, "TIMES", 3)
+    found = measured(tmp_path, "serving", "--systems", "int8")
+    assert {len(values["int8"]) for values in found.samples.values()} == {1, 2}
+    assert serving.ratios(found)["int8"] > 0
+    # 300 items of 600 int8 weights in two tables, and the inner layers in float32.
+    assert 1.5 < found.median(serving.DISK, "int8") < 3
+    assert serving.table(found).startswith("| weights |")
+
+
+def test_the_table_of_serving_compares_users():
+    samples = {
+        quantity: {"float32": [1.0, 3.0, 2.0], "int8": [3.0, 3.0, 3.0]}
+        for quantity in (serving.ANSWER, serving.DISK, serving.RESIDENT, serving.PEAK)
+    }
+    samples[serving.FLOOR] = {"float32": [1.0], "int8": [2.0]}
+    samples[serving.QUALITY] = {"float32": [0.5, 0.1, 0.3], "int8": [0.5, 0.1, 0.3]}
+    result = Result("serving", "one user", samples)
+    *_, float32, int8 = serving.table(result).splitlines()
+    assert float32.startswith(
+        "| float32 | 2.00 | 1.00 | 3.00 | 2.00x | 2 | 2 | 2 | 0.30"
+    )
+    assert int8.endswith("| 0.3000 | +0.0000 ± 0.0000 | 1.000 |")
+    assert serving.plain(result) == {"float32": 2.0}
+
+
+@pytest.mark.slow
+def test_load(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow")
+    pytest.importorskip("uvicorn")
+    monkeypatch.setattr(data, "NUM_ITEMS", 300)
+    monkeypatch.setattr(load, "HISTORIES", 5)
+    monkeypatch.setattr(load, "LIMIT_MS", 0.0)  # No rate but the first is held.
+    found = measured(tmp_path, "load", "--seconds", "6")
+    assert load.bad(found) == {"local server": 0}
+    assert found.notes == {
+        "highest": 50.0, "rate": 30.0, "version": 4, "failures": []
+    }  # fmt: skip
+    assert found.samples[load.ASKED] == {"steady": [300], "held": [180, 180]}
+    assert load.spread(found)["local server"] >= 1
+    assert load.table(found).count("\n| ") == 4
+
+
+def test_traffic_counts_what_goes_wrong():
+    def answer(*items):
+        row = {"item_ids": list(items), "scores": [-1.0, -2.0], "valid": 2}
+        return json.dumps({"predictions": [row]}).encode()
+
+    good, newer, neither = answer("a", "b"), answer("c", "d"), answer("e", "f")
+    bodies = [good, neither, newer, good, None, newer]
+
+    async def serve(reader, writer):
+        # One request a connection: the next finds it closed, and opens another.
+        await reader.readuntil(b"}]}")
+        body = bodies.pop(0)
+        status = b"200 OK" if body else b"503 Busy"
+        writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s"
+                     % (status, len(body or b"{}"), body or b"{}"))  # fmt: skip
+        writer.close()
+
+    def one(body):
+        return json.loads(body)["predictions"]
+
+    async def run():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            client = Client(*server.sockets[0].getsockname())
+            known, found = Known({1: one(good), 2: one(newer)}), Traffic()
+            for _ in range(6):  # one after the other
+                sent = await send(
+                    client, [predict_request("m", ["a"])], known, rate=1e3, seconds=1e-3
+                )
+                found.milliseconds += sent.milliseconds
+                found.failed += sent.failed
+                found.wrong += sent.wrong
+            client.close()
+        return found, known
+
+    found, known = asyncio.run(run())
+    # One of no version, and one of the old version after the new one has answered.
+    assert found.wrong == 2
+    assert len(found.failed) == 1 and "status 503" in found.failed[0]
+    assert len(found.milliseconds) == 5
+    assert known.newest == 2
+
+
+@pytest.mark.parametrize(
+    ("items", "scores", "expected"),
+    [
+        (["a", "b", "c"], [3, 2, 1], True),
+        (["b", "a", "c"], [3, 2, 1], False),
+        (["a", "c", "b"], [3, 1, 2], False),
+        (["a", "b", "c"], [3, 2, 1.1], False),
+        (["a", "b", "d"], [3, 2, 1], True),  # of equal score with the last
+        (["a", "d", "c"], [3, 2, 1], False),
+    ],
+)
+def test_answers_are_compared(items, scores, expected):
+    known = {"item_ids": ["a", "b", "c"], "scores": [3, 2, 1], "valid": 3}
+    found = {"item_ids": items, "scores": scores, "valid": 3}
+    assert same(known, found) == expected
+    assert not same(known, found | {"valid": 2})
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "many"])

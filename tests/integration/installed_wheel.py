@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 JOB = """
 import importlib.util
+from pathlib import Path
+
 import numpy as np
 from scipy import sparse
 
@@ -27,6 +29,8 @@ from keras_multvae import BetaAnneal, MultVAE, Popularity, Recommender, evaluate
 from keras_multvae.data import Interactions, UserBatches, strong_generalization
 
 assert "site-packages" in keras_multvae.__file__, keras_multvae.__file__
+static = Path(keras_multvae.__file__).parent / "serving" / "local" / "static"
+assert {file.name for file in static.iterdir()} == {"index.html", "page.css", "page.js"}
 rng = np.random.default_rng(0)
 taste = np.arange(300)[:, None] % 2 == np.arange(40)[None] % 2
 taste &= rng.random((300, 40)) < 0.6

@@ -1,0 +1,53 @@
+"""Histories as callers give them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from scipy import sparse
+
+from keras_multvae.data import Vocabulary
+
+OnUnknown = Literal["raise", "skip"]
+
+
+def is_single(histories: Any) -> bool:
+    """Whether it is one history rather than a list of them."""
+    if isinstance(histories, str) or not isinstance(histories, Iterable):
+        raise ValueError(
+            "`histories` must be a list of item ids, or a list of such lists. "
+            f"Received: {histories!r}."
+        )
+    nested = (Mapping, list, tuple, set, np.ndarray)
+    if isinstance(histories, Mapping):
+        return True
+    return not any(isinstance(each, nested) for each in histories)
+
+
+def matrix_of(
+    rows: list[Any], items: Vocabulary, on_unknown: OnUnknown
+) -> sparse.csr_matrix:
+    """Lists of raw ids, or dicts from ids to counts, as CSR (rows, items)."""
+    indptr, indices, values = [0], [], []
+    for history in rows:
+        counts = (
+            history if isinstance(history, Mapping) else dict.fromkeys(history, 1.0)
+        )
+        find = items.index if on_unknown == "raise" else items.lookup
+        found = find(list(counts))
+        weights = np.array(list(counts.values()), "float32")
+        indices.append(found[found >= 0])
+        values.append(weights[found >= 0])
+        indptr.append(indptr[-1] + len(indices[-1]))
+    matrix = sparse.csr_matrix(
+        (
+            np.concatenate([np.zeros(0, "float32"), *values]),
+            np.concatenate([np.zeros(0, "int64"), *indices]),
+            indptr,
+        ),
+        shape=(len(rows), len(items)),
+    )
+    matrix.sort_indices()
+    return matrix

@@ -1,0 +1,278 @@
+"""`Recommender`'s questions, asked of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from keras_multvae.ranking import TopK
+from keras_multvae.recommender import Recommendations
+from keras_multvae.recommender.histories import is_single
+from keras_multvae.recommender.recommendations import PADDING
+from keras_multvae.serving.client.errors import InvalidRequestError
+from keras_multvae.serving.client.rest import RestTransport
+from keras_multvae.serving.client.retrying import with_retries
+from keras_multvae.serving.client.rpc import RpcTransport
+
+ROWS = 256  # users of a request; more are asked for in several
+
+
+class ServingClient:
+    """Asks a server what one would ask a `Recommender`.
+
+    The server is TensorFlow Serving or `keras-multvae serve`, with a SavedModel of
+    `export_saved_model`. Item ids that the model does not know are ignored.
+
+    A try that finds no server, or one too busy (UNAVAILABLE, status 502, 503 or 504),
+    is repeated after a pause, as predictions may be asked for twice. Nothing else is:
+    no request that was refused, and none that timed out while the server worked on it.
+
+    Args:
+        address: "http://host:8501" for REST; "host:8500" or "grpc://host:8500" for
+            gRPC, which needs TensorFlow and the package tensorflow-serving-api.
+        model: Name of the model on the server.
+        version: Int >= 1; by default the latest.
+        timeout: Float, seconds for each try.
+        retries: Int >= 0, tries after the first.
+
+    Raises:
+        ValueError: An argument out of its range.
+        ImportError: What the address needs is not installed.
+
+    All methods raise
+
+    - `InvalidRequestError` for a request that the server refuses,
+    - `ModelNotFoundError` for a model or version that it does not have,
+    - `ServingTimeoutError` and `ServingUnavailableError`,
+    - `ServingError`, the base of these, for whatever else it reports.
+
+    Example:
+
+    >>> with ServingClient("http://localhost:8501", "movielens") as client:
+    ...     client.recommend([1, 364, 588], k=5).items[0]  # doctest: +SKIP
+    array([ 595,  527,  480,  593, 2571])
+    """
+
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        version: int | None = None,
+        timeout: float = 10.0,
+        retries: int = 3,
+    ) -> None:
+        scheme, separator, rest = address.partition("://")
+        if separator and scheme not in ("http", "https", "grpc"):
+            raise ValueError(
+                "`address` must be as http://host:8501, or host:8500 for gRPC. "
+                f"Received: {address!r}."
+            )
+        if not model or "/" in model or ":" in model:
+            raise ValueError(f"`model` must be a model's name. Received: {model!r}.")
+        for name, value, least in (("version", version, 1), ("retries", retries, 0)):
+            if value is not None and value < least:
+                raise ValueError(
+                    f"`{name}` must be >= {least}. Received: {name}={value}."
+                )
+        if timeout <= 0:
+            raise ValueError(f"`timeout` must be > 0. Received: timeout={timeout}.")
+        self._retries = retries
+        self._transport: RestTransport | RpcTransport
+        if scheme in ("http", "https") and separator:
+            self._transport = RestTransport(address, model, version, timeout)
+        else:
+            host = rest if separator else address
+            self._transport = RpcTransport(host, model, version, timeout)
+
+    def recommend(
+        self,
+        histories: Any,
+        *,
+        k: int = 10,
+        allow: Iterable[Any] | None = None,
+        deny: Iterable[Any] | None = None,
+    ) -> Recommendations:
+        """Ranks the items outside each history, as `Recommender.recommend` does.
+
+        Args:
+            histories: A list of raw item ids, or a list of such lists, one a user.
+            k: Int >= 1, items a user; users with fewer left get fewer.
+            allow: Optional raw ids; no other items are recommended.
+            deny: Optional raw ids that are never recommended.
+
+        Returns:
+            `Recommendations`, one entry a user; also for a single history.
+
+        Raises:
+            ValueError: k < 1, or an empty `allow`.
+        """
+        if k < 1:
+            raise ValueError(f"`k` must be an integer >= 1. Received: k={k!r}.")
+        allowed = [] if allow is None else list(allow)
+        if allow is not None and not allowed:
+            raise ValueError("`allow` leaves no item to recommend.")
+        denied = [] if deny is None else list(deny)
+        rows = self._rows(histories)
+        users = len(rows)
+        found = self._predict(
+            "recommend",
+            {
+                "item_ids": self._ids(rows),
+                "k": np.full(users, k, "int32"),
+                "deny": self._ids([denied] * users),
+                "allow": self._ids([allowed] * users),
+            },
+        )
+        return self._recommendations(list(range(users)), found, k)
+
+    def similar_items(self, item_ids: Sequence[Any], k: int = 10) -> Recommendations:
+        """The items whose output weights point the same way.
+
+        Args:
+            item_ids: Raw ids; one that the model does not know has none like it.
+            k: Int >= 1; no more come than the `k` of the export.
+
+        Returns:
+            `Recommendations`, one entry an id; scores are cosines in [-1, 1].
+        """
+        if k < 1:
+            raise ValueError(f"`k` must be an integer >= 1. Received: k={k!r}.")
+        items = list(item_ids)
+        ids = self._ids([[item] for item in items])
+        found = self._predict("similar_items", {"item_ids": ids[:, -1]})
+        return self._recommendations(items, found, k)
+
+    def embed(self, histories: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of q(z | x) of each user, (users, latent_dim) float32.
+
+        A MultDAE's z is a point: the variance is zero.
+        """
+        found = self._predict("embed", {"item_ids": self._ids(self._rows(histories))})
+        mean = found["mean"]
+        if "log_variance" not in found:
+            return mean, np.zeros_like(mean)
+        return mean, np.exp(found["log_variance"])
+
+    def score(self, histories: Any, candidates: Sequence[Any]) -> np.ndarray:
+        """Scores of chosen items, as `model.score` gives them for all.
+
+        Args:
+            histories: As for `recommend`.
+            candidates: A list of raw item ids for all users, or a list of such lists,
+                one a user.
+
+        Returns:
+            (users, candidates) float32, log pi_i(z) for a multinomial VAE; -inf for
+            unknown ids, and where a user has fewer candidates than another.
+
+        Raises:
+            ValueError: As many lists of candidates as users are needed.
+        """
+        rows = self._rows(histories)
+        wanted = [list(candidates)] * len(rows)
+        if not is_single(candidates):
+            wanted = [list(row) for row in candidates]
+        if len(wanted) != len(rows):
+            raise ValueError(
+                "`candidates` must be one list, or one a user. Received: "
+                f"{len(wanted)} lists for {len(rows)} users."
+            )
+        ids = self._ids(wanted)
+        found = self._predict("score", {"item_ids": self._ids(rows), "candidates": ids})
+        scores = np.where(found["known"], found["scores"], np.float32(-np.inf))
+        return scores[:, 1 : ids.shape[1]]
+
+    def close(self) -> None:
+        """Closes the connections; so does leaving a `with` block."""
+        self._transport.close()
+
+    def __enter__(self) -> ServingClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @cached_property
+    def _signatures(self) -> dict[str, dict[str, dict[str, Any]]]:
+        return with_retries(self._transport.signatures, self._retries)
+
+    def _signature(self, name: str) -> dict[str, dict[str, Any]]:
+        if name not in self._signatures:
+            raise InvalidRequestError(
+                f"The model has no signature {name!r}, only "
+                f"{', '.join(sorted(self._signatures))}. Export it with "
+                "export_saved_model of this version of keras_multvae."
+            )
+        return self._signatures[name]
+
+    @property
+    def _kind(self) -> str:
+        """What the model's ids are: "str" or "int"."""
+        dtype = self._signature("recommend")["inputs"]["item_ids"]
+        return "str" if dtype is object else "int"
+
+    def _rows(self, histories: Any) -> list[list[Any]]:
+        rows = [histories] if is_single(histories) else list(histories)
+        if any(isinstance(row, Mapping) for row in rows):
+            raise ValueError(
+                "`histories` must be lists of item ids: a SavedModel counts each item "
+                "once. Received a dict."
+            )
+        return [list(row) for row in rows]
+
+    def _ids(self, rows: list[list[Any]]) -> np.ndarray:
+        """(rows, 1 + longest) ids, filled up with those that stand for none.
+
+        So is the first column: TensorFlow Serving evens out requests that it batches
+        with their first element, which thus is no item.
+        """
+        kind = self._kind
+        type_ = str if kind == "str" else int | np.integer
+        for row in rows:
+            for item in row:
+                if not isinstance(item, type_) or isinstance(item, bool):
+                    raise TypeError(
+                        f"The model's item ids are {kind}. Received: {item!r}."
+                    )
+        width = 1 + max(map(len, rows), default=0)
+        ids = np.full(
+            (len(rows), width), PADDING[kind], object if kind == "str" else "int64"
+        )
+        for place, row in zip(ids, rows, strict=True):
+            place[1 : 1 + len(row)] = row
+        return ids
+
+    def _predict(
+        self, signature: str, inputs: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        outputs = self._signature(signature)["outputs"]
+        users = len(inputs["item_ids"])
+        parts = []
+        for start in range(0, users, ROWS):
+            some = {name: each[start : start + ROWS] for name, each in inputs.items()}
+            ask = partial(self._transport.predict, signature, some, outputs)
+            parts.append(with_retries(ask, self._retries))
+        if not parts:
+            raise ValueError(
+                "There is nothing to ask: no history and no item is given."
+            )
+        return {
+            name: np.concatenate([part[name] for part in parts]) for name in outputs
+        }
+
+    def _recommendations(
+        self, users: list[Any], found: dict[str, np.ndarray], k: int
+    ) -> Recommendations:
+        items, scores = found["item_ids"][:, :k], found["scores"][:, :k]
+        valid = np.minimum(found["valid"], scores.shape[1]).astype("int64")
+        counted = np.arange(scores.shape[1]) < valid[:, None]
+        names, indices = np.unique(items, return_inverse=True)
+        top = TopK(
+            indices.reshape(items.shape),
+            np.where(counted, scores, np.float32(-np.inf)),
+            valid,
+        )
+        return Recommendations(users, top, names)

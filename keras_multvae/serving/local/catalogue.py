@@ -1,0 +1,139 @@
+"""The titles that came with a version, and the search through them."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Mapping
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FILE = "assets.extra/catalogue.json"
+FORMAT_VERSION = 1
+
+
+class Catalogue:
+    """The items of a version: ids, as text, and titles.
+
+    Args:
+        kind: "str" or "int", what the model's ids are.
+        ids: The ids, in the order of the model.
+        titles: Their titles, or None: then the ids are shown.
+        weights: (num_items,) float; of the titles that fit a search, those with more
+            come first.
+
+    Example:
+
+    >>> titles = ["Amélie (2001)", "Alien (1979)", "Aliens (1986)"]
+    >>> films = Catalogue("int", [3, 5, 8], titles, np.array([0.1, 0.2, 0.7]))
+    >>> films.search("alien", 5)
+    [{'id': '8', 'title': 'Aliens (1986)'}, {'id': '5', 'title': 'Alien (1979)'}]
+    >>> films.search("2001 ame", 5)
+    [{'id': '3', 'title': 'Amélie (2001)'}]
+    >>> Catalogue("str", ["a", "b"], ["Aliens", "Alien"]).search("alien", 1)
+    [{'id': 'b', 'title': 'Alien'}]
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        ids: list[Any],
+        titles: list[str] | None,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        self.kind = kind
+        self.ids = list(map(str, ids))
+        self.titles = dict(zip(self.ids, titles or self.ids, strict=True))
+        weights = np.zeros(len(ids)) if weights is None else weights
+        order = np.argsort(-weights, kind="stable").tolist()
+        # In the order of their weights, so that a search can stop once it has enough.
+        self._texts = [
+            (folded(self.titles[self.ids[index]]), self.ids[index]) for index in order
+        ]
+
+    def __contains__(self, item: str) -> bool:
+        return item in self.titles
+
+    def array(self, rows: list[list[str]]) -> np.ndarray:
+        """Ids as an input of a signature, (rows, ids)."""
+        if self.kind == "int":
+            return np.array(
+                [[int(item) for item in row] for row in rows], "int64"
+            ).reshape(len(rows), -1)
+        array = np.empty((len(rows), len(rows[0])), object)
+        array[:] = [[item.encode() for item in row] for row in rows]
+        return array
+
+    def describe(self, item: Any) -> dict[str, str]:
+        """Id and title of an id that the model gave."""
+        name = item.decode() if isinstance(item, bytes) else str(item)
+        return {"id": name, "title": self.titles.get(name, name)}
+
+    def search(self, query: str, limit: int) -> list[dict[str, str]]:
+        """Titles in which each word of the query begins a word; the title itself first.
+
+        Args:
+            query: Words or beginnings of words, in any order; none fit all titles.
+            limit: Int, the most titles to find.
+
+        Returns:
+            A dict with `id` and `title` each.
+        """
+        whole = folded(query)
+        words = [f" {word}" for word in whole.split()]
+        first = [item for text, item in self._texts if text == whole]
+        rest = (
+            item
+            for text, item in self._texts
+            if text != whole and all(word in text for word in words)
+        )
+        return list(map(self.describe, islice(chain(first, rest), limit)))
+
+
+def folded(text: str) -> str:
+    """Small letters without accents; a space before each word.
+
+    Example:
+
+    >>> folded("WALL·E (Pixar), Amélie")
+    ' wall e pixar amelie'
+    """
+    plain = "".join(
+        letter
+        for letter in unicodedata.normalize("NFKD", text)
+        if not unicodedata.combining(letter)
+    ).casefold()
+    words = "".join(letter if letter.isalnum() else " " for letter in plain).split()
+    return "".join(f" {word}" for word in words)
+
+
+def read_catalogue(
+    folder: Path, run: Callable[[str, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+) -> Catalogue | None:
+    """The catalogue of a version folder; None if it has none.
+
+    What a user without a history would get weighs the titles, so that the well-known
+    ones are found first.
+
+    Args:
+        folder: The version folder.
+        run: Answers its signatures: (signature, inputs) -> outputs.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content["format_version"] > FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has version {content['format_version']}; this keras_multvae reads "
+            f"up to version {FORMAT_VERSION}. Install a newer keras_multvae."
+        )
+    plain = Catalogue(content["kind"], content["ids"], content["titles"])
+    candidates = plain.array([plain.ids])
+    prior = run("score", {"item_ids": candidates[:, :0], "candidates": candidates})
+    return Catalogue(
+        content["kind"], content["ids"], content["titles"], prior["scores"][0]
+    )

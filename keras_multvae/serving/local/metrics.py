@@ -1,0 +1,63 @@
+"""What Prometheus reads."""
+
+from __future__ import annotations
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+PREFIX = "keras_multvae"
+
+
+class Metrics:
+    """The counters of one server, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            f"{PREFIX}_requests",
+            "Answered requests to the REST API.",
+            ["method", "status"],
+            registry=self.registry,
+        )
+        self.latency = Histogram(
+            f"{PREFIX}_request_seconds",
+            "From the last byte of a request to its answer.",
+            ["method"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            f"{PREFIX}_requests_in_flight",
+            "Requests that are being answered.",
+            registry=self.registry,
+        )
+        self.batch_size = Histogram(
+            f"{PREFIX}_batch_requests",
+            "Requests that were run as one.",
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=self.registry,
+        )
+        self.version = Gauge(
+            f"{PREFIX}_model_version",
+            "The version that is served; 0 if none is.",
+            ["model"],
+            registry=self.registry,
+        )
+        self.loads = Counter(
+            f"{PREFIX}_model_loads",
+            "Versions that were loaded, or could not be.",
+            ["model", "outcome"],
+            registry=self.registry,
+        )
+
+    def page(self) -> bytes:
+        """All of them, in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,201 @@
+"""The signatures of the SavedModel: raw ids in, raw ids and scores out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from keras_multvae.data import Vocabulary
+from keras_multvae.metrics import MASKED
+from keras_multvae.recommender.recommendations import PADDING
+from keras_multvae.serving.network import Network
+
+
+class Signatures(tf.Module):
+    """Everything that a server is asked for, as functions with named tensors.
+
+    Args:
+        network: The forward pass.
+        items: The ids behind its item indices.
+        k: Int >= 1, items an answer where the request does not say; no more than there
+            are.
+    """
+
+    def __init__(self, network: Network, items: Vocabulary, k: int) -> None:
+        super().__init__(name="signatures")
+        self.network = network
+        self._k = min(k, len(items))
+        self._raw_ids = tf.constant(
+            items.ids.tolist(), tf.string if items.kind == "str" else tf.int64
+        )
+        self._padding = tf.constant(PADDING[items.kind], self._raw_ids.dtype)
+        self.indices = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                self._raw_ids, tf.range(len(items), dtype="int64")
+            ),
+            default_value=-1,
+        )
+        # What is known of a user of whom nothing is known: `discover` compares with it.
+        self.prior = tf.Variable(
+            network.scores(tf.zeros((1, 0), tf.int32)), trainable=False
+        )
+        self.functions = self._functions()
+
+    def _functions(self) -> dict[str, Any]:
+        ids = self._raw_ids.dtype
+
+        def inputs(**specs: tuple[Any, int]) -> Any:
+            return tf.function(
+                input_signature=[
+                    tf.TensorSpec([None] * rank, dtype, name)
+                    for name, (dtype, rank) in specs.items()
+                ]
+            )
+
+        def recommend_default(item_ids: Any) -> dict[str, Any]:
+            history = self._history(item_ids)
+            scores = _without(self.network.scores(history), history)
+            return self._best(scores, self._k)
+
+        @inputs(item_ids=(ids, 2))
+        def serving_default(item_ids: Any) -> dict[str, Any]:
+            return recommend_default(item_ids)
+
+        @inputs(examples=(tf.string, 1))
+        def recommend_examples(examples: Any) -> dict[str, Any]:
+            parsed = tf.io.parse_example(
+                examples, {"item_ids": tf.io.VarLenFeature(ids)}
+            )
+            return recommend_default(
+                tf.sparse.to_dense(parsed["item_ids"], self._padding)
+            )
+
+        @inputs(item_ids=(ids, 2), k=(tf.int32, 1), deny=(ids, 2), allow=(ids, 2))
+        def recommend(item_ids: Any, k: Any, deny: Any, allow: Any) -> dict[str, Any]:
+            _check_rows(item_ids, k=k, deny=deny, allow=allow)
+            history = self._history(item_ids)
+            scores = _without(self.network.scores(history), history)
+            scores = _without(scores, self._lookup(deny))
+            scores = self._only(scores, allow)
+            return self._best(scores, *self._width(k))
+
+        @inputs(item_ids=(ids, 2), k=(tf.int32, 1), niche=(tf.float32, 1))
+        def discover(item_ids: Any, k: Any, niche: Any) -> dict[str, Any]:
+            _check_rows(item_ids, k=k, niche=niche)
+            tf.debugging.Assert(
+                tf.reduce_all((niche >= 0) & (niche <= 1)),
+                ["niche must be a number in [0, 1] in every row. Received:", niche],
+            )
+            history = self._history(item_ids)
+            scores = self.network.scores(history) - niche[:, None] * self.prior
+            return self._best(_without(scores, history), *self._width(k))
+
+        @inputs(item_ids=(ids, 2), candidates=(ids, 2))
+        def score(item_ids: Any, candidates: Any) -> dict[str, Any]:
+            _check_rows(item_ids, candidates=candidates)
+            scores = self.network.scores(self._history(item_ids))
+            indices = self._lookup(candidates)
+            found = tf.gather(scores, tf.maximum(indices, 0), batch_dims=1)
+            known = indices >= 0
+            return {"scores": tf.where(known, found, MASKED), "known": known}
+
+        @inputs(item_ids=(ids, 2))
+        def embed(item_ids: Any) -> dict[str, Any]:
+            mean, log_variance = self.network.encode(self._history(item_ids))
+            if log_variance is None:
+                return {"mean": mean}
+            return {"mean": mean, "log_variance": log_variance}
+
+        @inputs(item_ids=(ids, 1))
+        def similar_items(item_ids: Any) -> dict[str, Any]:
+            indices = self._lookup(item_ids)[:, None]
+            scores = self.network.items.cosines(tf.maximum(indices[:, 0], 0))
+            scores = tf.where(indices >= 0, scores, MASKED)
+            return self._best(_without(scores, indices), self._k)
+
+        functions = (
+            serving_default,
+            recommend,
+            discover,
+            score,
+            embed,
+            similar_items,
+            recommend_examples,
+        )
+        return {each.python_function.__name__: each for each in functions}
+
+    def _lookup(self, item_ids: Any) -> Any:
+        """Item indices of raw ids, int32; -1 for padding and the unknown."""
+        return tf.cast(self.indices.lookup(item_ids), tf.int32)
+
+    def _history(self, item_ids: Any) -> Any:
+        """As `_lookup`, each item once in a row."""
+        ordered = tf.sort(self._lookup(item_ids), axis=1)
+        first = tf.concat(
+            [tf.ones_like(ordered[:, :1], tf.bool), ordered[:, 1:] != ordered[:, :-1]],
+            axis=1,
+        )
+        return tf.where(first, ordered, -1)
+
+    def _only(self, scores: Any, allow: Any) -> Any:
+        """Scores (users, items) with the items that a row does not allow masked."""
+        indices = self._lookup(allow)
+        allowed = tf.tensor_scatter_nd_max(
+            tf.zeros_like(scores),
+            _places(indices),
+            tf.where(indices >= 0, 1.0, 0.0),
+        )
+        anything = tf.reduce_all(allow == self._padding, axis=1, keepdims=True)
+        return tf.where(anything | (allowed > 0), scores, MASKED)
+
+    def _width(self, k: Any) -> tuple[Any, Any]:
+        """The width of an answer to rows that want k items each, and k."""
+        tf.debugging.Assert(
+            tf.reduce_all(k >= 1), ["k must be >= 1 in every row. Received:", k]
+        )
+        # Without rows, the largest k is none at all.
+        width = tf.clip_by_value(tf.reduce_max(k), 1, self.network.num_items)
+        return width, k
+
+    def _best(self, scores: Any, width: Any, k: Any = None) -> dict[str, Any]:
+        """The best items of each user, by scores of which some are masked."""
+        best, indices = tf.math.top_k(scores, width)
+        valid = tf.reduce_sum(tf.cast(best > MASKED, tf.int32), axis=1)
+        if k is not None:
+            valid = tf.minimum(valid, k)
+        counts = tf.sequence_mask(valid, width)
+        return {
+            "item_ids": tf.where(
+                counts, tf.gather(self._raw_ids, indices), self._padding
+            ),
+            "scores": tf.where(counts, best, MASKED),
+            "valid": valid,
+        }
+
+
+def _check_rows(item_ids: Any, **others: Any) -> None:
+    """All inputs of a request have a row for each user."""
+    users = tf.shape(item_ids)[0]
+    for name, tensor in others.items():
+        tf.debugging.Assert(
+            tf.equal(tf.shape(tensor)[0], users),
+            [
+                f"{name} must have as many rows as item_ids. Received shapes:",
+                tf.shape(tensor),
+                tf.shape(item_ids),
+            ],
+        )
+
+
+def _places(indices: Any) -> Any:
+    """(users, length, 2), where in (users, items) each item is; 0 in place of -1."""
+    users = tf.range(tf.shape(indices)[0])[:, None]
+    items = tf.maximum(indices, 0)
+    return tf.stack([tf.broadcast_to(users, tf.shape(items)), items], axis=2)
+
+
+def _without(scores: Any, indices: Any) -> Any:
+    """Scores (users, items) with items, (users, length) and -1 for none, masked."""
+    bound = tf.where(indices >= 0, MASKED, tf.float32.max)
+    return tf.tensor_scatter_nd_min(scores, _places(indices), bound)
