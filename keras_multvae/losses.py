@@ -105,7 +105,7 @@ class MultinomialNLL(_NLL):
         largest = ops.maximum(of_clicks, of_sampled)
         shifted = ops.where(x > 0, ops.exp(clicked - ops.take(largest, rows)), 0.0)
         total = bags.segment_sum(y_true, shifted)
-        total += ops.sum(ops.exp(sampled - largest[:, None]), axis=1)
+        total = total + ops.sum(ops.exp(sampled - largest[:, None]), axis=1)
         log_norm = ops.log(total) + largest
         return bags.segment_sum(y_true, x) * log_norm - bags.segment_sum(
             y_true, x * logits.clicked

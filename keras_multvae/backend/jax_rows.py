@@ -115,17 +115,13 @@ def adam_rows(
 ) -> None:
     """See `keras_multvae.backend`."""
     tables = (variable, momentum, velocity)
-    weights, m, v = (
-        jnp.take(each.value, ids, axis=0, mode="clip") for each in tables
-    )
+    weights, m, v = (jnp.take(each.value, ids, axis=0, mode="clip") for each in tables)
     m = m + (gradient - m) * (1 - beta_1)
     v = v + (jnp.square(gradient) - v) * (1 - beta_2)
     rate = learning_rate * jnp.sqrt(1 - beta_2**step) / (1 - beta_1**step)
     weights = weights - rate * m / (jnp.sqrt(v) + epsilon)
     for table, rows in zip(tables, (weights, m, v), strict=True):
-        table.assign(
-            table.value.at[ids].set(rows, mode="drop", unique_indices=True)
-        )
+        table.assign(table.value.at[ids].set(rows, mode="drop", unique_indices=True))
 
 
 class RowwiseTraining:

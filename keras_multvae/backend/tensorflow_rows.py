@@ -63,7 +63,7 @@ def adam_rows(
     epsilon: float,
 ) -> None:
     """See `keras_multvae.backend`."""
-    tables = [each.value for each in (variable, momentum, velocity)]
+    tables = (variable, momentum.value, velocity.value)
     weights, m, v = (tf.gather(table, ids) for table in tables)
     m += (gradient - m) * (1 - beta_1)
     v += (tf.square(gradient) - v) * (1 - beta_2)

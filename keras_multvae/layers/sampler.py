@@ -146,7 +146,10 @@ class CandidateSampler(SeededLayer):
             clicks,
             candidates,
             ops.take(self.log_inclusion, drawn),
-            ops.logical_or(hits > 0, repeated[None, :]),
+            # TensorFlow loses the shape on the way.
+            ops.reshape(
+                ops.logical_or(hits > 0, repeated[None, :]), (-1, self.num_sampled)
+            ),
         )
 
     def _draw(self, inputs: dict[str, Any], item_ids: Any) -> Any:

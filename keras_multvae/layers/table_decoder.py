@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_multvae import backend, bags
 from keras_multvae.layers.dense import (
+    Dense,
     bias_initializer,
     kernel_initializer,
     seeds,
@@ -83,6 +84,15 @@ class TableDecoder(keras.layers.Layer):
     def table(self) -> Any:
         """The variable (num_items, units) that gives the logits."""
         return self._table()
+
+    @property
+    def inner(self) -> list[Dense]:
+        """The layers before the last."""
+        return self.stack
+
+    def item_biases(self) -> np.ndarray:
+        """The bias, float32 (num_items,)."""
+        return ops.convert_to_numpy(self.bias).astype("float32")[:, 0]
 
     def item_vectors(self) -> np.ndarray:
         """The table, float32 (num_items, units)."""

@@ -262,7 +262,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
     @property
     def item_biases(self) -> np.ndarray:
         """The decoder's output biases, float32 (num_items,)."""
-        return ops.convert_to_numpy(self.decoder.stack[-1].bias).astype("float32")
+        return self.decoder.item_biases()
 
     def query_vectors(
         self, histories: sparse.csr_matrix, batch_size: int = 500

@@ -312,7 +312,10 @@ class MultVAE(RankingModel):
                 f"`output` must be one of {', '.join(OUTPUTS)}. Received: "
                 f"output={self.output_kind!r}."
             )
-        if self.output_kind == "sampled" and type(self.likelihood) is not MultinomialNLL:
+        if (
+            self.output_kind == "sampled"
+            and type(self.likelihood) is not MultinomialNLL
+        ):
             raise ValueError(
                 'output="sampled" estimates the multinomial likelihood. Received: '
                 f"likelihood={type(self.likelihood).__name__}."
