@@ -22,7 +22,7 @@ COMPILES = True
 
 
 class RowGradient(NamedTuple):
-    """Distinct ids (rows,), those past the table's end to be left out, and gradients."""
+    """Distinct ids (rows,), with some past the table's end, and gradients."""
 
     ids: Any
     values: Any

@@ -103,7 +103,7 @@ class InteractionEncoder(SeededLayer):
         mean, log_var = ops.split(hidden, 2, axis=-1)
         return mean, log_var
 
-    def _hidden(self, inputs: Any, training: bool | None, kernel: Any = None) -> Any:
+    def _hidden(self, inputs: Any, training: bool | None, kernel: Any) -> Any:
         """The last layer's units, before any activation."""
         if bags.is_bags(inputs):
             kernel = self.kernel if kernel is None else kernel
@@ -177,9 +177,11 @@ class PointEncoder(InteractionEncoder):
 
     outputs = 1
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(
+        self, inputs: Any, training: bool | None = None, kernel: Any = None
+    ) -> Any:
         """See the class."""
-        return ops.tanh(self._hidden(inputs, training))
+        return ops.tanh(self._hidden(inputs, training, kernel))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """(users, latent_dim)."""

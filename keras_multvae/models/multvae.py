@@ -134,18 +134,19 @@ class MultVAE(RankingModel):
         self.sampling = Sampling(
             seed=self._part_seed(1), dtype="float32", name="sampling"
         )
+        sizes = (self.num_items, self.latent_dim, self.hidden_dims[::-1])
+        options = {
+            "seed": self._part_seed(2),
+            "dtype": self.dtype_policy,
+            "name": "decoder",
+        }
         # An item's row lies together where a step takes some rows of the table.
-        by_rows = tied or output == "sampled"
-        self.decoder = (TableDecoder if by_rows else ItemDecoder)(
-            self.num_items,
-            self.latent_dim,
-            self.hidden_dims[::-1],
-            seed=self._part_seed(2),
-            dtype=self.dtype_policy,
-            name="decoder",
-            **({"table": lambda: self.encoder.kernel} if tied else {}),
-        )
-        self.candidates = None
+        if tied or output == "sampled":
+            table = (lambda: self.encoder.kernel) if tied else None
+            self.decoder = TableDecoder(*sizes, table=table, **options)
+        else:
+            self.decoder = ItemDecoder(*sizes, **options)
+        self.candidates: Any = None
         if output == "sampled":
             self.candidates = CandidateSampler(
                 self.num_items,

@@ -42,7 +42,8 @@ def test_the_estimate_is_that_of_the_formula():
     sampled = np.array([[0.1, 5.0, -2.0], [1.5, 0.2, 7.0]])
     hits = np.array([[False, True, False], [False, False, True]])
     terms = np.where(hits, 0, np.exp(sampled)).sum(1)
-    norms = np.log(terms + [np.exp(0.3) + np.exp(-1.0), np.exp(2.0)])
+    clicks = np.array([np.exp(0.3) + np.exp(-1.0), np.exp(2.0)])
+    norms = np.log(terms + clicks)
     expected = [3 * norms[0] - 0.3 + 2.0, norms[1] - 2.0]
     logits = SampledLogits(
         *map(keras.ops.convert_to_tensor, (clicked.astype("f4"), sampled.astype("f4"))),
