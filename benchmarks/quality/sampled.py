@@ -10,12 +10,15 @@ validation.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from benchmarks.quality.runs import METRIC, PAPER, Store, arguments, fit_recipe, load
 from benchmarks.quality.runs import table as quality_table
 from keras_multvae import evaluate_ranking
+from keras_multvae.training import Recipe
 
 SAMPLED = replace(PAPER, output="sampled", num_sampled=2000)
 REFERENCE = "full softmax"
@@ -36,7 +39,7 @@ def main() -> None:
     split = load(options.data, options.ratings)
     store = Store(options.store)
 
-    def run(recipe):
+    def run(recipe: Recipe) -> dict[str, Any]:
         model, history = fit_recipe(split, recipe)
         values = evaluate_ranking(model, split.test, [METRIC]).values[METRIC]
         best = max(history, key=lambda row: row["val_ndcg_at_100"])
@@ -46,7 +49,7 @@ def main() -> None:
         name: [
             store.get(
                 f"{options.data}: {name}, seed {seed}",
-                lambda recipe=replace(recipe, seed=seed): run(recipe),
+                partial(run, replace(recipe, seed=seed)),
             )
             for seed in range(options.seeds)
         ]
