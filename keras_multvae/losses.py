@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from keras_multvae import backend, bags
+
+
+class SampledLogits(NamedTuple):
+    """What a step computes where it does not compute all logits.
+
+    Args:
+        clicked: (entries,), the logit of each entry of the bag batch.
+        sampled: (users, num_sampled), the logits of items drawn at random, each less
+            the logarithm of the probability that it is among those drawn.
+        hits: (users, num_sampled) bool, what of these not to count.
+    """
+
+    clicked: Any
+    sampled: Any
+    hits: Any
 
 
 class _NLL(keras.losses.Loss):
@@ -65,6 +80,36 @@ class MultinomialNLL(_NLL):
         total = _sum_over_clicks(y_true, y_pred, lambda x, f: x)
         product = _sum_over_clicks(y_true, y_pred, lambda x, f: x * f)
         return total * ops.logsumexp(y_pred, axis=-1) - product
+
+    def sampled(self, y_true: dict[str, Any], logits: SampledLogits) -> Any:
+        """An estimate of `call` from some of the logits: (users,).
+
+        Of the sum of exp(f_i) over all items, that over the clicked ones is exact; a
+        sampled item stands for 1 / P(it is sampled) of the others, so that the sum's
+        expectation is exact too (Horvitz and Thompson's estimator; the correction by
+        log Q of a sampled softmax).
+
+        References:
+            - [Jean et al., 2015](https://arxiv.org/abs/1412.2007), section 3.1
+        """
+        x = ops.cast(y_true["values"], logits.clicked.dtype)
+        rows, users = bags.rows(y_true), bags.num_users(y_true)
+        lowest = ops.full_like(logits.clicked, -1e30)
+        clicked = ops.where(x > 0, logits.clicked, lowest)
+        sampled = ops.where(logits.hits, -1e30, logits.sampled)
+        # What is subtracted before exp is added again after log: it has no gradient.
+        of_clicks = ops.segment_max(
+            ops.stop_gradient(clicked), rows, num_segments=users
+        )
+        of_sampled = ops.max(ops.stop_gradient(sampled), axis=1)
+        largest = ops.maximum(of_clicks, of_sampled)
+        shifted = ops.where(x > 0, ops.exp(clicked - ops.take(largest, rows)), 0.0)
+        total = bags.segment_sum(y_true, shifted)
+        total = total + ops.sum(ops.exp(sampled - largest[:, None]), axis=1)
+        log_norm = ops.log(total) + largest
+        return bags.segment_sum(y_true, x) * log_norm - bags.segment_sum(
+            y_true, x * logits.clicked
+        )
 
     def unnormalized_scores(self, logits: Any) -> tuple[Any, Any]:
         """Log pi_i(z) = f_i - logsumexp(f)."""

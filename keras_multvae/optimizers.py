@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -19,6 +20,11 @@ class FusedAdam(keras.optimizers.Adam):
     calls the fused kernel of TensorFlow or PyTorch; on JAX the compiler fuses Keras'
     own formula. Arguments, state and results are those of `keras.optimizers.Adam`.
 
+    Of a table whose gradient is known to be zero but for some rows, as with a sampled
+    softmax, it reads and writes those rows alone. That is not what Adam does: the
+    moments of the other rows stay as they are, where Adam would let them decay and
+    move the weights on; the correction of their bias counts all steps.
+
     Example:
 
     >>> optimizer = FusedAdam(1e-3, epsilon=1e-8)
@@ -29,17 +35,35 @@ class FusedAdam(keras.optimizers.Adam):
         - [Kingma and Ba, 2015](https://arxiv.org/abs/1412.6980)
     """
 
+    @property
+    def takes_rows(self) -> bool:
+        """Whether a table's gradient may be some of its rows."""
+        return not (
+            self.amsgrad
+            or self.weight_decay
+            or self.clipnorm
+            or self.clipvalue
+            or self.global_clipnorm
+            or self.use_ema
+            or self.loss_scale_factor
+            or self.gradient_accumulation_steps
+        )
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """See `keras.optimizers.Optimizer.update_step`."""
-        if self.amsgrad or not backend.fuses_adam(gradient, variable):
+        rows = backend.row_gradient(gradient) if self.takes_rows else None
+        if rows is not None:
+            update = partial(backend.adam_rows, ids=rows[0], gradient=rows[1])
+        elif not self.amsgrad and backend.fuses_adam(gradient, variable):
+            update = partial(backend.adam_update, gradient=gradient)
+        else:
             super().update_step(gradient, variable, learning_rate)
             return
         index = self._get_variable_index(variable)
-        backend.adam_update(
-            variable,
-            self._momentums[index],
-            self._velocities[index],
-            gradient,
+        update(
+            variable=variable,
+            momentum=self._momentums[index],
+            velocity=self._velocities[index],
             step=ops.cast(self.iterations + 1, variable.dtype),
             learning_rate=learning_rate,
             beta_1=self.beta_1,

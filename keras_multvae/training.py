@@ -26,6 +26,8 @@ from keras_multvae.models import MultDAE, MultVAE
 from keras_multvae.optimizers import FusedAdam
 
 BEST = "val_ndcg_at_100"
+# Scores of a validation batch at most, of which metrics make several arrays.
+VALIDATION_SCORES = 1 << 26
 MODELS = (MultVAE.__name__, MultDAE.__name__)
 
 
@@ -48,6 +50,11 @@ class Recipe:
         model: "MultVAE" or "MultDAE"; the latter has no use for the two of beta. The
             paper's has no hidden layer beside the code: `hidden_dims=()`.
         l2: Of the kernels of a `MultDAE`.
+        output: "full", or "sampled" for large catalogues; see `MultVAE`, also for the
+            next three.
+        num_sampled: Items drawn for each batch.
+        sampler: "log_uniform", "popularity" or "in_batch".
+        tied: Whether encoder and decoder share one item table.
         seed: Of weights, noise and the order of users.
     """
 
@@ -62,6 +69,10 @@ class Recipe:
     likelihood: str = "multinomial"
     model: str = "MultVAE"
     l2: float = 0.01 / 500
+    output: str = "full"
+    num_sampled: int = 2000
+    sampler: str = "log_uniform"
+    tied: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -92,11 +103,18 @@ class Recipe:
             "likelihood": self.likelihood,
             "seed": self.seed,
         }
-        model = (
-            MultDAE(num_items, l2=self.l2, **options)
-            if self.model == "MultDAE"
-            else MultVAE(num_items, **options)
-        )
+        model: MultVAE | MultDAE
+        if self.model == "MultDAE":
+            model = MultDAE(num_items, l2=self.l2, **options)
+        else:
+            model = MultVAE(
+                num_items,
+                output=self.output,
+                num_sampled=self.num_sampled,
+                sampler=self.sampler,
+                tied=self.tied,
+                **options,
+            )
         model.compile(FusedAdam(self.learning_rate, epsilon=1e-8))
         return model
 
@@ -140,8 +158,12 @@ def train(
     validation = None
     if split.validation is not None:
         part = split.validation
+        users = max(VALIDATION_SCORES // split.train.num_items, 1)
         validation = UserBatches(
-            part.input, recipe.batch_size, shuffle=False, targets=part.targets
+            part.input,
+            min(recipe.batch_size, users),
+            shuffle=False,
+            targets=part.targets,
         )
     best: list[np.ndarray] = []
     history: list[dict[str, float]] = []

@@ -35,7 +35,7 @@ class NarrowSampling(Sampling):
 class RawEncoder(InteractionEncoder):
     """No division by the L2 norm; on dense rows, for brevity."""
 
-    def _sparse(self, inputs: Any, training: bool) -> Any:
+    def _sparse(self, inputs: Any, kernel: Any, training: bool) -> Any:
         return self._dense(bags.to_dense(inputs, self.num_items), training)
 
     def _dense(self, inputs: Any, training: bool) -> Any:

@@ -22,7 +22,7 @@ import keras
 import numpy as np
 from scipy import sparse
 
-from keras_multvae import EASE, BetaAnneal, MultVAE, evaluate_ranking
+from keras_multvae import EASE, BetaAnneal, FusedAdam, MultVAE, evaluate_ranking
 from keras_multvae.data import Interactions, Split, UserBatches
 
 METRICS = ["recall_untruncated@20", "ndcg@20"]
@@ -66,7 +66,9 @@ class ReportEvery(keras.callbacks.Callback):
 
 def train_multvae(split: Split, options: argparse.Namespace, start: float) -> MultVAE:
     keras.config.set_dtype_policy(options.dtype)
-    model = MultVAE(NUM_ITEMS, options.latent_dim, (), options.dropout, seed=0)
+    sampled = options.num_sampled > 0
+    more = {"output": "sampled", "num_sampled": options.num_sampled} if sampled else {}
+    model = MultVAE(NUM_ITEMS, options.latent_dim, (), options.dropout, seed=0, **more)
     clicks = np.diff(split.train.matrix.indptr)
     weights = np.maximum(clicks, 1.0) ** -options.user_exponent
     batches = UserBatches(
@@ -78,7 +80,9 @@ def train_multvae(split: Split, options: argparse.Namespace, start: float) -> Mu
     decay = keras.optimizers.schedules.CosineDecay(
         options.learning_rate, options.epochs * len(batches)
     )
-    model.compile(keras.optimizers.Adam(decay, epsilon=1e-8))
+    # On rows, where not all items are scored.
+    adam = FusedAdam if sampled else keras.optimizers.Adam
+    model.compile(adam(decay, epsilon=1e-8))
     callbacks = [BetaAnneal(options.beta_cap, 1000)]
     if options.part == "tune":
         callbacks.append(ReportEvery(options.every, split, start))
@@ -110,6 +114,12 @@ def main() -> None:
         type=float,
         default=0.5,
         help="a user of n clicks weighs n to minus this",
+    )
+    parser.add_argument(
+        "--num-sampled",
+        type=int,
+        default=0,
+        help="candidates of a sampled softmax; 0 for the full one",
     )
     parser.add_argument("--dtype", default="mixed_bfloat16")
     parser.add_argument("--every", type=int, default=6, help="epochs between reports")

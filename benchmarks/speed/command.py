@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.speed import (
     imports,
+    items,
     load,
     memory,
     overhead,
@@ -34,6 +35,7 @@ MEASURES = {
     "overhead": overhead,
     "preparation": preparation,
     "scaling": scaling,
+    "items": items,
     "imports": imports,
 }
 ON_GOWALLA = ("training", "scoring")

@@ -30,9 +30,13 @@ class Options:
     cache: Path = Path.home() / ".cache" / "keras-multvae-benchmarks"
     tag: str = ""
 
-    def clicks(self, users: int | None = None) -> Path:
+    def clicks(self, users: int | None = None, items: int | None = None) -> Path:
         """The file of the matrix to work on."""
         users = users or self.users
+        name = f"{self.work}-{users}"
+        size = {} if items is None else {"items": items}
+        if items:
+            name += f"-{items}-items"
         if self.work == "gowalla":
             if self.gowalla is None:
                 raise ValueError("The work gowalla needs `--gowalla FILE`.")
@@ -44,10 +48,10 @@ class Options:
         else:
 
             def make() -> sparse.csr_matrix:
-                return data.synthetic(users)
+                return data.synthetic(users, **size)
 
         return data.cached(
-            self.cache / f"{self.work}-{users}.npz",
+            self.cache / f"{name}.npz",
             lambda path: sparse.save_npz(path, make(), compressed=False),
         )
 

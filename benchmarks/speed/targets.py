@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from benchmarks.speed import (
     catalogue,
     imports,
+    items,
     load,
     memory,
     overhead,
@@ -190,6 +191,16 @@ TARGETS = [
         "change of peak memory from few to ten times as many users, worst backend",
         _change(scaling.RESIDENT),
         max, 0.1, None, True, percent,
+    ),
+    Target(
+        "users/s with 1,000,000 items against 20,000, sampled, best backend",
+        _figures("items", items.kept),
+        max, 0.5, None, False, percent,
+    ),
+    Target(
+        "... peak memory with 1,000,000 items, worst backend",
+        _figures("items", items.peak),
+        max, 16, None, True, _gib,
     ),
     Target(
         "import beyond Keras, worst backend",

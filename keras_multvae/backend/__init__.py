@@ -16,6 +16,17 @@ index of every entry (int32 or int64, ascending):
 - `fuses_adam(gradient, variable)`: whether `adam_update` can take the two.
 - `adam_update(variable, momentum, velocity, gradient, step, learning_rate, beta_1,
   beta_2, epsilon)`: one step of Keras' Adam in one pass; `step` counts from 1.
+- `working_set(item_ids)`: distinct ids, and the place of each entry's id among them.
+  Ids past the end of every table may follow: JAX has to know their number beforehand.
+- `take_rows(table, ids, sparse)`: rows of a variable (items, units); with `sparse`, the
+  optimiser gets their gradients in place of the table's. The ids must be distinct.
+- `entry_products(hidden, table, bag_sizes, rows, item_ids)`: for each entry the inner
+  product of its rows in `hidden` and in `table`, differentiable in the two.
+- `row_gradient(gradient)`: ids and gradients of rows, or None for an ordinary gradient.
+- `adam_rows(variable, momentum, velocity, ids, gradient, ...)`: as `adam_update`, for
+  the rows `ids` alone.
+- `RowwiseTraining`: what a `keras.Model` needs for gradients of rows; it asks the
+  model's `trains_rows`. `rows_compile`: whether all this may be compiled by XLA.
 - `kept_memory()`: a context in which freed memory is kept for the next step.
 - `num_replicas()`: replicas whose gradients the optimiser will add up.
 - `inference(function, variables)`: a function of a batch, which returns a tuple of
@@ -49,6 +60,14 @@ multinomial_nll = _module.multinomial_nll
 log_sum_exp = _module.log_sum_exp
 fuses_adam = _module.fuses_adam
 adam_update: Any = getattr(_module, "adam_update", None)
+_rows = import_module(f"{__name__}.{keras.backend.backend()}_rows")
+working_set = _rows.working_set
+take_rows = _rows.take_rows
+entry_products = _rows.entry_products
+row_gradient = _rows.row_gradient
+adam_rows = _rows.adam_rows
+RowwiseTraining: Any = _rows.RowwiseTraining
+rows_compile = _rows.COMPILES
 kept_memory = _module.kept_memory
 num_replicas = _module.num_replicas
 inference = _module.inference

@@ -11,7 +11,9 @@ from typing import Any
 
 from keras_multvae import __version__
 from keras_multvae.cli import commands, demo
+from keras_multvae.layers.sampler import SAMPLERS
 from keras_multvae.losses import LIKELIHOODS
+from keras_multvae.models.multvae import OUTPUTS
 from keras_multvae.training import MODELS, Recipe
 
 DEBUG = "KERAS_MULTVAE_DEBUG"
@@ -228,6 +230,7 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
         ("dropout", _share, "share of clicks dropped"),
         ("beta_cap", _zero_or_more, "where the KL weight stops rising"),
         ("l2", _zero_or_more, "regularisation of the kernels of a MultDAE"),
+        ("num_sampled", _positive, "items drawn for a batch, with --output sampled"),
         ("seed", int, "of weights, noise and the order of users"),
     ):
         sub.add_argument(
@@ -253,6 +256,23 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
         choices=list(LIKELIHOODS),
         default=recipe.likelihood,
         help="of clicks",
+    )
+    sub.add_argument(
+        "--output",
+        choices=OUTPUTS,
+        default=recipe.output,
+        help="logits of all items in a step, or of some for a large catalogue",
+    )
+    sub.add_argument(
+        "--sampler",
+        choices=SAMPLERS,
+        default=recipe.sampler,
+        help="how these are drawn",
+    )
+    sub.add_argument(
+        "--tied",
+        action="store_true",
+        help="one item table for encoder and decoder",
     )
     sub.add_argument(
         "--model",

@@ -123,6 +123,15 @@ class UserBatches(keras.utils.PyDataset):
         # Not at the epoch's begin: Keras' workers start before that hook is called.
         self.epoch += 1
 
+    def item_clicks(self) -> np.ndarray:
+        """How many users have each item in their history: int64 (num_items,)."""
+        items = self.inputs.shape[1]
+        parts = slices(self.inputs.indices)
+        return sum(
+            (np.bincount(part, minlength=items) for part in parts),
+            np.zeros(items, "int64"),
+        )
+
     def in_order(self) -> UserBatches:
         """The same batches with users in the order of the matrix."""
         if not self.shuffle:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_multvae.layers.dense import seeds, tanh_stack, wide_dtype
+from keras_multvae.layers.dense import Dense, seeds, tanh_stack, wide_dtype
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -72,6 +73,19 @@ class ItemDecoder(keras.layers.Layer):
         for layer in self.stack[:-1]:
             inputs = layer(inputs)
         return inputs
+
+    @property
+    def inner(self) -> list[Dense]:
+        """The layers before the last."""
+        return self.stack[:-1]
+
+    def item_vectors(self) -> np.ndarray:
+        """The last kernel, float32 (num_items, units), one row an item."""
+        return ops.convert_to_numpy(self.stack[-1].kernel).astype("float32").T
+
+    def item_biases(self) -> np.ndarray:
+        """The last bias, float32 (num_items,)."""
+        return ops.convert_to_numpy(self.stack[-1].bias).astype("float32")
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """(users, num_items)."""

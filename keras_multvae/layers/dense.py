@@ -50,16 +50,17 @@ def tanh_stack(
     source: Iterator[int | None],
     dtype: Any,
     l2: float = 0.0,
+    last: str | None = None,
 ) -> list[Dense]:
-    """Built `Dense` layers of the given sizes: tanh between layers, none on the last.
+    """Built `Dense` layers of the given sizes: tanh between layers, `last` on the last.
 
-    An activation belongs to the layer that it follows, so all but the last have one.
+    An activation belongs to the layer that it follows.
     """
     layers = []
     for i, size in enumerate(units):
         layer = Dense(
             size,
-            activation="tanh" if i < len(units) - 1 else None,
+            activation="tanh" if i < len(units) - 1 else last,
             dtype=dtype,
             kernel_initializer=kernel_initializer(source),
             bias_initializer=bias_initializer(source),

@@ -41,6 +41,8 @@ class InteractionEncoder(SeededLayer):
     Call arguments:
         inputs: Dense rows (users, num_items), or a bag batch (see `UserBatches`).
         training: Bool, whether to drop clicks.
+        kernel: Optional rows (rows, units) of the first layer's kernel, to which the
+            item ids of the bag batch then refer; the whole of it by default.
 
     Returns:
         Two tensors (users, latent_dim), float32 (float64 under that policy).
@@ -93,15 +95,19 @@ class InteractionEncoder(SeededLayer):
         self.stack = tanh_stack(units[0], units[1:], source, self.dtype_policy, l2)
         self.built = True
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(
+        self, inputs: Any, training: bool | None = None, kernel: Any = None
+    ) -> Any:
         """See the class."""
-        mean, log_var = ops.split(self._hidden(inputs, training), 2, axis=-1)
+        hidden = self._hidden(inputs, training, kernel)
+        mean, log_var = ops.split(hidden, 2, axis=-1)
         return mean, log_var
 
-    def _hidden(self, inputs: Any, training: bool | None) -> Any:
+    def _hidden(self, inputs: Any, training: bool | None, kernel: Any) -> Any:
         """The last layer's units, before any activation."""
         if bags.is_bags(inputs):
-            hidden = self._sparse(inputs, bool(training))
+            kernel = self.kernel if kernel is None else kernel
+            hidden = self._sparse(inputs, kernel, bool(training))
         else:
             hidden = self._dense(inputs, bool(training))
         hidden = hidden + ops.cast(self.bias, self.compute_dtype)
@@ -111,13 +117,13 @@ class InteractionEncoder(SeededLayer):
             hidden = layer(hidden)
         return ops.cast(hidden, wide_dtype(self.compute_dtype))
 
-    def _sparse(self, inputs: dict[str, Any], training: bool) -> Any:
+    def _sparse(self, inputs: dict[str, Any], kernel: Any, training: bool) -> Any:
         values = ops.cast(inputs["values"], wide_dtype(self.compute_dtype))
         norms = _safe_sqrt(bags.segment_sum(inputs, ops.square(values)))
         values = self._drop(values / ops.take(norms, bags.rows(inputs)), training)
         # In the kernel's own precision: a product of a few rows each is bound by
         # memory, so a 16-bit copy of the whole table would cost more than it saves.
-        kernel = ops.convert_to_tensor(self.kernel)
+        kernel = ops.convert_to_tensor(kernel)
         product = bags.matmul(inputs, ops.cast(values, kernel.dtype), kernel)
         return ops.cast(product, self.compute_dtype)
 
@@ -171,9 +177,11 @@ class PointEncoder(InteractionEncoder):
 
     outputs = 1
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(
+        self, inputs: Any, training: bool | None = None, kernel: Any = None
+    ) -> Any:
         """See the class."""
-        return ops.tanh(self._hidden(inputs, training))
+        return ops.tanh(self._hidden(inputs, training, kernel))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """(users, latent_dim)."""

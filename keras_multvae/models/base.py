@@ -21,7 +21,7 @@ from keras_multvae.models.scoring import Scoring
 from keras_multvae.optimizers import FusedAdam
 
 
-class RankingModel(keras.Model):
+class RankingModel(backend.RowwiseTraining, keras.Model):
     """A `keras.Model` that maps users' clicks to a logit for every item.
 
     A subclass makes `encoder` and `decoder`, and says in `call` how logits come from
@@ -40,6 +40,8 @@ class RankingModel(keras.Model):
 
     encoder: Any
     decoder: Any
+    # Whether training takes the gradients of item tables as rows.
+    trains_rows = False
 
     def __init__(
         self,
@@ -128,7 +130,7 @@ class RankingModel(keras.Model):
 
         `sample_weight` (users,) weighs all terms of a user alike.
         """
-        nll = self.likelihood.call(y if has_targets(y) else x, y_pred)
+        nll = self._nll(y if has_targets(y) else x, y_pred)
         nll = weighed(nll, sample_weight)
         self._nll_tracker.update_state(nll)
         per_user = [loss for loss in self.losses if len(loss.shape) == 1]
@@ -136,6 +138,10 @@ class RankingModel(keras.Model):
         total = nll + sum(weighed(loss, sample_weight) for loss in per_user)
         total = ops.mean(total) + sum(regularisation)
         return total / backend.num_replicas()
+
+    def _nll(self, y_true: Any, y_pred: Any) -> Any:
+        """What `call` gave, compared with the targets: (users,)."""
+        return self.likelihood.call(y_true, y_pred)
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
@@ -251,13 +257,12 @@ class RankingModel(keras.Model):
     @property
     def item_vectors(self) -> np.ndarray:
         """The decoder's output weights, float32 (num_items, units), one row an item."""
-        kernel = self.decoder.stack[-1].kernel
-        return ops.convert_to_numpy(kernel).astype("float32").T
+        return self.decoder.item_vectors()
 
     @property
     def item_biases(self) -> np.ndarray:
         """The decoder's output biases, float32 (num_items,)."""
-        return ops.convert_to_numpy(self.decoder.stack[-1].bias).astype("float32")
+        return self.decoder.item_biases()
 
     def query_vectors(
         self, histories: sparse.csr_matrix, batch_size: int = 500

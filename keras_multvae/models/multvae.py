@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 import keras
 import numpy as np
 from keras import ops
 from scipy import sparse
 
+from keras_multvae import backend, bags
 from keras_multvae.data.batches import UserBatches
-from keras_multvae.layers import Beta, InteractionEncoder, ItemDecoder, Sampling
+from keras_multvae.layers import (
+    Beta,
+    CandidateSampler,
+    InteractionEncoder,
+    ItemDecoder,
+    Sampling,
+    TableDecoder,
+)
+from keras_multvae.losses import MultinomialNLL, SampledLogits
 from keras_multvae.metrics import LastValue
 from keras_multvae.models.base import RankingModel, weighed
+from keras_multvae.optimizers import FusedAdam
 from keras_multvae.schedules import BetaSchedule
+
+OUTPUTS = ("full", "sampled")
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -48,6 +61,15 @@ class MultVAE(RankingModel):
         likelihood: "multinomial", "gaussian" or "logistic", or an object of
             `keras_multvae.losses`.
         beta: Float >= 0, the KL weight when no `BetaAnneal` sets a schedule.
+        output: "full", or "sampled": training scores the clicked items and
+            `num_sampled` others in place of all, and with `FusedAdam` (without
+            clipping, decay and the like) reads and writes those rows of the item
+            tables alone. Validation, evaluation and recommendation are exact. Takes
+            the multinomial likelihood, and `UserBatches` to train on.
+        num_sampled: Int >= 1, items drawn for each batch.
+        sampler: "log_uniform", "popularity" or "in_batch"; see `CandidateSampler`.
+        tied: Bool, whether the decoder's last kernel is the encoder's first, which
+            halves the weights; needs a hidden layer.
         seed: Int or None. The same seed on the same backend gives the same weights.
         **kwargs: Passed to `keras.Model` (`name`, `dtype`).
 
@@ -87,12 +109,19 @@ class MultVAE(RankingModel):
         dropout: float = 0.5,
         likelihood: Any = "multinomial",
         beta: float = 0.2,
+        output: str = "full",
+        num_sampled: int = 2000,
+        sampler: str = "log_uniform",
+        tied: bool = False,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             num_items, latent_dim, hidden_dims, dropout, likelihood, seed, **kwargs
         )
+        self.output_kind, self.num_sampled = output, int(num_sampled)
+        self.sampler_name, self.tied = sampler, bool(tied)
+        self._check_output()
         self.encoder = InteractionEncoder(
             self.num_items,
             self.latent_dim,
@@ -105,14 +134,29 @@ class MultVAE(RankingModel):
         self.sampling = Sampling(
             seed=self._part_seed(1), dtype="float32", name="sampling"
         )
-        self.decoder = ItemDecoder(
-            self.num_items,
-            self.latent_dim,
-            self.hidden_dims[::-1],
-            seed=self._part_seed(2),
-            dtype=self.dtype_policy,
-            name="decoder",
-        )
+        sizes = (self.num_items, self.latent_dim, self.hidden_dims[::-1])
+        options = {
+            "seed": self._part_seed(2),
+            "dtype": self.dtype_policy,
+            "name": "decoder",
+        }
+        # An item's row lies together where a step takes some rows of the table.
+        if tied or output == "sampled":
+            table = (lambda: self.encoder.kernel) if tied else None
+            self.decoder = TableDecoder(*sizes, table=table, **options)
+        else:
+            self.decoder = ItemDecoder(*sizes, **options)
+        self.candidates: Any = None
+        if output == "sampled":
+            self.candidates = CandidateSampler(
+                self.num_items,
+                self.num_sampled,
+                sampler,
+                # Not one of the seeds of the other parts.
+                seed=None if seed is None else seed + (1 << 20),
+                dtype="float32",
+                name="candidates",
+            )
         self.beta = Beta(beta, dtype="float32", name="beta")
         self._kl_tracker = keras.metrics.Mean(name="kl")
         self._beta_tracker = LastValue(name="beta")
@@ -120,17 +164,78 @@ class MultVAE(RankingModel):
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Logits of all items; adds beta * KL of each user, (users,), to `losses`."""
+        """Logits of all items; adds beta * KL of each user, (users,), to `losses`.
+
+        In training with output="sampled" they are `SampledLogits`.
+        """
         self._check_inputs(inputs)
-        mean, log_var = self.encoder(inputs, training=training)
-        z = self.sampling((mean, log_var), training=training)
-        logits = self.decoder(z)
+        if training and self.candidates is not None:
+            mean, log_var, logits = self._sampled(inputs)
+        else:
+            mean, log_var = self.encoder(inputs, training=training)
+            logits = self.decoder(self.sampling((mean, log_var), training=training))
         # KL(q || N(0, I)) = 1/2 sum_k (exp(lv_k) + mu_k^2 - 1 - lv_k)
         kl = 0.5 * ops.sum(ops.exp(log_var) + ops.square(mean) - 1.0 - log_var, axis=-1)
         self.add_loss(self.beta(kl, accumulation=self._accumulation))
         # Where beta is 0, `losses` does not tell the KL that the logs report.
         self._kl_of_batch = kl
         return logits
+
+    def _sampled(self, inputs: Any) -> tuple[Any, Any, SampledLogits]:
+        """Mean, log-variance and logits of a training step, from rows of the tables."""
+        if not bags.is_bags(inputs):
+            raise ValueError(
+                'A MultVAE with output="sampled" is trained on UserBatches. Received: '
+                f"{type(inputs).__name__}."
+            )
+        items = self.candidates(inputs)
+        take = partial(backend.take_rows, ids=items.ids, sparse=self.trains_rows)
+        kernel = take(self.encoder.kernel)
+        places = {**inputs, "item_ids": items.clicks}
+        mean, log_var = self.encoder(places, training=True, kernel=kernel)
+        z = self.sampling((mean, log_var), training=True)
+        rows = kernel if self.tied else take(self.decoder.table)
+        bias = take(self.decoder.bias)
+        return mean, log_var, self.decoder.sampled(z, inputs, items, rows, bias)
+
+    def _nll(self, y_true: Any, y_pred: Any) -> Any:
+        if not isinstance(y_pred, SampledLogits):
+            return super()._nll(y_true, y_pred)
+        return self.likelihood.sampled(y_true, y_pred)
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """See `RankingModel`; without ranking metrics where `y_pred` is sampled."""
+        if isinstance(y_pred, SampledLogits):
+            y = None
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """See `RankingModel.compile`."""
+        super().compile(*args, **kwargs)
+        optimizer = self.optimizer
+        self.trains_rows = (
+            self.candidates is not None
+            and isinstance(optimizer, FusedAdam)
+            and optimizer.takes_rows
+        )
+        if self.candidates is not None and not backend.rows_compile:
+            self.jit_compile = False
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """See `RankingModel.fit`; a sampler learns the items' popularity first."""
+        if self.candidates is not None and isinstance(x, UserBatches):
+            self.candidates.set_popularity(x.item_clicks())
+        return super().fit(x, *args, **kwargs)
+
+    def with_new_items(self, num_items: int) -> Self:
+        """See `RankingModel.with_new_items`."""
+        grown = super().with_new_items(num_items)
+        if grown.candidates is not None:
+            # `fit` will tell.
+            grown.candidates.set_popularity(np.zeros(num_items))
+        return grown
 
     def encode(self, inputs: Any) -> Any:
         """Mean of q(z | x), (users, latent_dim): the z of prediction."""
@@ -193,4 +298,35 @@ class MultVAE(RankingModel):
 
     def get_config(self) -> dict[str, Any]:
         """See `keras.Model.get_config`."""
-        return {**super().get_config(), "beta": self.beta.initial}
+        return {
+            **super().get_config(),
+            "beta": self.beta.initial,
+            "output": self.output_kind,
+            "num_sampled": self.num_sampled,
+            "sampler": self.sampler_name,
+            "tied": self.tied,
+        }
+
+    def _check_output(self) -> None:
+        if self.output_kind not in OUTPUTS:
+            raise ValueError(
+                f"`output` must be one of {', '.join(OUTPUTS)}. Received: "
+                f"output={self.output_kind!r}."
+            )
+        if (
+            self.output_kind == "sampled"
+            and type(self.likelihood) is not MultinomialNLL
+        ):
+            raise ValueError(
+                'output="sampled" estimates the multinomial likelihood. Received: '
+                f"likelihood={type(self.likelihood).__name__}."
+            )
+        if self.num_sampled < 1:
+            raise ValueError(
+                f"`num_sampled` must be >= 1. Received: num_sampled={self.num_sampled}."
+            )
+        if self.tied and not self.hidden_dims:
+            raise ValueError(
+                "tied=True takes the first hidden layer's kernel for the output, so "
+                "there must be one. Received: hidden_dims=()."
+            )

@@ -38,13 +38,12 @@ class Network(tf.Module):
         self.has_variance = model.encoder.outputs == 2
         self._likelihood = model.likelihood
         encoder, decoder = model.encoder, model.decoder
-        *inner, last = decoder.stack
         self.table = Table(_array(encoder.kernel), quantize)
         self.bias = _variable(encoder.bias)
         self.encoder = [(_variable(d.kernel), _variable(d.bias)) for d in encoder.stack]
-        self.decoder = [(_variable(d.kernel), _variable(d.bias)) for d in inner]
-        self.items = ItemMatrix(_array(last.kernel), quantize)
-        self.item_bias = _variable(last.bias)
+        self.decoder = [(_variable(d.kernel), _variable(d.bias)) for d in decoder.inner]
+        self.items = ItemMatrix(decoder.item_vectors().T, quantize)
+        self.item_bias = _variable(decoder.item_biases())
 
     def encode(self, indices: Any) -> tuple[Any, Any]:
         """What is known of users from their items.

@@ -12,7 +12,16 @@ import pytest
 from scipy import sparse
 
 from benchmarks.plain_torch import PlainMultVAE, top_k
-from benchmarks.speed import catalogue, data, load, overhead, scoring, serving, training
+from benchmarks.speed import (
+    catalogue,
+    data,
+    items,
+    load,
+    overhead,
+    scoring,
+    serving,
+    training,
+)
 from benchmarks.speed.command import main
 from benchmarks.speed.processes import System, Worker, WorkerError, environment
 from benchmarks.speed.results import Result
@@ -127,6 +136,18 @@ def test_overhead_and_scoring(tmp_path, monkeypatch):
     assert list(overhead.overheads(found)) == [catalogue.OURS[BACKEND].name]
     found = measured(tmp_path, "scoring", *options)
     assert scoring.table(found).startswith("| ")
+
+
+def test_items(tmp_path, monkeypatch):
+    monkeypatch.setattr(items, "ITEMS", (100, 300))
+    monkeypatch.setattr(items, "UNITS", 8)
+    options = ["--users", "60", "--batch-size", "20", "--systems", BACKEND]
+    found = measured(tmp_path, "items", *options)
+    name = catalogue.OURS[BACKEND].name
+    assert list(found.samples[items.RATE]) == [f"{name}, {n} items" for n in (100, 300)]
+    assert items.kept(found)[name] > 0
+    assert 0 < items.peak(found)[f"{name}, 300 items"] < 4
+    assert items.table(found).count("1.00x") == 1
 
 
 def test_serving(tmp_path, monkeypatch):

@@ -20,8 +20,8 @@ class Ours:
         self.clicks = Interactions.from_matrix(sparse.load_npz(clicks))
         self._make(batch_size, dtype)
 
-    def _make(self, batch_size: int, dtype: str) -> None:
-        self.model = MultVAE(self.clicks.num_items, seed=0, dtype=dtype)
+    def _make(self, batch_size: int, dtype: str, **options: Any) -> None:
+        self.model = MultVAE(self.clicks.num_items, seed=0, dtype=dtype, **options)
         self.model.compile()
         self.batches = UserBatches(self.clicks, batch_size, seed=0)
         self.prepared: Any = None
@@ -47,12 +47,8 @@ class Ours:
         return sum(len(items) for items in found.items)
 
 
-class Mapped(Ours):
-    """Trains from a prepared folder that stays on disk."""
-
-    def __init__(self, folder: str, batch_size: int, dtype: str = "float32") -> None:
-        self.clicks = load_prepared(folder, mmap=True).split.train
-        self._make(batch_size, dtype)
+class InParts(Ours):
+    """Whose epochs are timed in parts."""
 
     def warm_up(self) -> None:
         """A few steps, which compile the step."""
@@ -65,6 +61,31 @@ class Mapped(Ours):
         clock = Clock(steps)
         self.epoch([clock])
         return clock.seconds
+
+
+class Mapped(InParts):
+    """Trains from a prepared folder that stays on disk."""
+
+    def __init__(self, folder: str, batch_size: int, dtype: str = "float32") -> None:
+        self.clicks = load_prepared(folder, mmap=True).split.train
+        self._make(batch_size, dtype)
+
+
+class Sampled(InParts):
+    """Trains with a sampled softmax, one hidden layer as wide as the latent vector."""
+
+    def __init__(
+        self, clicks: str, batch_size: int, units: int, num_sampled: int
+    ) -> None:
+        self.clicks = Interactions.from_matrix(sparse.load_npz(clicks))
+        self._make(
+            batch_size,
+            "float32",
+            latent_dim=units,
+            hidden_dims=(units,),
+            output="sampled",
+            num_sampled=num_sampled,
+        )
 
 
 class Clock(keras.callbacks.Callback):

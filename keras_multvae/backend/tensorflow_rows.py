@@ -1,0 +1,78 @@
+"""Item tables of which a step reads and writes a few rows, on TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+# XLA has no set of distinct ids, as their number would be known too late.
+COMPILES = False
+
+
+def working_set(item_ids: Any) -> tuple[Any, Any]:
+    """See `keras_multvae.backend`."""
+    ids, places = tf.unique(item_ids)
+    return ids, places
+
+
+def take_rows(table: Any, ids: Any, sparse: bool) -> Any:
+    """See `keras_multvae.backend`."""
+    return tf.gather(table.value, ids)
+
+
+def entry_products(
+    hidden: Any, table: Any, bag_sizes: Any, rows: Any, item_ids: Any
+) -> Any:
+    """See `keras_multvae.backend`."""
+
+    @tf.custom_gradient
+    def products(hidden: Any, table: Any) -> Any:
+        def gradient(upstream: Any) -> Any:
+            weights = upstream[:, None]
+            return tf.math.unsorted_segment_sum(
+                tf.gather(table, item_ids) * weights, rows, tf.shape(hidden)[0]
+            ), tf.math.unsorted_segment_sum(
+                tf.gather(hidden, rows) * weights, item_ids, tf.shape(table)[0]
+            )
+
+        pairs = tf.gather(hidden, rows) * tf.gather(table, item_ids)
+        return tf.reduce_sum(pairs, axis=1), gradient
+
+    return products(hidden, table)
+
+
+def row_gradient(gradient: Any) -> tuple[Any, Any] | None:
+    """See `keras_multvae.backend`."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return None
+    # The ids are distinct, as `take_rows` got them: there is nothing to add up.
+    return gradient.indices, gradient.values
+
+
+def adam_rows(
+    variable: Any,
+    momentum: Any,
+    velocity: Any,
+    ids: Any,
+    gradient: Any,
+    step: Any,
+    learning_rate: Any,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
+    """See `keras_multvae.backend`."""
+    tables = (variable, momentum.value, velocity.value)
+    weights, m, v = (tf.gather(table, ids) for table in tables)
+    m += (gradient - m) * (1 - beta_1)
+    v += (tf.square(gradient) - v) * (1 - beta_2)
+    rate = tf.cast(learning_rate, weights.dtype)
+    rate *= tf.sqrt(1 - tf.pow(beta_2, step)) / (1 - tf.pow(beta_1, step))
+    weights -= rate * m / (tf.sqrt(v) + epsilon)
+    for table, rows in zip(tables, (weights, m, v), strict=True):
+        table.scatter_update(tf.IndexedSlices(rows, ids))
+
+
+class RowwiseTraining:
+    """Nothing: TensorFlow's own gradients may be rows of a table."""

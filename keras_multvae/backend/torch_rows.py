@@ -1,0 +1,110 @@
+"""Item tables of which a step reads and writes a few rows, on PyTorch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch.optim.adam import adam
+
+COMPILES = True
+
+
+def working_set(item_ids: Any) -> tuple[Any, Any]:
+    """See `keras_multvae.backend`."""
+    ids, places = torch.unique(item_ids, return_inverse=True)
+    return ids, places
+
+
+def take_rows(table: Any, ids: Any, sparse: bool) -> Any:
+    """See `keras_multvae.backend`."""
+    return torch.nn.functional.embedding(ids, table.value, sparse=sparse)
+
+
+class _EntryProducts(torch.autograd.Function):
+    """Products of pairs of rows, whose gradients are sparse products."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Any, table: Any, bag_sizes: Any, rows: Any, item_ids: Any
+    ) -> Any:
+        ctx.save_for_backward(hidden, table, bag_sizes, rows, item_ids)
+        return (hidden[rows] * table[item_ids]).sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Any) -> Any:
+        hidden, table, bag_sizes, rows, item_ids = ctx.saved_tensors
+        offsets = torch.cumsum(bag_sizes, 0) - bag_sizes
+        of_hidden = torch.nn.functional.embedding_bag(
+            item_ids,
+            table,
+            offsets.to(item_ids.dtype),
+            mode="sum",
+            per_sample_weights=upstream,
+        )
+        order = torch.argsort(item_ids)
+        counts = torch.bincount(item_ids, minlength=table.shape[0])
+        of_table = torch.nn.functional.embedding_bag(
+            rows[order],
+            hidden,
+            torch.cumsum(counts, 0) - counts,
+            mode="sum",
+            per_sample_weights=upstream[order],
+        )
+        return of_hidden, of_table, None, None, None
+
+
+def entry_products(
+    hidden: Any, table: Any, bag_sizes: Any, rows: Any, item_ids: Any
+) -> Any:
+    """See `keras_multvae.backend`."""
+    return _EntryProducts.apply(hidden, table, bag_sizes, rows, item_ids)
+
+
+def row_gradient(gradient: Any) -> tuple[Any, Any] | None:
+    """See `keras_multvae.backend`."""
+    if not gradient.is_sparse:
+        return None
+    # The ids are distinct, as `take_rows` got them: there is nothing to add up.
+    return gradient._indices()[0], gradient._values()
+
+
+def adam_rows(
+    variable: Any,
+    momentum: Any,
+    velocity: Any,
+    ids: Any,
+    gradient: Any,
+    step: Any,
+    learning_rate: Any,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
+    """See `keras_multvae.backend`."""
+    with torch.no_grad():
+        tables = [each.value for each in (variable, momentum, velocity)]
+        weights, m, v = (table.index_select(0, ids) for table in tables)
+        adam(
+            [weights],
+            [gradient],
+            [m],
+            [v],
+            [],
+            [step.to(torch.float32) - 1],
+            fused=True,
+            amsgrad=False,
+            beta1=beta_1,
+            beta2=beta_2,
+            lr=float(learning_rate),
+            weight_decay=0.0,
+            eps=epsilon / math.sqrt(1 - beta_2 ** float(step)),
+            maximize=False,
+        )
+        for table, rows in zip(tables, (weights, m, v), strict=True):
+            table.index_copy_(0, ids, rows)
+
+
+class RowwiseTraining:
+    """Nothing: PyTorch's own gradients may be rows of a table."""

@@ -1,0 +1,205 @@
+"""Which items a step scores beside the clicked ones, where it does not score all."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_multvae import backend, bags
+from keras_multvae.layers.seeded import SeededLayer
+
+SAMPLERS = ("log_uniform", "popularity", "in_batch")
+
+
+class WorkingSet(NamedTuple):
+    """The items of a step, as tensors.
+
+    Args:
+        ids: (rows,) int32, distinct item ids, those of all clicks and candidates.
+        clicks: (entries,) the place in `ids` of each entry of the batch.
+        candidates: (num_sampled,) the place in `ids` of each sampled item.
+        log_inclusion: (num_sampled,) float32, the logarithm of the probability that
+            the item is among the sampled ones.
+        hits: (users, num_sampled) bool, what does not count: items that the user
+            clicked, and repetitions of an item that was drawn more than once.
+    """
+
+    ids: Any
+    clicks: Any
+    candidates: Any
+    log_inclusion: Any
+    hits: Any
+
+
+@keras.saving.register_keras_serializable(package="keras_multvae")
+class CandidateSampler(SeededLayer):
+    """Draws items, with replacement, for all users of a batch.
+
+    - "popularity" draws an item in proportion to 1 + its clicks.
+    - "log_uniform" (Zipf) draws the r-th most popular item, r from 0, with
+      probability log((r + 2) / (r + 1)) / log(I + 1).
+    - "in_batch" draws from the clicks of the batch, which come in proportion to
+      popularity; items that are in no click of the batch cannot be drawn.
+
+    Until `set_popularity` is called, all items count as equally popular.
+
+    Args:
+        num_items: Int, items of the catalogue.
+        num_sampled: Int >= 1, draws a batch.
+        sampler: "log_uniform", "popularity" or "in_batch".
+        seed: Int or None.
+        **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
+
+    Call arguments:
+        inputs: A bag batch (see `UserBatches`).
+
+    Returns:
+        `WorkingSet`.
+
+    Raises:
+        ValueError: An argument out of its range.
+
+    References:
+        - [Jean et al., 2015](https://arxiv.org/abs/1412.2007), for what is sampled
+        - [Vose, 1991](https://doi.org/10.1109/32.92917), for the alias tables
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        num_sampled: int,
+        sampler: str = "log_uniform",
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        if sampler not in SAMPLERS:
+            raise ValueError(
+                f"`sampler` must be one of {', '.join(SAMPLERS)}. Received: "
+                f"sampler={sampler!r}."
+            )
+        self.num_items = num_items
+        self.num_sampled = num_sampled
+        self.sampler = sampler
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.threshold = self._state("threshold", "float32")
+        self.alias = self._state("alias", "int32")
+        self.log_inclusion = self._state("log_inclusion", "float32")
+        self.set_popularity(np.zeros(num_items))
+        self.built = True
+
+    def _state(self, name: str, dtype: str) -> Any:
+        return self.add_weight(
+            name=name,
+            shape=(self.num_items,),
+            dtype=dtype,
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+        )
+
+    def set_popularity(self, clicks: np.ndarray) -> None:
+        """Takes (num_items,) clicks of each item; `fit` does so with `UserBatches`."""
+        clicks = np.asarray(clicks, "float64")
+        if clicks.shape != (self.num_items,) or not (clicks >= 0).all():
+            raise ValueError(
+                f"`clicks` must be {self.num_items} numbers >= 0, one an item. "
+                f"Received: shape {clicks.shape}."
+            )
+        if self.sampler == "log_uniform":
+            ranks = np.empty(self.num_items)
+            ranks[np.argsort(-clicks, kind="stable")] = np.arange(self.num_items)
+            share = np.log1p(1 / (ranks + 1)) / np.log1p(self.num_items)
+        else:
+            share = (clicks + 1) / (clicks + 1).sum()
+        # The chance that at least one of the draws is the item.
+        inclusion = -np.expm1(self.num_sampled * np.log1p(-np.minimum(share, 1 - 1e-9)))
+        threshold, alias = alias_tables(share)
+        self.threshold.assign(threshold)
+        self.alias.assign(alias)
+        self.log_inclusion.assign(np.log(inclusion))
+
+    def call(self, inputs: dict[str, Any]) -> WorkingSet:
+        """See the class."""
+        item_ids = ops.convert_to_tensor(inputs["item_ids"])
+        drawn = ops.cast(self._draw(inputs, item_ids), item_ids.dtype)
+        ids, places = backend.working_set(ops.concatenate([item_ids, drawn]))
+        clicks, candidates = places[: -self.num_sampled], places[-self.num_sampled :]
+        # The column that stands for a row of the working set; below 0 if there is none.
+        columns = ops.arange(self.num_sampled, dtype="int32")
+        column = ops.segment_max(columns, candidates, num_segments=ops.shape(ids)[0])
+        repeated = ops.take(column, candidates) != columns
+        of_click = ops.take(column, clicks)
+        clicked = ops.logical_and(of_click >= 0, inputs["values"] > 0)
+        hits = backend.to_dense(
+            bags.rows(inputs),
+            ops.maximum(of_click, 0),
+            ops.cast(clicked, "float32"),
+            (bags.num_users(inputs), self.num_sampled),
+        )
+        return WorkingSet(
+            ids,
+            clicks,
+            candidates,
+            ops.take(self.log_inclusion, drawn),
+            # TensorFlow loses the shape on the way.
+            ops.reshape(
+                ops.logical_or(hits > 0, repeated[None, :]), (-1, self.num_sampled)
+            ),
+        )
+
+    def _draw(self, inputs: dict[str, Any], item_ids: Any) -> Any:
+        shape, seed = (self.num_sampled,), self.seed_generator
+        uniform = keras.random.uniform(shape, dtype="float32", seed=seed)
+        if self.sampler == "in_batch":
+            # The padding comes last.
+            clicks = ops.sum(ops.cast(inputs["values"] > 0, "int32"))
+            place = ops.cast(uniform * ops.cast(clicks, "float32"), "int32")
+            return ops.take(item_ids, ops.minimum(place, ops.maximum(clicks - 1, 0)))
+        first = keras.random.randint(shape, 0, self.num_items, seed=seed)
+        keep = uniform < ops.take(self.threshold, first)
+        return ops.where(keep, first, ops.take(self.alias, first))
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras.layers.Layer.get_config`."""
+        config = super().get_config()
+        config.pop("autocast", None)
+        return {
+            **config,
+            "num_items": self.num_items,
+            "num_sampled": self.num_sampled,
+            "sampler": self.sampler,
+            "seed": self.seed,
+        }
+
+
+def alias_tables(share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tables from which an item is drawn at random with two reads.
+
+    Draw an item i evenly and u in [0, 1): the result is i where u < threshold[i], else
+    alias[i].
+
+    Args:
+        share: (items,) float64 >= 0, which add up to 1: the probabilities.
+
+    Returns:
+        threshold (items,) float32 and alias (items,) int32.
+    """
+    items = len(share)
+    left = share * items
+    alias = np.arange(items, dtype="int32")
+    threshold = np.ones(items, "float32")
+    large = np.flatnonzero(left >= 1).tolist()
+    small = np.flatnonzero(left < 1).tolist()
+    amount = left.tolist()
+    while small and large:
+        poor, rich = small.pop(), large[-1]
+        threshold[poor], alias[poor] = amount[poor], rich
+        amount[rich] -= 1 - amount[poor]
+        if amount[rich] < 1:
+            small.append(large.pop())
+    return threshold, alias

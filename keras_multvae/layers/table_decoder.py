@@ -1,0 +1,164 @@
+"""A decoder whose last layer is a table with a row for each item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_multvae import backend, bags
+from keras_multvae.layers.dense import (
+    Dense,
+    bias_initializer,
+    kernel_initializer,
+    seeds,
+    tanh_stack,
+    wide_dtype,
+)
+from keras_multvae.layers.sampler import WorkingSet
+from keras_multvae.losses import SampledLogits
+
+
+@keras.saving.register_keras_serializable(package="keras_multvae")
+class TableDecoder(keras.layers.Layer):
+    """`ItemDecoder`, with the last kernel as a table (items, units).
+
+    So a step can read, and an optimiser write, the rows of some items alone; and the
+    table may be that of the encoder.
+
+    Args:
+        num_items: Int, items of the catalogue.
+        latent_dim: Int, size of the latent vector.
+        hidden_dims: Ints, sizes of the hidden layers from the latent vector outwards.
+        seed: Int or None, for the initial weights.
+        table: Optional function that gives the table of another layer, (num_items,
+            units), to take instead of an own one. Not part of the configuration.
+        **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
+
+    Call arguments:
+        inputs: Latent vectors (users, latent_dim).
+
+    Returns:
+        Logits (users, num_items), float32 (float64 under that policy).
+
+    References:
+        - [Press and Wolf, 2017](https://arxiv.org/abs/1608.05859), for one table
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        latent_dim: int = 200,
+        hidden_dims: Sequence[int] = (600,),
+        seed: int | None = None,
+        table: Callable[[], Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_items = num_items
+        self.latent_dim = latent_dim
+        self.hidden_dims = tuple(hidden_dims)
+        self.seed = seed
+        source = seeds(seed)
+        self.stack = tanh_stack(
+            latent_dim, self.hidden_dims, source, self.dtype_policy, last="tanh"
+        )
+        units = (latent_dim, *self.hidden_dims)[-1]
+        if table is None:
+            self.kernel = self.add_weight(
+                shape=(num_items, units),
+                initializer=kernel_initializer(source),
+                name="kernel",
+            )
+        self._table = table or (lambda: self.kernel)
+        # A column, so that it is read and written by rows as the kernel is.
+        self.bias = self.add_weight(
+            shape=(num_items, 1), initializer=bias_initializer(source), name="bias"
+        )
+        self.built = True
+
+    @property
+    def table(self) -> Any:
+        """The variable (num_items, units) that gives the logits."""
+        return self._table()
+
+    @property
+    def inner(self) -> list[Dense]:
+        """The layers before the last."""
+        return self.stack
+
+    def item_biases(self) -> np.ndarray:
+        """The bias, float32 (num_items,)."""
+        return ops.convert_to_numpy(self.bias).astype("float32")[:, 0]
+
+    def item_vectors(self) -> np.ndarray:
+        """The table, float32 (num_items, units)."""
+        return ops.convert_to_numpy(self.table).astype("float32")
+
+    def hidden(self, inputs: Any) -> Any:
+        """Latent vectors -> the units whose products with the table are the logits."""
+        for layer in self.stack:
+            inputs = layer(inputs)
+        return inputs
+
+    def call(self, inputs: Any) -> Any:
+        """See the class."""
+        kernel, bias = (
+            ops.cast(ops.convert_to_tensor(each), self.compute_dtype)
+            for each in (self.table, self.bias)
+        )
+        hidden = ops.cast(self.hidden(inputs), self.compute_dtype)
+        logits = ops.matmul(hidden, ops.transpose(kernel)) + bias[:, 0]
+        return ops.cast(logits, wide_dtype(self.compute_dtype))
+
+    def sampled(
+        self,
+        inputs: Any,
+        batch: dict[str, Any],
+        items: WorkingSet,
+        rows: Any,
+        bias: Any,
+    ) -> SampledLogits:
+        """The logits of the clicked and of the sampled items.
+
+        Args:
+            inputs: Latent vectors (users, latent_dim).
+            batch: The bag batch.
+            items: The working set of this batch.
+            rows: (rows, units), the table's rows of the working set.
+            bias: (rows, 1), the biases of these.
+        """
+        wide = wide_dtype(self.compute_dtype)
+        hidden = self.hidden(inputs)
+        clicked = backend.entry_products(
+            ops.cast(hidden, wide),
+            ops.cast(rows, wide),
+            ops.convert_to_tensor(batch["bag_sizes"]),
+            bags.rows(batch),
+            items.clicks,
+        )
+        of_candidates = ops.cast(ops.take(rows, items.candidates, axis=0), hidden.dtype)
+        sampled = ops.matmul(hidden, ops.transpose(of_candidates))
+        sampled = ops.cast(sampled, wide) + ops.take(bias[:, 0], items.candidates)
+        return SampledLogits(
+            clicked + ops.take(bias[:, 0], items.clicks),
+            sampled - items.log_inclusion,
+            items.hits,
+        )
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """(users, num_items)."""
+        return (*input_shape[:-1], self.num_items)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras.layers.Layer.get_config`."""
+        return {
+            **super().get_config(),
+            "num_items": self.num_items,
+            "latent_dim": self.latent_dim,
+            "hidden_dims": list(self.hidden_dims),
+            "seed": self.seed,
+        }
