@@ -101,7 +101,8 @@ class _MultinomialNLL(torch.autograd.Function):
     def backward(ctx: Any, upstream: Any) -> Any:
         pi, total, rows, item_ids, values = ctx.saved_tensors
         # d NLL_u / d f_ui = N_u pi_i(z_u) - x_ui
-        gradient = pi * (upstream * total)[:, None]
+        # In place of pi, which nobody else has; autograd refuses a second pass.
+        gradient = pi.mul_((upstream * total)[:, None])
         flat = _flat(rows, item_ids, pi.shape[1])
         gradient.view(-1).index_add_(0, flat, -values * upstream[rows])
         return gradient, None, None, None
