@@ -132,18 +132,31 @@ def adam_update(
     velocity: Any,
     gradient: Any,
     step: Any,
+    **rates: Any,
+) -> None:
+    """See `keras_multvae.backend`."""
+    gradient = gradient.to(variable.value.dtype)
+    fused_adam(variable.value, momentum.value, velocity.value, gradient, step, **rates)
+
+
+def fused_adam(
+    weights: Any,
+    momentum: Any,
+    velocity: Any,
+    gradient: Any,
+    step: Any,
     learning_rate: Any,
     beta_1: float,
     beta_2: float,
     epsilon: float,
 ) -> None:
-    """See `keras_multvae.backend`."""
+    """A step of Adam on tensors, in place."""
     with torch.no_grad():
         adam(
-            [variable.value],
-            [gradient.to(variable.value.dtype)],
-            [momentum.value],
-            [velocity.value],
+            [weights],
+            [gradient],
+            [momentum],
+            [velocity],
             [],
             [step.to(torch.float32) - 1],
             fused=True,
