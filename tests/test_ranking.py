@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from conftest import make_clicks
@@ -111,13 +113,16 @@ def test_threads_share_the_users(monkeypatch):
     rng = np.random.default_rng(0)
     scores = rng.random((203, 700)).astype("float32")
     seen = rng.random(scores.shape) < 0.1
-    for processors in (1, 2, 5):
-        monkeypatch.setattr(topk, "_processors", lambda n=processors: n)
-        top = top_k(scores, 9, sparse.csr_matrix(seen.astype("float32")))
-        assert_ranked(top, lexsorted(scores, 9, seen))
-    scores[200, 5] = np.nan
-    with pytest.raises(ValueError, match="diverged"):
-        top_k(scores, 9)
+    excluded = sparse.csr_matrix(seen.astype("float32"))
+    with ThreadPoolExecutor(2) as pool:
+        for processors in (1, 2, 5):
+            monkeypatch.setattr(topk, "processors", lambda n=processors: n)
+            top = top_k(scores, 9, excluded, pool=pool)
+            assert_ranked(top, lexsorted(scores, 9, seen))
+        scores[200, 5] = np.nan
+        for threads in (None, pool):
+            with pytest.raises(ValueError, match="diverged"):
+                top_k(scores, 9, pool=threads)
 
 
 def test_constants_that_are_no_numbers_are_a_divergence():

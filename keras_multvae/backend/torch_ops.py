@@ -101,7 +101,8 @@ class _MultinomialNLL(torch.autograd.Function):
     def backward(ctx: Any, upstream: Any) -> Any:
         pi, total, rows, item_ids, values = ctx.saved_tensors
         # d NLL_u / d f_ui = N_u pi_i(z_u) - x_ui
-        gradient = pi * (upstream * total)[:, None]
+        # In place of pi, which nobody else has; autograd refuses a second pass.
+        gradient = pi.mul_((upstream * total)[:, None])
         flat = _flat(rows, item_ids, pi.shape[1])
         gradient.view(-1).index_add_(0, flat, -values * upstream[rows])
         return gradient, None, None, None
@@ -131,18 +132,31 @@ def adam_update(
     velocity: Any,
     gradient: Any,
     step: Any,
+    **rates: Any,
+) -> None:
+    """See `keras_multvae.backend`."""
+    gradient = gradient.to(variable.value.dtype)
+    fused_adam(variable.value, momentum.value, velocity.value, gradient, step, **rates)
+
+
+def fused_adam(
+    weights: Any,
+    momentum: Any,
+    velocity: Any,
+    gradient: Any,
+    step: Any,
     learning_rate: Any,
     beta_1: float,
     beta_2: float,
     epsilon: float,
 ) -> None:
-    """See `keras_multvae.backend`."""
+    """A step of Adam on tensors, in place."""
     with torch.no_grad():
         adam(
-            [variable.value],
-            [gradient.to(variable.value.dtype)],
-            [momentum.value],
-            [velocity.value],
+            [weights],
+            [gradient],
+            [momentum],
+            [velocity],
             [],
             [step.to(torch.float32) - 1],
             fused=True,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
-from torch.optim.adam import adam
+
+from keras_multvae.backend.torch_ops import fused_adam
 
 COMPILES = True
 
@@ -77,31 +77,13 @@ def adam_rows(
     ids: Any,
     gradient: Any,
     step: Any,
-    learning_rate: Any,
-    beta_1: float,
-    beta_2: float,
-    epsilon: float,
+    **rates: Any,
 ) -> None:
     """See `keras_multvae.backend`."""
     with torch.no_grad():
         tables = [each.value for each in (variable, momentum, velocity)]
         weights, m, v = (table.index_select(0, ids) for table in tables)
-        adam(
-            [weights],
-            [gradient],
-            [m],
-            [v],
-            [],
-            [step.to(torch.float32) - 1],
-            fused=True,
-            amsgrad=False,
-            beta1=beta_1,
-            beta2=beta_2,
-            lr=float(learning_rate),
-            weight_decay=0.0,
-            eps=epsilon / math.sqrt(1 - beta_2 ** float(step)),
-            maximize=False,
-        )
+        fused_adam(weights, m, v, gradient, step, **rates)
         for table, rows in zip(tables, (weights, m, v), strict=True):
             table.index_copy_(0, ids, rows)
 

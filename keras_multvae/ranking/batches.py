@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from keras_multvae import backend
 from keras_multvae.data.csr import csr_over
 from keras_multvae.data.stored import take_runs
 from keras_multvae.models.base import RankingModel
-from keras_multvae.ranking.topk import TopK, top_k
+from keras_multvae.ranking.topk import TopK, processors, top_k
 
 # Users a batch where memory does not ask for fewer: at most, and at least, as products
 # of few rows leave processors idle.
@@ -72,14 +73,19 @@ def rank(
         rows = np.arange(histories.shape[0])
     size = default_batch_size(model.num_items) if batch_size is None else batch_size
     several = len(rows) > size
-    with backend.kept_memory() if several else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        pool = None
+        if several:
+            stack.enter_context(backend.kept_memory())
+            # For all batches: new threads would begin on a processor that is busy.
+            pool = stack.enter_context(ThreadPoolExecutor(max(processors() - 1, 1)))
         for start in range(0, len(rows), size):
             batch = rows[start : start + size]
             seen = take_rows(histories, batch)
             scores, constants = _scores(model, seen, size, several)
             if allowed is not None:
                 scores, seen = np.take(scores, allowed, axis=1), seen[:, allowed]
-            top = top_k(scores, k, seen if exclude_seen else None, constants)
+            top = top_k(scores, k, seen if exclude_seen else None, constants, pool)
             if allowed is not None:
                 top = top._replace(indices=allowed[top.indices])
             yield batch, top

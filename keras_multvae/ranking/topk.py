@@ -43,6 +43,7 @@ def top_k(
     k: int,
     excluded: sparse.csr_matrix | None = None,
     constants: np.ndarray | None = None,
+    pool: ThreadPoolExecutor | None = None,
 ) -> TopK:
     """Ranks the k best items of each user; of equal scores the lower index is better.
 
@@ -52,6 +53,8 @@ def top_k(
         excluded: Optional CSR (users, items); items stored there are left out.
         constants: Optional (users,) floats to subtract from each user's scores. The
             ranking is that of the differences, as they are rounded.
+        pool: Optional threads that take a part of the users each, as the caller's own
+            does.
 
     Returns:
         `TopK`.
@@ -80,7 +83,7 @@ def top_k(
     # Not in the threads: the system would clear a thread's memory anew each time.
     candidates = np.empty(scores.shape, bool)
     # NumPy lets the other threads run while it works on an array.
-    step = max(-(-num_users // _processors()), FEWEST)
+    step = max(-(-num_users // (processors() if pool else 1)), FEWEST)
 
     def work(start: int) -> None:
         part = slice(start, start + step)
@@ -91,12 +94,13 @@ def top_k(
             candidates[part], indices[part], found[part],
         )  # fmt: skip
 
-    starts = range(0, num_users, step)
-    if len(starts) > 1:
-        with ThreadPoolExecutor(len(starts)) as pool:
-            list(pool.map(work, starts))
-    elif num_users:
+    others = []
+    if pool is not None:
+        others = [pool.submit(work, start) for start in range(step, num_users, step)]
+    if num_users:
         work(0)
+    for each in others:
+        each.result()
     unseen = num_items - np.diff(excluded.indptr).astype("int64")
     return TopK(indices, found, np.minimum(unseen, k))
 
@@ -185,7 +189,7 @@ def _rank_one(
     )
 
 
-def _processors() -> int:
+def processors() -> int:
     """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
