@@ -132,3 +132,18 @@ def test_bad_arguments_are_named():
         GaussianNLL(0.0)
     with pytest.raises(ValueError, match="bag_sizes, item_ids, values"):
         call(MultinomialNLL(), tensors({"ids": np.zeros(3)}), np.zeros((1, 3)))
+
+
+@pytest.mark.parametrize("shift", [0.0, 60.0, 95.0, 1000.0, -60.0, -75.0, -1000.0])
+def test_log_probabilities_of_large_and_small_logits(shift):
+    """Beyond +-88 exp leaves float32's range."""
+    logits = np.random.default_rng(0).normal(size=(3, 40)).astype("float32") + shift
+    logits[1, :20] -= 300
+    found = MultinomialNLL().scores(keras.ops.convert_to_tensor(logits))
+    exact = logits.astype("float64")
+    exact -= exact.max(1, keepdims=True)
+    expected = exact - np.log(np.exp(exact).sum(1, keepdims=True))
+    found = keras.ops.convert_to_numpy(found)
+    np.testing.assert_allclose(
+        found, expected, rtol=1e-5, atol=2e-7 * abs(shift) + 2e-6
+    )
