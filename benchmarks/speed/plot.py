@@ -1,11 +1,11 @@
-"""The ratios to plain PyTorch as bars."""
+"""The ratios to plain PyTorch as bars; rate and memory against the catalogue."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.speed import catalogue, memory, scoring, training
+from benchmarks.speed import catalogue, items, memory, scoring, training
 from benchmarks.speed.results import Result, against
 
 # measure, quantity, title, (must, aim)
@@ -32,6 +32,31 @@ def ratios(results: Sequence[Result]) -> Any:
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
     for ax, panel in zip(axes[:, 0], panels, strict=True):
         _bars(ax, *panel)
+    return figure
+
+
+def growing(result: Result) -> Any:
+    """A matplotlib Figure of the measure `items`: a line a system in two panels."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator, StrMethodFormatter
+
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    for ax, quantity in zip(
+        figure.subplots(1, 2), (items.RATE, items.RESIDENT), strict=True
+    ):
+        medians = result.medians(quantity)
+        for system in dict.fromkeys(name.rsplit(", ", 1)[0] for name in medians):
+            sizes = [n for n in items.ITEMS if items.label(system, n) in medians]
+            values = [medians[items.label(system, n)] for n in sizes]
+            ax.plot(sizes, values, marker="o", label=system)
+        ax.set(xscale="log", xlabel="items", title=quantity)
+        ax.set_ylim(bottom=0)
+        ax.set_xticks(items.ITEMS)
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.tick_params(labelsize=8)
+        ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize=8)
     return figure
 
 

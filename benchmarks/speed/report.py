@@ -23,9 +23,12 @@ def load(folder: Path) -> list[Result]:
 
 
 def write(folder: Path, docs: Path, modules: Mapping[str, ModuleType]) -> None:
-    """Writes performance.md and performance.png to `docs`."""
+    """Writes performance.md, performance.png and scale.png to `docs`."""
     results = load(folder)
     plot.ratios(results).savefig(docs / "performance.png", dpi=120)
+    for result in results:
+        if result.measure == "items":
+            plot.growing(result).savefig(docs / "scale.png", dpi=120)
     (docs / "performance.md").write_text(text(results, modules))
 
 
