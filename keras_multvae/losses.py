@@ -74,7 +74,9 @@ class MultinomialNLL(_NLL):
         super().__init__(name, **kwargs)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """See the class."""
+        """See the class; `y_pred` may be `SampledLogits`."""
+        if isinstance(y_pred, SampledLogits):
+            return self.sampled(y_true, y_pred)
         if bags.is_bags(y_true):
             return bags.multinomial_nll(y_true, y_pred)
         total = _sum_over_clicks(y_true, y_pred, lambda x, f: x)

@@ -130,7 +130,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
 
         `sample_weight` (users,) weighs all terms of a user alike.
         """
-        nll = self._nll(y if has_targets(y) else x, y_pred)
+        nll = self.likelihood.call(y if has_targets(y) else x, y_pred)
         nll = weighed(nll, sample_weight)
         self._nll_tracker.update_state(nll)
         per_user = [loss for loss in self.losses if len(loss.shape) == 1]
@@ -138,10 +138,6 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
         total = nll + sum(weighed(loss, sample_weight) for loss in per_user)
         total = ops.mean(total) + sum(regularisation)
         return total / backend.num_replicas()
-
-    def _nll(self, y_true: Any, y_pred: Any) -> Any:
-        """What `call` gave, compared with the targets: (users,)."""
-        return self.likelihood.call(y_true, y_pred)
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None

@@ -23,7 +23,7 @@ from keras_multvae.layers import (
 )
 from keras_multvae.losses import MultinomialNLL, SampledLogits
 from keras_multvae.metrics import LastValue
-from keras_multvae.models.base import RankingModel, weighed
+from keras_multvae.models.base import RankingModel, has_targets, weighed
 from keras_multvae.optimizers import FusedAdam
 from keras_multvae.schedules import BetaSchedule
 
@@ -198,11 +198,6 @@ class MultVAE(RankingModel):
         bias = take(self.decoder.bias)
         return mean, log_var, self.decoder.sampled(z, inputs, items, rows, bias)
 
-    def _nll(self, y_true: Any, y_pred: Any) -> Any:
-        if not isinstance(y_pred, SampledLogits):
-            return super()._nll(y_true, y_pred)
-        return self.likelihood.sampled(y_true, y_pred)
-
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
@@ -272,6 +267,12 @@ class MultVAE(RankingModel):
         training: bool = True,
     ) -> Any:
         """Mean over users of NLL + beta * KL, plus weight regularisation if any."""
+        if isinstance(y_pred, SampledLogits) and has_targets(y):
+            raise ValueError(
+                'With output="sampled" a model is trained on the clicks that it reads: '
+                "the logits are those of the input. Received targets besides. Leave "
+                'them out of fit(), or take output="full".'
+            )
         kl, self._kl_of_batch = self._kl_of_batch, None
         if kl is None:
             raise ValueError(

@@ -255,5 +255,9 @@ def test_what_cannot_be_done(clicks):
         MultVAE(ITEMS, 3, (), tied=True)
     with pytest.raises(ValueError, match="is trained on UserBatches"):
         make()(clicks.toarray(), training=True)
+    model = make()
+    model.compile()
+    with pytest.raises(ValueError, match="trained on the clicks that it reads"):
+        model.fit(UserBatches(clicks, 20, targets=clicks), verbose=0)
     with pytest.raises(ValueError, match="12 numbers >= 0"):
         make().candidates.set_popularity(np.ones(3))
