@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import keras
 
+from keras_multvae.backend.adam import adam_step
 from keras_multvae.backend.jax_ops import _add_rows
 
 COMPILES = True
@@ -108,19 +109,13 @@ def adam_rows(
     ids: Any,
     gradient: Any,
     step: Any,
-    learning_rate: Any,
-    beta_1: float,
-    beta_2: float,
-    epsilon: float,
+    **rates: Any,
 ) -> None:
     """See `keras_multvae.backend`."""
     tables = (variable, momentum, velocity)
     weights, m, v = (jnp.take(each.value, ids, axis=0, mode="clip") for each in tables)
-    m = m + (gradient - m) * (1 - beta_1)
-    v = v + (jnp.square(gradient) - v) * (1 - beta_2)
-    rate = learning_rate * jnp.sqrt(1 - beta_2**step) / (1 - beta_1**step)
-    weights = weights - rate * m / (jnp.sqrt(v) + epsilon)
-    for table, rows in zip(tables, (weights, m, v), strict=True):
+    after = adam_step(weights, m, v, gradient, step, **rates)
+    for table, rows in zip(tables, after, strict=True):
         table.assign(table.value.at[ids].set(rows, mode="drop", unique_indices=True))
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_multvae.backend.adam import adam_step
+
 # XLA has no set of distinct ids, as their number would be known too late.
 COMPILES = False
 
@@ -57,20 +59,13 @@ def adam_rows(
     ids: Any,
     gradient: Any,
     step: Any,
-    learning_rate: Any,
-    beta_1: float,
-    beta_2: float,
-    epsilon: float,
+    **rates: Any,
 ) -> None:
     """See `keras_multvae.backend`."""
     tables = (variable, momentum.value, velocity.value)
     weights, m, v = (tf.gather(table, ids) for table in tables)
-    m += (gradient - m) * (1 - beta_1)
-    v += (tf.square(gradient) - v) * (1 - beta_2)
-    rate = tf.cast(learning_rate, weights.dtype)
-    rate *= tf.sqrt(1 - tf.pow(beta_2, step)) / (1 - tf.pow(beta_1, step))
-    weights -= rate * m / (tf.sqrt(v) + epsilon)
-    for table, rows in zip(tables, (weights, m, v), strict=True):
+    after = adam_step(weights, m, v, gradient, step, **rates)
+    for table, rows in zip(tables, after, strict=True):
         table.scatter_update(tf.IndexedSlices(rows, ids))
 
 

@@ -1,0 +1,27 @@
+"""Adam's formula on rows of a table, for backends without a fused kernel for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+
+def adam_step(
+    weights: Any,
+    momentum: Any,
+    velocity: Any,
+    gradient: Any,
+    step: Any,
+    learning_rate: Any,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> tuple[Any, Any, Any]:
+    """Weights and both moments after a step, which counts from 1."""
+    momentum = momentum + (gradient - momentum) * (1 - beta_1)
+    velocity = velocity + (ops.square(gradient) - velocity) * (1 - beta_2)
+    rate = ops.cast(learning_rate, weights.dtype)
+    rate = rate * ops.sqrt(1 - ops.power(beta_2, step)) / (1 - ops.power(beta_1, step))
+    weights = weights - rate * momentum / (ops.sqrt(velocity) + epsilon)
+    return weights, momentum, velocity
