@@ -12,8 +12,59 @@ from keras import ops
 from keras_multvae.layers.dense import Dense, seeds, tanh_stack, wide_dtype
 
 
+class Decoder(keras.layers.Layer):
+    """What decoders share, however they keep the weights of their last layer.
+
+    Args:
+        num_items: Int, items of the catalogue.
+        latent_dim: Int, size of the latent vector.
+        hidden_dims: Ints, sizes of the hidden layers from the latent vector outwards.
+        seed: Int or None, for the initial weights.
+        **kwargs: Passed to `keras.layers.Layer`.
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        latent_dim: int,
+        hidden_dims: Sequence[int],
+        seed: int | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_items = num_items
+        self.latent_dim = latent_dim
+        self.hidden_dims = tuple(hidden_dims)
+        self.seed = seed
+
+    @property
+    def inner(self) -> list[Dense]:
+        """The layers before the last."""
+        raise NotImplementedError
+
+    def hidden(self, inputs: Any) -> Any:
+        """Latent vectors -> what the last layer takes, (users, its input units)."""
+        for layer in self.inner:
+            inputs = layer(inputs)
+        return inputs
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """(users, num_items)."""
+        return (*input_shape[:-1], self.num_items)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras.layers.Layer.get_config`."""
+        return {
+            **super().get_config(),
+            "num_items": self.num_items,
+            "latent_dim": self.latent_dim,
+            "hidden_dims": list(self.hidden_dims),
+            "seed": self.seed,
+        }
+
+
 @keras.saving.register_keras_serializable(package="keras_multvae")
-class ItemDecoder(keras.layers.Layer):
+class ItemDecoder(Decoder):
     """Maps latent vectors to unnormalised log-probabilities over the items.
 
     Tanh between layers, none on the latent vector or on the logits.
@@ -53,12 +104,8 @@ class ItemDecoder(keras.layers.Layer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.num_items = num_items
-        self.latent_dim = latent_dim
-        self.hidden_dims = tuple(hidden_dims)
+        super().__init__(num_items, latent_dim, hidden_dims, seed, **kwargs)
         self.l2 = l2
-        self.seed = seed
         units = (*self.hidden_dims, num_items)
         self.stack = tanh_stack(latent_dim, units, seeds(seed), self.dtype_policy, l2)
         self.built = True
@@ -67,12 +114,6 @@ class ItemDecoder(keras.layers.Layer):
         """See the class."""
         logits = self.stack[-1](self.hidden(inputs))
         return ops.cast(logits, wide_dtype(self.compute_dtype))
-
-    def hidden(self, inputs: Any) -> Any:
-        """Latent vectors -> what the last layer takes, (users, its input units)."""
-        for layer in self.stack[:-1]:
-            inputs = layer(inputs)
-        return inputs
 
     @property
     def inner(self) -> list[Dense]:
@@ -87,17 +128,6 @@ class ItemDecoder(keras.layers.Layer):
         """The last bias, float32 (num_items,)."""
         return ops.convert_to_numpy(self.stack[-1].bias).astype("float32")
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """(users, num_items)."""
-        return (*input_shape[:-1], self.num_items)
-
     def get_config(self) -> dict[str, Any]:
         """See `keras.layers.Layer.get_config`."""
-        return {
-            **super().get_config(),
-            "num_items": self.num_items,
-            "latent_dim": self.latent_dim,
-            "hidden_dims": list(self.hidden_dims),
-            "l2": self.l2,
-            "seed": self.seed,
-        }
+        return {**super().get_config(), "l2": self.l2}

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_multvae import backend, bags
+from keras_multvae.layers.decoder import Decoder
 from keras_multvae.layers.dense import (
     Dense,
     bias_initializer,
@@ -23,7 +24,7 @@ from keras_multvae.losses import SampledLogits
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
-class TableDecoder(keras.layers.Layer):
+class TableDecoder(Decoder):
     """`ItemDecoder`, with the last kernel as a table (items, units).
 
     So a step can read, and an optimiser write, the rows of some items alone; and the
@@ -57,11 +58,7 @@ class TableDecoder(keras.layers.Layer):
         table: Callable[[], Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.num_items = num_items
-        self.latent_dim = latent_dim
-        self.hidden_dims = tuple(hidden_dims)
-        self.seed = seed
+        super().__init__(num_items, latent_dim, hidden_dims, seed, **kwargs)
         source = seeds(seed)
         self.stack = tanh_stack(
             latent_dim, self.hidden_dims, source, self.dtype_policy, last="tanh"
@@ -97,12 +94,6 @@ class TableDecoder(keras.layers.Layer):
     def item_vectors(self) -> np.ndarray:
         """The table, float32 (num_items, units)."""
         return ops.convert_to_numpy(self.table).astype("float32")
-
-    def hidden(self, inputs: Any) -> Any:
-        """Latent vectors -> the units whose products with the table are the logits."""
-        for layer in self.stack:
-            inputs = layer(inputs)
-        return inputs
 
     def call(self, inputs: Any) -> Any:
         """See the class."""
@@ -148,17 +139,3 @@ class TableDecoder(keras.layers.Layer):
             sampled - items.log_inclusion,
             items.hits,
         )
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """(users, num_items)."""
-        return (*input_shape[:-1], self.num_items)
-
-    def get_config(self) -> dict[str, Any]:
-        """See `keras.layers.Layer.get_config`."""
-        return {
-            **super().get_config(),
-            "num_items": self.num_items,
-            "latent_dim": self.latent_dim,
-            "hidden_dims": list(self.hidden_dims),
-            "seed": self.seed,
-        }
