@@ -251,34 +251,26 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
         help="steps in which beta would reach 1; by default it reaches its cap after "
         "half of the training",
     )
-    sub.add_argument(
-        "--likelihood",
-        choices=list(LIKELIHOODS),
-        default=recipe.likelihood,
-        help="of clicks",
-    )
-    sub.add_argument(
-        "--output",
-        choices=OUTPUTS,
-        default=recipe.output,
-        help="logits of all items in a step, or of some for a large catalogue",
-    )
-    sub.add_argument(
-        "--sampler",
-        choices=SAMPLERS,
-        default=recipe.sampler,
-        help="how these are drawn",
-    )
+    for name, choices, words in (
+        ("model", MODELS, "variational or denoising"),
+        ("likelihood", LIKELIHOODS, "of clicks"),
+        (
+            "output",
+            OUTPUTS,
+            "logits of all items in a step, or of some for a large catalogue",
+        ),
+        ("sampler", SAMPLERS, "how these are drawn"),
+    ):
+        sub.add_argument(
+            f"--{name}",
+            choices=list(choices),
+            default=getattr(recipe, name),
+            help=words,
+        )
     sub.add_argument(
         "--tied",
         action="store_true",
         help="one item table for encoder and decoder",
-    )
-    sub.add_argument(
-        "--model",
-        choices=MODELS,
-        default=recipe.model,
-        help="variational or denoising",
     )
     sub.add_argument(
         "--resume", action="store_true", help="go on with an interrupted training"
