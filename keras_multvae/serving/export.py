@@ -22,9 +22,6 @@ from keras_multvae.recommender.recommendations import PADDING
 from keras_multvae.serving import config, versions
 from keras_multvae.serving.card import CARD, ModelCard, render
 
-EXTRA = "assets.extra"
-CATALOGUE = "catalogue.json"
-CATALOGUE_VERSION = 1
 # Read by a server that is run with --enable_per_model_batching_parameters.
 BATCHING = "batching_params.pbtxt"
 QUANTIZE = (None, "bfloat16", "int8")
@@ -106,10 +103,10 @@ def export_saved_model(
             write_graph(recommender, temporary, k, quantize)
         else:
             _write_elsewhere(recommender, temporary, k, quantize)
-        _write_catalogue(recommender, temporary / EXTRA / CATALOGUE)
+        _write_catalogue(recommender, temporary / versions.CATALOGUE)
         name = path.resolve().name
         text = render(card or ModelCard(), recommender, name, version, k, quantize)
-        (temporary / EXTRA / CARD).write_text(text, encoding="utf-8")
+        (temporary / versions.EXTRA / CARD).write_text(text, encoding="utf-8")
         (temporary / BATCHING).write_text(config.batching_parameters())
     if keep is not None:
         versions.prune(path, keep, target)
@@ -130,7 +127,7 @@ def write_graph(
     module = Signatures(Network(recommender.model, quantize), items, k)
     tf.saved_model.save(module, str(folder), signatures=module.functions)
     warmup.write(
-        folder / EXTRA / warmup.WARMUP,
+        folder / versions.WARMUP,
         module.functions,
         items.ids[: warmup.LENGTH].tolist(),
     )
@@ -164,7 +161,7 @@ def _write_catalogue(recommender: Recommender, path: Path) -> None:
     write_json(
         path,
         {
-            "format_version": CATALOGUE_VERSION,
+            "format_version": versions.CATALOGUE_VERSION,
             "kind": recommender.items.kind,
             "ids": ids,
             "titles": titles if recommender.titles else None,

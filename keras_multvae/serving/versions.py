@@ -1,27 +1,31 @@
-"""Version folders of a model: `saved_models/NAME/1`, `2`, ..."""
+"""Version folders of a model, `saved_models/NAME/1`, `2`, ..., and what is in one."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-
-def numbers(path: Path) -> list[int]:
-    """Numbers that are taken in a model's folder, as a server reads them."""
-    if not path.is_dir():
-        return []
-    names = [each.name for each in path.iterdir()]
-    return [int(name) for name in names if name.isascii() and name.isdecimal()]
+# Beside the SavedModel itself.
+EXTRA = "assets.extra"
+CATALOGUE, CATALOGUE_VERSION = f"{EXTRA}/catalogue.json", 1
+WARMUP = f"{EXTRA}/tf_serving_warmup_requests"
 
 
 def next_version(path: Path) -> int:
     """The next free number."""
-    return max(numbers(path), default=0) + 1
+    return max((number for number, _ in _numbered(path)), default=0) + 1
+
+
+def versions_in(path: Path) -> dict[int, Path]:
+    """The version folders of a model by number, the newest first."""
+    found = {number: each for number, each in _numbered(path) if each.is_dir()}
+    return dict(sorted(found.items(), reverse=True))
 
 
 def saved_models(path: Path) -> list[Path]:
     """The version folders that hold a SavedModel, the newest last."""
-    found = [path / str(number) for number in sorted(numbers(path))]
+    found = list(versions_in(path).values())[::-1]
     return [each for each in found if (each / "saved_model.pb").is_file()]
 
 
@@ -33,3 +37,10 @@ def prune(path: Path, keep: int, written: Path) -> None:
             aside = old.with_name(f".{old.name}.removed")
             old.rename(aside)
             shutil.rmtree(aside)
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, Path]]:
+    """What a server takes for versions, by their names."""
+    for each in path.iterdir() if path.is_dir() else ():
+        if each.name.isascii() and each.name.isdecimal():
+            yield int(each.name), each

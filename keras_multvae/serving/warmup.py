@@ -16,7 +16,6 @@ from typing import Any
 
 import tensorflow as tf
 
-WARMUP = "tf_serving_warmup_requests"
 # Items of each history: a first few of the catalogue.
 LENGTH = 8
 

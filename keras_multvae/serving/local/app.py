@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from keras_multvae.serving.config import METRICS
 from keras_multvae.serving.local import page
 from keras_multvae.serving.local.answers import dumps
 from keras_multvae.serving.local.http import ERRORS, json_response, read_body
@@ -73,7 +74,7 @@ def make_app(
     return Starlette(
         routes=[
             *(Route(path, partial(_file, *what)) for path, what in PAGE.items()),
-            Route("/monitoring/prometheus/metrics", metrics_page),
+            Route(METRICS, metrics_page),
             Route("/api/model", pages.model),
             Route("/api/search", pages.search),
             Route("/api/similar", pages.similar),

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-FILE = "assets.extra/catalogue.json"
-FORMAT_VERSION = 1
+from keras_multvae.serving.versions import CATALOGUE, CATALOGUE_VERSION
 
 
 class Catalogue:
@@ -59,13 +58,7 @@ class Catalogue:
 
     def array(self, rows: list[list[str]]) -> np.ndarray:
         """Ids as an input of a signature, (rows, ids)."""
-        if self.kind == "int":
-            return np.array(
-                [[int(item) for item in row] for row in rows], "int64"
-            ).reshape(len(rows), -1)
-        array = np.empty((len(rows), len(rows[0])), object)
-        array[:] = [[item.encode() for item in row] for row in rows]
-        return array
+        return _array(self.kind, rows)
 
     def describe(self, item: Any) -> dict[str, str]:
         """Id and title of an id that the model gave."""
@@ -122,18 +115,27 @@ def read_catalogue(
         folder: The version folder.
         run: Answers its signatures: (signature, inputs) -> outputs.
     """
-    path = folder / FILE
+    path = folder / CATALOGUE
     if not path.exists():
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
-    if content["format_version"] > FORMAT_VERSION:
+    if content["format_version"] > CATALOGUE_VERSION:
         raise ValueError(
             f"{path} has version {content['format_version']}; this keras_multvae reads "
-            f"up to version {FORMAT_VERSION}. Install a newer keras_multvae."
+            f"up to version {CATALOGUE_VERSION}. Install a newer keras_multvae."
         )
-    plain = Catalogue(content["kind"], content["ids"], content["titles"])
-    candidates = plain.array([plain.ids])
+    kind, ids = content["kind"], content["ids"]
+    candidates = _array(kind, [ids])
     prior = run("score", {"item_ids": candidates[:, :0], "candidates": candidates})
-    return Catalogue(
-        content["kind"], content["ids"], content["titles"], prior["scores"][0]
-    )
+    return Catalogue(kind, ids, content["titles"], prior["scores"][0])
+
+
+def _array(kind: str, rows: list[list[Any]]) -> np.ndarray:
+    """Ids, (rows, ids), as the SavedModel takes them."""
+    if kind == "int":
+        return np.array([[int(item) for item in row] for row in rows], "int64").reshape(
+            len(rows), -1
+        )
+    array = np.empty((len(rows), len(rows[0])), object)
+    array[:] = [[item.encode() for item in row] for row in rows]
+    return array

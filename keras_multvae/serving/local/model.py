@@ -14,9 +14,9 @@ import numpy as np
 from keras_multvae.data.reading import import_extra
 from keras_multvae.serving.local.parsing import Input
 from keras_multvae.serving.local.status import CODES, StatusError, invalid
+from keras_multvae.serving.versions import WARMUP
 
 logger = logging.getLogger(__name__)
-WARMUP = "assets.extra/tf_serving_warmup_requests"
 PREDICT = "tensorflow/serving/predict"
 
 

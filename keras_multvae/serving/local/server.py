@@ -16,7 +16,7 @@ import uvicorn
 
 from keras_multvae.serving.local.app import MAX_BODY, make_app
 from keras_multvae.serving.local.model import disable_xla
-from keras_multvae.serving.local.versions import versions_in
+from keras_multvae.serving.versions import versions_in
 
 # Longer than clients and proxies keep idle connections, so that it is they who close.
 KEEP_ALIVE_SECONDS = 75

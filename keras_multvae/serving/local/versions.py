@@ -16,6 +16,7 @@ from keras_multvae.serving.local.catalogue import Catalogue, read_catalogue
 from keras_multvae.serving.local.metrics import Metrics
 from keras_multvae.serving.local.model import LoadedModel, warm_up
 from keras_multvae.serving.local.status import StatusError, invalid, not_found
+from keras_multvae.serving.versions import versions_in
 
 logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0  # As TensorFlow Serving's own default.
@@ -229,16 +230,6 @@ class ModelManager:
     async def _in_loader(self, function: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._loader, function, *arguments)
-
-
-def versions_in(folder: Path) -> dict[int, Path]:
-    """The version folders of a model, the newest first."""
-    found = {
-        int(each.name): each
-        for each in (folder.iterdir() if folder.is_dir() else ())
-        if each.name.isascii() and each.name.isdigit() and each.is_dir()
-    }
-    return dict(sorted(found.items(), reverse=True))
 
 
 def _fingerprint(folder: Path) -> Any:
