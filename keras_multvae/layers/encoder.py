@@ -87,6 +87,8 @@ class InteractionEncoder(SeededLayer):
             shape=(num_items, units[0]),
             initializer=kernel_initializer(source),
             regularizer=kernel_regularizer(l2),
+            # Where a model takes rows of it, a 16-bit copy of the whole would be made.
+            autocast=False,
             name="kernel",
         )
         self.bias = self.add_weight(

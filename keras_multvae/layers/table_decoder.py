@@ -68,12 +68,16 @@ class TableDecoder(Decoder):
             self.kernel = self.add_weight(
                 shape=(num_items, units),
                 initializer=kernel_initializer(source),
+                autocast=False,
                 name="kernel",
             )
         self._table = table or (lambda: self.kernel)
         # A column, so that it is read and written by rows as the kernel is.
         self.bias = self.add_weight(
-            shape=(num_items, 1), initializer=bias_initializer(source), name="bias"
+            shape=(num_items, 1),
+            initializer=bias_initializer(source),
+            autocast=False,
+            name="bias",
         )
         self.built = True
 

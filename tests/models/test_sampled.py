@@ -105,11 +105,14 @@ def test_gradients_of_rows_are_those_of_the_table(clicks, tied):
     assert changed == len(start)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_step_leaves_all_other_rows_and_their_moments_alone(sampler):
+@pytest.mark.parametrize(
+    ("sampler", "dtype"),
+    [*((sampler, "float32") for sampler in SAMPLERS), ("popularity", "mixed_bfloat16")],
+)
+def test_a_step_leaves_all_other_rows_and_their_moments_alone(sampler, dtype):
     items = 200
     clicks = sparse.csr_matrix(np.eye(5, items, dtype="float32"))
-    model = make(items=items, num_sampled=4, sampler=sampler)
+    model = make(items=items, num_sampled=4, sampler=sampler, dtype=dtype)
     model.compile()
     before = [numpy(v) for v in model.trainable_variables]
     model.train_on_batch(batch(clicks))
