@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -155,8 +156,9 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         yield
         return
     try:
+        _check_listening(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(address=address, log_to_driver=False, logging_level="WARNING")
-    except ConnectionError as error:
+    except OSError as error:
         raise ConnectionError(
             f"No Ray cluster answers at {address or 'RAY_ADDRESS'} ({error}). Start "
             "one with `ray start --head`, join other machines by `ray start --address "
@@ -166,6 +168,13 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_listening(address: str) -> None:
+    """Raises `OSError` where nobody listens; Ray tries for minutes, then exits."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _filled(
