@@ -232,8 +232,8 @@ def _check(ray: Any, done: Any, shard: int, users: range) -> None:
         cause = getattr(error, "cause", None) or error
         raise RuntimeError(
             f"Shard {shard} (users {users.start} to {users.stop - 1}) failed: "
-            f"{type(cause).__name__}: {cause} The shards that are done are kept: the "
-            "same call does the rest."
+            f"{type(cause).__name__}: {cause} Parts that are done stay, and the same "
+            "call goes on from there."
         ) from cause
 
 
