@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,8 @@ class Job:
 
     def fill(self, shard: int) -> None:
         """Ranks for the users of a shard and writes its file, all of it or nothing."""
-        model, histories = _loaded(self.model, self.histories, self.part)
+        digests = (self._model_digest, self._histories_digest)
+        model, histories = _loaded(self.model, self.histories, self.part, digests)
         users = self.users(shard, histories.num_users)
         recommender = Recommender(
             model.model, model.items, histories=histories.select_users(np.array(users))
@@ -105,12 +106,8 @@ class Job:
         manifest = {
             "format": FORMAT,
             "version": VERSION,
-            "model": _digest(
-                self.model / "metadata.json",
-                self.model / "items.json",
-                *sorted(self.model.glob("model.*")),
-            ),
-            "histories": self._digest_of_histories(),
+            "model": self._model_digest,
+            "histories": self._histories_digest,
             "users": num_users,
             "shard_size": self.shard_size,
             "options": dict(self.options),
@@ -133,12 +130,6 @@ class Job:
             write_json(path, {**manifest, "complete": False})
         return [i for i in self.shards(num_users) if not self.path(i).exists()]
 
-    def _digest_of_histories(self) -> str:
-        folder = self.histories
-        part = folder / self.part if (folder / self.part).is_dir() else folder
-        arrays = sorted(part.rglob("*.npy"))
-        return _digest(folder / "items.json", part / "users.json", *arrays)
-
     def finish(self) -> None:
         """Says in the manifest that all shards are there."""
         path = self.out / "manifest.json"
@@ -146,6 +137,19 @@ class Job:
         for unfinished in (self.out / "parts").glob(".part-*"):
             unfinished.unlink(missing_ok=True)
         write_json(path, {**read_json(path), "complete": True})
+
+    # These travel with the job once `start` has asked for them.
+    @cached_property
+    def _model_digest(self) -> str:
+        named = [self.model / "metadata.json", self.model / "items.json"]
+        return _digest(*named, *sorted(self.model.glob("model.*")))
+
+    @cached_property
+    def _histories_digest(self) -> str:
+        part = self.histories / self.part
+        folder = part if part.is_dir() else self.histories
+        arrays = sorted(folder.rglob("*.npy"))
+        return _digest(self.histories / "items.json", folder / "users.json", *arrays)
 
 
 def load_histories(folder: Path, part: str) -> Interactions:
@@ -161,9 +165,12 @@ def load_histories(folder: Path, part: str) -> Interactions:
 
 @lru_cache(maxsize=1)
 def _loaded(
-    model: Path, histories: Path, part: str
+    model: Path, histories: Path, part: str, digests: tuple[str, str]
 ) -> tuple[Recommender, Interactions]:
-    """Stays in a worker process from one shard to the next."""
+    """Stays in a worker process from one shard to the next.
+
+    Not from one model to the next in the same folder, which is what `digests` are for.
+    """
     return Recommender.load(model), load_histories(histories, part)
 
 

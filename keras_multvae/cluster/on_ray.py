@@ -158,7 +158,7 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
     try:
         _check_listening(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(address=address, log_to_driver=False, logging_level="WARNING")
-    except OSError as error:
+    except (ConnectionError, TimeoutError, socket.gaierror) as error:
         raise ConnectionError(
             f"No Ray cluster answers at {address or 'RAY_ADDRESS'} ({error}). Start "
             "one with `ray start --head`, join other machines by `ray start --address "

@@ -194,6 +194,16 @@ def test_another_job_is_refused(cluster, folder, tmp_path):
                 folder / model, out, folder / "prepared", **{**job, **changes}
             )
     assert times(out) == before
+    # Another model under the same name is not the one that workers have in memory.
+    model, again = tmp_path / "model", tmp_path / "again"
+    Recommender.load(folder / "model").save(model)
+    job = {"shard_size": 500, "k": 5}
+    recommend_on_ray(model, tmp_path / "first", folder / "prepared", **job)
+    loaded.save(model)
+    recommend_on_ray(model, again, folder / "prepared", **job)
+    assert not polars.read_parquet(again / "parts")["score"].equals(
+        polars.read_parquet(tmp_path / "first" / "parts")["score"]
+    )
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
     with pytest.raises(FileExistsError, match="will not be replaced"):
@@ -316,7 +326,7 @@ def test_a_shard_that_kills_its_workers_comes_to_an_end(
 ):
     monkeypatch.setattr(on_ray, "RETRIES", 1)
     monkeypatch.setattr(on_ray, "_fill", lambda job, shard: os._exit(1))
-    with pytest.raises(RuntimeError, match="Shard 0 .* failed: WorkerCrashedError"):
+    with pytest.raises(RuntimeError, match=r"Shard 0 .* failed: WorkerCrashedError"):
         recommend_on_ray(folder / "kept", tmp_path / "out")
 
 
