@@ -199,7 +199,7 @@ def test_another_job_is_refused(cluster, folder, tmp_path):
     # Another model under the same name is not the one that workers have in memory.
     model, again = tmp_path / "model", tmp_path / "again"
     Recommender.load(folder / "model").save(model)
-    job = {"shard_size": 500, "k": 5, "resources": {"num_cpus": 0.5}}
+    job = {"shard_size": 500, "k": 5, "resources": {"num_cpus": 1}}
     recommend_on_ray(model, tmp_path / "first", folder / "prepared", **job)
     loaded.save(model)
     recommend_on_ray(model, again, folder / "prepared", **job)
