@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.data.csr import csr_over, order_within_rows, runs
+from keras_multvae.data import parts
+from keras_multvae.data.csr import csr_over, order_within_rows, row_ends
 from keras_multvae.data.entries import gather
 from keras_multvae.data.events import array_chunks, check_values
 from keras_multvae.data.frames import frame_chunks
+from keras_multvae.data.stored import piece
 from keras_multvae.data.vocabulary import Vocabulary
 
 
@@ -279,15 +281,9 @@ class Interactions:
                 f"User indices must be ints in 0..{self.num_users - 1}. Received: "
                 f"{indices!r}."
             )
-        starts = self.matrix.indptr[indices].astype("int64")
-        sizes = self.matrix.indptr[indices + 1] - starts
-        indptr = np.append(0, np.cumsum(sizes))
-        source = runs(starts, sizes)
         weights = self.user_weights
-        return self._entries(
-            source,
-            self.matrix.indices[source],
-            indptr,
+        return self._of(
+            *parts.select_rows(self.matrix.indptr, self._arrays, indices),
             users=self.users.take(indices),
             user_weights=None if weights is None else weights[indices],
         )
@@ -301,9 +297,12 @@ class Interactions:
         Returns:
             The interactions; users may have empty rows.
         """
-        source = np.flatnonzero(mask)
-        indptr = np.append(0, np.cumsum(mask))[self.matrix.indptr]
-        return self._entries(source, self.matrix.indices[source], indptr)
+
+        def kept(part: parts.Part) -> tuple[np.ndarray, parts.Arrays]:
+            keep = piece(mask, part.start, part.start + int(part.indptr[-1]))
+            return part.sizes(keep), {n: a[keep] for n, a in part.arrays.items()}
+
+        return self._of(*parts.joined(map(kept, self.parts()), self._arrays))
 
     def with_items(self, items: Vocabulary) -> Interactions:
         """The same interactions over another item vocabulary.
@@ -315,19 +314,43 @@ class Interactions:
         Returns:
             The interactions.
         """
-        renamed = items.lookup(self.items.ids).astype("int32")[self.matrix.indices]
-        known = renamed >= 0
-        indptr = np.append(0, np.cumsum(known))[self.matrix.indptr]
-        renamed = renamed[known]
-        order = order_within_rows(indptr, renamed)
-        source = np.flatnonzero(known)[order]
-        return self._entries(source, renamed[order], indptr, items=items)
+        number = items.lookup(self.items.ids).astype("int32")
 
-    def _entries(
+        def renamed(part: parts.Part) -> tuple[np.ndarray, parts.Arrays]:
+            indices = number[part.arrays["indices"]]
+            sizes = part.sizes(indices >= 0)
+            source = np.flatnonzero(indices >= 0)
+            source = source[order_within_rows(row_ends(sizes), indices[source])]
+            arrays = part.arrays | {"indices": indices}
+            return sizes, {n: a[source] for n, a in arrays.items()}
+
+        return self._of(
+            *parts.joined(map(renamed, self.parts()), self._arrays), items=items
+        )
+
+    def parts(self) -> Iterator[parts.Part]:
+        """The entries a run of users at a time, each of which fits in memory.
+
+        Returns:
+            An iterator of parts: `start`, the number of entries before; `indptr`,
+            (users + 1,) from 0; `arrays`, those of the entries by name; `file_order`.
+        """
+        return parts.parts_of(self.matrix.indptr, self._arrays)
+
+    @property
+    def _arrays(self) -> parts.Arrays:
+        arrays = {
+            "indices": self.matrix.indices,
+            "values": self.matrix.data,
+            "timestamps": self.timestamps,
+            "positions": self.positions,
+        }
+        return {n: array for n, array in arrays.items() if array is not None}
+
+    def _of(
         self,
-        source: np.ndarray,
-        indices: np.ndarray,
         indptr: np.ndarray,
+        arrays: parts.Arrays,
         users: Vocabulary | None = None,
         items: Vocabulary | None = None,
         user_weights: np.ndarray | None = None,
@@ -337,11 +360,11 @@ class Interactions:
         weights = self.user_weights if users is self.users else user_weights
         shape = (len(users), len(items))
         return Interactions(
-            csr_over(self.matrix.data[source], indices, indptr, shape),
+            csr_over(arrays["values"], arrays["indices"], indptr, shape),
             users,
             items,
-            timestamps=None if self.timestamps is None else self.timestamps[source],
-            positions=None if self.positions is None else self.positions[source],
+            timestamps=arrays.get("timestamps"),
+            positions=arrays.get("positions"),
             user_weights=weights,
         )
 
