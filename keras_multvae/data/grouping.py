@@ -27,8 +27,8 @@ def by_user(
         The columns, with places for the numbers.
     """
     numbers = np.zeros(len(users.codes), "int64")
-    for part in slices(events["users"], LIMIT):
-        numbers += np.bincount(part, minlength=len(numbers))
+    for users_of_part in slices(events["users"], LIMIT):
+        numbers += np.bincount(users_of_part, minlength=len(numbers))
     sizes = np.zeros(len(users.ids), "int64")
     np.add.at(sizes, users.codes, numbers)
     ends = row_ends(sizes)

@@ -9,12 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.data import parts
 from keras_multvae.data.csr import csr_over, order_within_rows, row_ends
 from keras_multvae.data.entries import gather
 from keras_multvae.data.events import array_chunks, check_values
 from keras_multvae.data.frames import frame_chunks
-from keras_multvae.data.stored import piece
+from keras_multvae.data.parts import Arrays, Part, joined, parts_of, select_rows
 from keras_multvae.data.vocabulary import Vocabulary
 
 
@@ -242,16 +241,6 @@ class Interactions:
         """(entries,) int64 user index of each entry."""
         return np.repeat(np.arange(self.num_users), np.diff(self.matrix.indptr))
 
-    @property
-    def file_order(self) -> np.ndarray:
-        """(entries,) what orders entries as in the file: positions if there are any.
-
-        Without them, entries count as ordered by (user, item).
-        """
-        if self.positions is None:
-            return np.arange(self.num_entries)
-        return self.positions
-
     def __repr__(self) -> str:
         return (
             f"Interactions({self.num_users} users, {self.num_items} items, "
@@ -283,7 +272,7 @@ class Interactions:
             )
         weights = self.user_weights
         return self._of(
-            *parts.select_rows(self.matrix.indptr, self._arrays, indices),
+            *select_rows(self.matrix.indptr, self._arrays, indices),
             users=self.users.take(indices),
             user_weights=None if weights is None else weights[indices],
         )
@@ -297,12 +286,13 @@ class Interactions:
         Returns:
             The interactions; users may have empty rows.
         """
+        mask = np.asarray(mask, bool)
 
-        def kept(part: parts.Part) -> tuple[np.ndarray, parts.Arrays]:
-            keep = piece(mask, part.start, part.start + int(part.indptr[-1]))
+        def kept(part: Part) -> tuple[np.ndarray, Arrays]:
+            keep = mask[part.start : part.start + int(part.indptr[-1])]
             return part.sizes(keep), {n: a[keep] for n, a in part.arrays.items()}
 
-        return self._of(*parts.joined(map(kept, self.parts()), self._arrays))
+        return self._of(*joined(map(kept, self.parts()), self._arrays))
 
     def with_items(self, items: Vocabulary) -> Interactions:
         """The same interactions over another item vocabulary.
@@ -316,7 +306,7 @@ class Interactions:
         """
         number = items.lookup(self.items.ids).astype("int32")
 
-        def renamed(part: parts.Part) -> tuple[np.ndarray, parts.Arrays]:
+        def renamed(part: Part) -> tuple[np.ndarray, Arrays]:
             indices = number[part.arrays["indices"]]
             sizes = part.sizes(indices >= 0)
             source = np.flatnonzero(indices >= 0)
@@ -324,21 +314,28 @@ class Interactions:
             arrays = part.arrays | {"indices": indices}
             return sizes, {n: a[source] for n, a in arrays.items()}
 
-        return self._of(
-            *parts.joined(map(renamed, self.parts()), self._arrays), items=items
-        )
+        return self._of(*joined(map(renamed, self.parts()), self._arrays), items=items)
 
-    def parts(self) -> Iterator[parts.Part]:
+    def parts(self) -> Iterator[Part]:
         """The entries a run of users at a time, each of which fits in memory.
 
         Returns:
-            An iterator of parts: `start`, the number of entries before; `indptr`,
-            (users + 1,) from 0; `arrays`, those of the entries by name; `file_order`.
+            An iterator of parts. Each has `start`, how many entries come before it;
+            `indptr`, (users + 1,) ints from 0; `arrays`, (entries,) each: `indices`,
+            `values` and, if there are any, `timestamps` and `positions`; `file_order`,
+            (entries,) what orders entries as in the file, without positions by (user,
+            item).
+
+        Example:
+
+        >>> clicks = Interactions.from_events([7, 7, 3], ["b", "a", "b"])
+        >>> [part.arrays["indices"].tolist() for part in clicks.parts()]
+        [[0, 0, 1]]
         """
-        return parts.parts_of(self.matrix.indptr, self._arrays)
+        return parts_of(self.matrix.indptr, self._arrays)
 
     @property
-    def _arrays(self) -> parts.Arrays:
+    def _arrays(self) -> Arrays:
         arrays = {
             "indices": self.matrix.indices,
             "values": self.matrix.data,
@@ -350,7 +347,7 @@ class Interactions:
     def _of(
         self,
         indptr: np.ndarray,
-        arrays: parts.Arrays,
+        arrays: Arrays,
         users: Vocabulary | None = None,
         items: Vocabulary | None = None,
         user_weights: np.ndarray | None = None,

@@ -104,7 +104,7 @@ class SpillFile:
 
     def write(self, start: int, part: np.ndarray) -> None:
         """Puts `part` at the elements from `start` on."""
-        rest = memoryview(np.ascontiguousarray(part, self._dtype)).cast("B")
+        rest = np.ascontiguousarray(part, self._dtype).data.cast("B")
         try:
             self._file.seek(start * self._dtype.itemsize)
             while rest:

@@ -19,7 +19,7 @@ def map_array(path: Path) -> np.ndarray:
     return keep_open(array, path.open("rb"), array.offset)
 
 
-def keep_open(array: np.ndarray, file: Any, offset: int) -> np.ndarray:
+def keep_open(array: Any, file: Any, offset: int) -> np.ndarray:
     """The array, mapped from a file that stays open for as long as it is there."""
     if hasattr(os, "pread"):
         # On the array itself: a view of it begins elsewhere in the file and has none.
