@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_multvae.data.csr import row_ends
 from keras_multvae.data.events import CHUNK, Encoded
-from keras_multvae.data.spilled import LIMIT, SpillFile, cuts, pieces
+from keras_multvae.data.spilled import RUN, SpillFile, cuts, pieces
 from keras_multvae.data.stored import slices
 
 
@@ -27,7 +27,7 @@ def by_user(
         The columns, with places for the numbers.
     """
     numbers = np.zeros(len(users.codes), "int64")
-    for users_of_part in slices(events["users"], LIMIT):
+    for users_of_part in slices(events["users"], RUN):
         numbers += np.bincount(users_of_part, minlength=len(numbers))
     sizes = np.zeros(len(users.ids), "int64")
     np.add.at(sizes, users.codes, numbers)

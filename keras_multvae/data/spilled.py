@@ -21,8 +21,9 @@ import numpy as np
 
 from keras_multvae.data.stored import keep_open, piece
 
-# Rows that are in memory at a time. Sorting so many takes less than a GiB.
-LIMIT = 1 << 24
+# Rows of columns that stay in memory, and those of longer ones that are in memory at a
+# time. Sorting takes some 60 bytes a row.
+LIMIT, RUN = 1 << 24, 1 << 22
 
 _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
 
@@ -132,9 +133,10 @@ def pieces(columns: dict[str, np.ndarray], starts: Any) -> Iterator[dict[str, An
 
 
 def cuts(indptr: np.ndarray) -> list[int]:
-    """Bounds of runs of users that have no more than `LIMIT` entries together.
+    """Bounds of runs of users that have no more than `RUN` entries together.
 
-    A user with more than that is a run of its own.
+    A user with more than that is a run of its own, and so are all users who have no
+    more than `LIMIT` together.
 
     Args:
         indptr: (users + 1,) ints, the entries of user u are from `indptr[u]` to
@@ -144,9 +146,11 @@ def cuts(indptr: np.ndarray) -> list[int]:
         The first user of each run, and the number of users; always two or more.
     """
     users = len(indptr) - 1
+    if indptr[-1] <= LIMIT:
+        return [0, users]
     bounds = [0]
-    while bounds[-1] < users or len(bounds) == 1:
-        last = int(indptr[bounds[-1]]) + LIMIT
+    while bounds[-1] < users:
+        last = int(indptr[bounds[-1]]) + RUN
         end = int(np.searchsorted(indptr, last, side="right")) - 1
         bounds.append(min(max(end, bounds[-1] + 1), users))
     return bounds
