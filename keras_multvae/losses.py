@@ -36,6 +36,9 @@ class _NLL(keras.losses.Loss):
     def __init__(self, name: str, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
 
+    # A logit whose item adds nothing to the likelihood, nor to its gradient.
+    absent_logit = -1e4
+
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Targets and logits (users, items) -> negative log-likelihoods (users,)."""
         raise NotImplementedError
@@ -136,6 +139,8 @@ class GaussianNLL(_NLL):
     References:
         - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), equation 3
     """
+
+    absent_logit = 0.0
 
     def __init__(
         self,

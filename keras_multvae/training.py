@@ -18,11 +18,18 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_multvae import backend
 from keras_multvae.callbacks import BetaAnneal
 from keras_multvae.data import Interactions, Split, UserBatches
 from keras_multvae.data.stored import slices
+from keras_multvae.distribution import (
+    gathered,
+    gathered_weights,
+    spread,
+)
 from keras_multvae.files import DamagedFileError, read_json, replace_file, write_json
 from keras_multvae.models import MultDAE, MultVAE
+from keras_multvae.models.placement import undistributed
 from keras_multvae.optimizers import FusedAdam
 
 BEST = "val_ndcg_at_100"
@@ -55,6 +62,9 @@ class Recipe:
         num_sampled: Items drawn for each batch.
         sampler: "log_uniform", "popularity" or "in_batch".
         tied: Whether encoder and decoder share one item table.
+        blocks: Equal parts of a batch, see `UserBatches`; by default one a replica of
+            the distribution. Give it where a training must be the same on other
+            numbers of replicas.
         seed: Of weights, noise and the order of users.
     """
 
@@ -73,6 +83,7 @@ class Recipe:
     num_sampled: int = 2000
     sampler: str = "log_uniform"
     tied: bool = False
+    blocks: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -135,17 +146,24 @@ def train(
     training can go on: with the same weights, optimiser, noise, beta and order of
     users as if it had never stopped.
 
+    Under a `keras.distribution` (see `keras_multvae.distribution`) all processes call
+    this alike. The first one writes the state, which holds the whole model, so that any
+    number of processes can go on from it; all read it, so the folder must be on a file
+    system that they share.
+
     Args:
         split: Training and, if there is one, validation part.
         recipe: The settings.
-        state: Folder for the state; the caller removes it when the result is safe.
+        state: Folder for the state; the caller removes it when the result is safe
+            (one process alone).
         resume: Bool, whether to go on from the state of an earlier call.
         save_every: Seconds of training that an interruption may cost; the state is
             written at the end of an epoch.
         callbacks: Further Keras callbacks, e.g. to show progress.
 
     Returns:
-        The model, and one dict an epoch with `epoch`, `step` and the logs.
+        The model, whole and on one device, and one dict an epoch with `epoch`, `step`
+        and the logs.
 
     Raises:
         ValueError: Nothing to resume, the recipe or the data are not those of the
@@ -154,28 +172,37 @@ def train(
         DamagedFileError: The state is damaged.
     """
     state = Path(state)
-    batches = UserBatches(split.train, recipe.batch_size, seed=recipe.seed)
+    batches = UserBatches(
+        split.train, recipe.batch_size, seed=recipe.seed, blocks=recipe.blocks
+    )
     validation = None
     if split.validation is not None:
         part = split.validation
         users = max(VALIDATION_SCORES // split.train.num_items, 1)
         validation = UserBatches(
             part.input,
-            min(recipe.batch_size, users),
+            -(-min(recipe.batch_size, users) // batches.blocks) * batches.blocks,
             shuffle=False,
             targets=part.targets,
+            blocks=batches.blocks,
         )
     best: list[np.ndarray] = []
     history: list[dict[str, float]] = []
     if resume:
-        _check_same(state, recipe, split)
-        model, best, history = _load(state)
+        if backend.is_first():
+            _check_same(state, recipe, split)
+        with undistributed():
+            model, best, history = _load(state)
         # The weights are written after the history: a kill between leaves one row over.
         del history[steps_done(model) // len(batches) :]
     else:
-        _clear(state)
-        write_json(state / "recipe.json", _as_json(recipe, split))
-        model = recipe.build(split.train.num_items)
+        if backend.is_first():
+            _clear(state)
+            write_json(state / "recipe.json", _as_json(recipe, split))
+        with undistributed():
+            model = recipe.build(split.train.num_items)
+    config = model.get_config()
+    model = spread(model)
     batches.epoch = len(history)
     keep = _Keep(state, best, history, save_every)
     anneal = BetaAnneal(recipe.beta_cap, recipe.resolved_anneal_steps(len(batches)))
@@ -188,8 +215,9 @@ def train(
         callbacks=[*([anneal] if recipe.model == "MultVAE" else []), keep, *callbacks],
     )
     # Without the optimiser's state, which is that of the last epoch and not the best.
-    kept = type(model).from_config(model.get_config())
-    kept.set_weights(keep.best)
+    with undistributed():
+        kept = type(model).from_config(config)
+        kept.set_weights(keep.best)
     return kept, history
 
 
@@ -222,11 +250,15 @@ class _Keep(keras.callbacks.Callback):
         best_so_far = max((r[BEST] for r in self.history if BEST in r), default=-1.0)
         self.history.append(row)
         if row.get(BEST, float("inf")) > best_so_far:
-            self.best = [np.array(weight) for weight in self.model.get_weights()]
-        if time.monotonic() - self.saved >= self.save_every:
+            self.best = gathered_weights(self.model)
+        if backend.agreed(time.monotonic() - self.saved >= self.save_every):
             self._save()
+            self.saved = time.monotonic()
 
     def _save(self) -> None:
+        model = gathered(self.model)
+        if not backend.is_first():
+            return
         # The model comes last: its count of steps says which epochs are safe.
         write_history(self.state / "history.csv", self.history)
         with (
@@ -234,9 +266,8 @@ class _Keep(keras.callbacks.Callback):
             temporary.open("wb") as file,
         ):
             np.savez(file, *self.best)
-        with replace_file(self.state / "last.keras") as temporary:
-            self.model.save(temporary)
-        self.saved = time.monotonic()
+        with undistributed(), replace_file(self.state / "last.keras") as temporary:
+            model.save(temporary)
 
 
 def steps_done(model: Any) -> int:

@@ -24,6 +24,7 @@ ROOMS = [
     "optimizers",
     "layers",
     "models",
+    "distribution",
     "callbacks",
     "ranking",
     "evaluation",

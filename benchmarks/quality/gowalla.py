@@ -24,6 +24,7 @@ from scipy import sparse
 
 from keras_multvae import EASE, BetaAnneal, FusedAdam, MultVAE, evaluate_ranking
 from keras_multvae.data import Interactions, Split, UserBatches
+from keras_multvae.layers.sampler import SAMPLERS
 
 METRICS = ["recall_untruncated@20", "ndcg@20"]
 NUM_USERS, NUM_ITEMS = 29_858, 40_981
@@ -67,7 +68,13 @@ class ReportEvery(keras.callbacks.Callback):
 def train_multvae(split: Split, options: argparse.Namespace, start: float) -> MultVAE:
     keras.config.set_dtype_policy(options.dtype)
     sampled = options.num_sampled > 0
-    more = {"output": "sampled", "num_sampled": options.num_sampled} if sampled else {}
+    more: dict[str, Any] = {}
+    if sampled:
+        more = {
+            "output": "sampled",
+            "num_sampled": options.num_sampled,
+            "sampler": options.sampler,
+        }
     model = MultVAE(NUM_ITEMS, options.latent_dim, (), options.dropout, seed=0, **more)
     clicks = np.diff(split.train.matrix.indptr)
     weights = np.maximum(clicks, 1.0) ** -options.user_exponent
@@ -121,6 +128,7 @@ def main() -> None:
         default=0,
         help="candidates of a sampled softmax; 0 for the full one",
     )
+    parser.add_argument("--sampler", choices=SAMPLERS, default="log_uniform")
     parser.add_argument("--dtype", default="mixed_bfloat16")
     parser.add_argument("--every", type=int, default=6, help="epochs between reports")
     options = parser.parse_args()

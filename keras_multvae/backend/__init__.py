@@ -27,6 +27,10 @@ index of every entry (int32 or int64, ascending):
   the rows `ids` alone.
 - `RowwiseTraining`: what a `keras.Model` needs for gradients of rows; it asks the
   model's `trains_rows`. `rows_compile`: whether all this may be compiled by XLA.
+- `whole(variable)`: its value as a NumPy array, wherever its parts are; all processes
+  of a distributed training must ask at the same time.
+- `is_first()`: whether this is the process that writes files.
+- `agreed(value)`: the first process' bool, on all of them.
 - `kept_memory()`: a context in which freed memory is kept for the next step.
 - `num_replicas()`: replicas whose gradients the optimiser will add up.
 - `inference(function, variables)`: a function of a batch, which returns a tuple of
@@ -41,6 +45,8 @@ from typing import Any
 
 import keras
 
+# The axis of a mesh of devices over which item tables are split up.
+ITEMS = "items"
 SUPPORTED = ("tensorflow", "jax", "torch")
 
 if keras.backend.backend() not in SUPPORTED:
@@ -68,6 +74,13 @@ row_gradient = _rows.row_gradient
 adam_rows = _rows.adam_rows
 RowwiseTraining: Any = _rows.RowwiseTraining
 rows_compile = _rows.COMPILES
+_on_jax = keras.backend.backend() == "jax"
+_processes = import_module(
+    f"{__name__}.{'jax' if _on_jax else 'one'}_process"
+)
+whole = _processes.whole
+is_first = _processes.is_first
+agreed = _processes.agreed
 kept_memory = _module.kept_memory
 num_replicas = _module.num_replicas
 inference = _module.inference

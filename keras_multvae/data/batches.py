@@ -42,14 +42,22 @@ class UserBatches(keras.utils.PyDataset):
             predicted from the input.
         sample_weight: Optional (users,) non-negative weights; those of `interactions`
             by default.
-        blocks: Int, equal parts on axis 0, one a replica in data-parallel training;
-            `batch_size` must be a multiple. A last batch that does not divide gets
-            empty users with weight 0, the others the more, so that means stay.
+        blocks: Int, equal parts on axis 0, which data-parallel training deals out to
+            its replicas; `batch_size` must be a multiple. By default one a replica
+            where a `keras.distribution` is in force, else 1. A last batch that does
+            not divide gets empty users with weight 0, the others the more, so that
+            means stay. Dropout goes by the place of an entry in the batch, so a
+            training is the same, to rounding, on any number of replicas that divides
+            a given number of blocks.
         **kwargs: `workers`, `use_multiprocessing`, `max_queue_size` of
             `keras.utils.PyDataset`.
 
     Raises:
-        ValueError: No users, negative or non-finite values, unequal numbers of users.
+        ValueError: No users, negative or non-finite values, unequal numbers of users,
+            `blocks` that the replicas do not divide.
+
+    Under a `keras.distribution` of several processes each reads, and yields, its part
+    of every batch; with `blocks=1`, all of it.
 
     Example:
 
@@ -68,10 +76,11 @@ class UserBatches(keras.utils.PyDataset):
         seed: int = 0,
         targets: Any = None,
         sample_weight: Any = None,
-        blocks: int = 1,
+        blocks: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        blocks, self._own = _own_blocks(blocks)
         if batch_size < 1 or blocks < 1 or batch_size % blocks:
             raise ValueError(
                 "`batch_size` must be >= 1 and a multiple of `blocks`. Received: "
@@ -132,6 +141,21 @@ class UserBatches(keras.utils.PyDataset):
             np.zeros(items, "int64"),
         )
 
+    def check_distribution(self) -> None:
+        """Raises ValueError if these are not batches for the distribution in force."""
+        distribution = keras.distribution.distribution()
+        if distribution is None:
+            return
+        if self._own != _own_blocks(self.blocks)[1] or (
+            self.blocks % distribution.num_model_replicas
+        ):
+            raise ValueError(
+                f"These UserBatches have {self.blocks} blocks, of which this process "
+                f"reads {self._own}; that does not fit the {distribution}. Make them "
+                "once it is set, without `blocks` or with a multiple of the "
+                f"{distribution.num_model_replicas} replicas."
+            )
+
     def in_order(self) -> UserBatches:
         """The same batches with users in the order of the matrix."""
         if not self.shuffle:
@@ -171,16 +195,15 @@ class UserBatches(keras.utils.PyDataset):
         start = index * self.batch_size
         users = self._order[start : start + self.batch_size]
         empty = -len(users) % self.blocks
-        inputs = pack(self.inputs, users, empty, self.blocks, self._binary)
+        layout = (empty, self.blocks, self._own)
+        inputs = pack(self.inputs, users, *layout, binary=self._binary)
         weighted = self.sample_weight is not None or self.blocks > 1
         targets: Any
         if self.targets is not None:
-            targets = pack(
-                self.targets, users, empty, self.blocks, self._binary_targets
-            )
+            targets = pack(self.targets, users, *layout, binary=self._binary_targets)
         elif weighted:
             # A None between the two does not pass through tf.data.
-            targets = np.zeros((len(users) + empty, 0), "float32")
+            targets = np.zeros((len(inputs["bag_sizes"]), 0), "float32")
         else:
             return (inputs,)
         if not weighted:
@@ -191,7 +214,8 @@ class UserBatches(keras.utils.PyDataset):
             else self.sample_weight[users]
         )
         weights = weights * np.float32((len(users) + empty) / len(users))
-        return inputs, targets, np.append(weights, np.zeros(empty, "float32"))
+        weights = np.append(weights, np.zeros(empty, "float32"))
+        return inputs, targets, weights.reshape(self.blocks, -1)[self._own].ravel()
 
 
 class _Ahead(threading.Thread):
@@ -228,20 +252,31 @@ def pack(
     users: np.ndarray,
     empty: int = 0,
     blocks: int = 1,
+    own: slice = slice(None),
     binary: bool = False,
 ) -> dict[str, np.ndarray]:
     """The rows `users` of a CSR matrix, then `empty` rows, as a bag batch.
 
-    Where all values are known to be 1 (`binary`), they are not read.
+    Args:
+        matrix: The CSR matrix.
+        users: Ints, its rows.
+        empty: Users without entries that follow.
+        blocks: Equal parts of the users, with as many entries each.
+        own: The blocks to give; no others are read.
+        binary: Whether all values are known to be 1; then they are not read.
     """
     starts = matrix.indptr[users].astype("int64")
     sizes = matrix.indptr[users + 1] - starts
+    no_users = np.zeros(empty, "int64")
+    starts, sizes = np.append(starts, no_users), np.append(sizes, no_users)
+    per_block = sizes.reshape(blocks, -1)
+    # The same for all blocks, and so known to all processes.
+    capacity = padded_size(int(per_block.sum(axis=1).max()))
+    sizes, starts = per_block[own].ravel(), starts.reshape(blocks, -1)[own].ravel()
+    totals = per_block[own].sum(axis=1)
+    blocks = len(totals)
     item_ids = take_runs(matrix.indices, starts, sizes)
     values = None if binary else take_runs(matrix.data, starts, sizes)
-    sizes = np.append(sizes, np.zeros(empty, "int64"))
-    per_block = sizes.reshape(blocks, -1)
-    totals = per_block.sum(axis=1)
-    capacity = padded_size(int(totals.max()))
     batch = {
         "bag_sizes": sizes.astype("int32"),
         "item_ids": np.zeros(blocks * capacity, "int32"),
@@ -255,6 +290,25 @@ def pack(
         batch["values"][place] = 1 if values is None else values[start:end]
     batch["bag_sizes"].reshape(blocks, -1)[:, -1] += (capacity - totals).astype("int32")
     return batch
+
+
+def _own_blocks(blocks: int | None) -> tuple[int, slice]:
+    """The number of blocks, and those of this process under the distribution."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return 1 if blocks is None else blocks, slice(None)
+    replicas = distribution.num_model_replicas
+    if blocks is None:
+        blocks = replicas
+    if blocks != 1 and blocks % replicas:
+        raise ValueError(
+            f"`blocks` must be 1 or a multiple of the {replicas} replicas that the "
+            f"distribution has. Received: blocks={blocks}."
+        )
+    parts = min(replicas, distribution.num_processes) if blocks > 1 else 1
+    size = blocks // parts
+    part = distribution.data_shard_id if parts > 1 else 0
+    return blocks, slice(part * size, (part + 1) * size)
 
 
 def padded_size(entries: int) -> int:

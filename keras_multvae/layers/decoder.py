@@ -107,7 +107,15 @@ class ItemDecoder(Decoder):
         super().__init__(num_items, latent_dim, hidden_dims, seed, **kwargs)
         self.l2 = l2
         units = (*self.hidden_dims, num_items)
-        self.stack = tanh_stack(latent_dim, units, seeds(seed), self.dtype_policy, l2)
+        # By that name `distribution.item_layout_map` knows the item table.
+        self.stack = tanh_stack(
+            latent_dim,
+            units,
+            seeds(seed),
+            self.dtype_policy,
+            l2,
+            last_name="item_logits",
+        )
         self.built = True
 
     def call(self, inputs: Any) -> Any:
@@ -120,13 +128,18 @@ class ItemDecoder(Decoder):
         """The layers before the last."""
         return self.stack[:-1]
 
+    @property
+    def bias(self) -> Any:
+        """The last bias, (num_items,)."""
+        return self.stack[-1].bias
+
     def item_vectors(self) -> np.ndarray:
         """The last kernel, float32 (num_items, units), one row an item."""
         return ops.convert_to_numpy(self.stack[-1].kernel).astype("float32").T
 
     def item_biases(self) -> np.ndarray:
         """The last bias, float32 (num_items,)."""
-        return ops.convert_to_numpy(self.stack[-1].bias).astype("float32")
+        return ops.convert_to_numpy(self.bias).astype("float32")
 
     def get_config(self) -> dict[str, Any]:
         """See `keras.layers.Layer.get_config`."""

@@ -51,6 +51,7 @@ def tanh_stack(
     dtype: Any,
     l2: float = 0.0,
     last: str | None = None,
+    last_name: str | None = None,
 ) -> list[Dense]:
     """Built `Dense` layers of the given sizes: tanh between layers, `last` on the last.
 
@@ -61,6 +62,7 @@ def tanh_stack(
         layer = Dense(
             size,
             activation="tanh" if i < len(units) - 1 else last,
+            name=None if i < len(units) - 1 else last_name,
             dtype=dtype,
             kernel_initializer=kernel_initializer(source),
             bias_initializer=bias_initializer(source),

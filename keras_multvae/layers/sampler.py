@@ -103,25 +103,36 @@ class CandidateSampler(SeededLayer):
         )
 
     def set_popularity(self, clicks: np.ndarray) -> None:
-        """Takes (num_items,) clicks of each item; `fit` does so with `UserBatches`."""
+        """Takes the clicks of each item; `fit` does so with `UserBatches`.
+
+        Args:
+            clicks: (num_items,) numbers >= 0. If there are fewer, the items at the end
+                are none, and are never drawn.
+        """
         clicks = np.asarray(clicks, "float64")
-        if clicks.shape != (self.num_items,) or not (clicks >= 0).all():
+        if not (
+            clicks.ndim == 1
+            and 0 < len(clicks) <= self.num_items
+            and (clicks >= 0).all()
+        ):
             raise ValueError(
                 f"`clicks` must be {self.num_items} numbers >= 0, one an item. "
                 f"Received: shape {clicks.shape}."
             )
+        share = np.zeros(self.num_items)
         if self.sampler == "log_uniform":
-            ranks = np.empty(self.num_items)
-            ranks[np.argsort(-clicks, kind="stable")] = np.arange(self.num_items)
-            share = np.log1p(1 / (ranks + 1)) / np.log1p(self.num_items)
+            ranks = np.empty(len(clicks))
+            ranks[np.argsort(-clicks, kind="stable")] = np.arange(len(clicks))
+            share[: len(clicks)] = np.log1p(1 / (ranks + 1)) / np.log1p(len(clicks))
         else:
-            share = (clicks + 1) / (clicks + 1).sum()
+            share[: len(clicks)] = (clicks + 1) / (clicks + 1).sum()
         # The chance that at least one of the draws is the item.
         inclusion = -np.expm1(self.num_sampled * np.log1p(-np.minimum(share, 1 - 1e-9)))
         threshold, alias = alias_tables(share)
         self.threshold.assign(threshold)
         self.alias.assign(alias)
-        self.log_inclusion.assign(np.log(inclusion))
+        # 0 for what is never drawn.
+        self.log_inclusion.assign(np.log(np.where(share > 0, inclusion, 1)))
 
     def call(self, inputs: dict[str, Any]) -> WorkingSet:
         """See the class."""

@@ -17,6 +17,7 @@ from keras_multvae.layers.dense import wide_dtype
 from keras_multvae.losses import get_likelihood
 from keras_multvae.metrics import NDCGAtK, RecallAtK, mask_seen
 from keras_multvae.models.growth import copy_state
+from keras_multvae.models.placement import placement_of
 from keras_multvae.models.scoring import Scoring
 from keras_multvae.optimizers import FusedAdam
 
@@ -42,6 +43,8 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
     decoder: Any
     # Whether training takes the gradients of item tables as rows.
     trains_rows = False
+    # Items at the end that are none: see `distribution.spread`.
+    fillers = 0
 
     def __init__(
         self,
@@ -144,11 +147,12 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
     ) -> dict[str, Any]:
         """Ranking metrics where there are targets; loss and `trackers` always."""
         if has_targets(y):
+            items = self.num_items - self.fillers
             targets, seen = (
-                bags.to_dense(rows, self.num_items) if bags.is_bags(rows) else rows
+                bags.to_dense(rows, items) if bags.is_bags(rows) else rows
                 for rows in (y, x)
             )
-            masked = mask_seen(y_pred, seen)
+            masked = mask_seen(y_pred[:, :items] if self.fillers else y_pred, seen)
             return dict(super().compute_metrics(x, targets, masked, sample_weight))
         trackers = (self._loss_tracker, *self.trackers)
         return {tracker.name: tracker.result() for tracker in trackers}
@@ -268,12 +272,14 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
         Their products with `item_vectors`, plus `item_biases`, are the logits.
         """
         self._check_inputs(histories)
-        parts = [
-            ops.convert_to_numpy(
-                ops.cast(self.decoder.hidden(self.encode(inputs)), "float32")
-            )
-            for (inputs,) in UserBatches(histories, batch_size, shuffle=False)
-        ]
+        batches = UserBatches(histories, batch_size, shuffle=False, blocks=1)
+        with placement_of(self):
+            parts = [
+                ops.convert_to_numpy(
+                    ops.cast(self.decoder.hidden(self.encode(inputs)), "float32")
+                )
+                for (inputs,) in batches
+            ]
         return np.concatenate(parts)
 
     def export(
@@ -348,17 +354,21 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
     def _check_batches(self, x: Any) -> None:
         # Item ids out of range would be an error on one backend and silence on another.
         if isinstance(x, UserBatches):
-            self._check_inputs(x.inputs)
+            x.check_distribution()
+            users, items = x.inputs.shape
+            self._check_shape((users, items + self.fillers), type(x.inputs))
 
     def _check_inputs(self, inputs: Any) -> None:
         if bags.is_bags(inputs):
             return
-        shape: tuple[Any, ...] = getattr(inputs, "shape", ())
+        self._check_shape(getattr(inputs, "shape", ()), type(inputs))
+
+    def _check_shape(self, shape: tuple[Any, ...], kind: type) -> None:
         if len(shape) != 2 or shape[1] not in (None, self.num_items):
             raise ValueError(
                 f"{type(self).__name__} takes rows of {self.num_items} items, (users, "
                 f"{self.num_items}), or batches of UserBatches. Received: "
-                f"{type(inputs).__name__} of shape {tuple(shape)}."
+                f"{kind.__name__} of shape {tuple(shape)}."
             )
 
 

@@ -1,43 +1,57 @@
-"""Carrying weights and optimiser state over to a model with more items."""
+"""Carrying weights and optimiser state over to a model with more or fewer items."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from keras import ops
+
+from keras_multvae import backend
 
 
-def copy_state(old: Any, new: Any) -> None:
-    """Copies weights, random state and optimiser state; see `with_new_items`.
+def copy_state(
+    old: Any, new: Any, fill: Callable[[Any, Any], float] | None = None
+) -> None:
+    """Copies weights, random state and optimiser state.
+
+    Items past the end of the new model are left out. What the optimiser knows of items
+    past the end of the old one is 0.
 
     Args:
         old: A model.
-        new: A model of the same configuration with at least as many items, compiled
-            if the optimiser's state is to go along.
+        new: A model of the same configuration but for the number of items, compiled if
+            the optimiser's state is to go along.
+        fill: What an item that the old model has not gets in a weight, of the old
+            model and that weight; the mean over its items by default.
     """
     for source, target in zip(old.weights, new.weights, strict=True):
-        target.assign(_grown(source, target.shape, of_mean=True))
+        value = None if fill is None else fill(old, source)
+        target.assign(_fitted(source, target.shape, value))
     for source, target in zip(old.layers, new.layers, strict=True):
         if hasattr(source, "seed_generator"):
             # A copy: on JAX a training step deletes the array that it was given.
-            state = ops.convert_to_numpy(source.seed_generator.state)
+            state = np.array(backend.whole(source.seed_generator.state))
             target.seed_generator.state.assign(state)
     if new.compiled:
         for source, target in zip(
             old.optimizer.variables, new.optimizer.variables, strict=True
         ):
-            target.assign(_grown(source, target.shape, of_mean=False))
+            target.assign(_fitted(source, target.shape, 0.0))
 
 
-def _grown(variable: Any, shape: tuple[int, ...], of_mean: bool) -> np.ndarray:
-    """The values in `shape`, the axis of the items filled with their mean or with 0."""
-    values = ops.convert_to_numpy(variable)
+def _fitted(variable: Any, shape: tuple[int, ...], fill: float | None) -> np.ndarray:
+    """The values in `shape`, the axis of the items cut, or filled with their mean."""
+    values = backend.whole(variable)
     # Only the axis of the items differs, and no weight has two of them.
     for axis, size in enumerate(shape):
         missing = size - values.shape[axis]
-        if missing:
-            fill = values.mean(axis=axis, keepdims=True) * of_mean
-            new = np.repeat(fill.astype(values.dtype), missing, axis=axis)
+        if missing > 0:
+            one = values.mean(axis=axis, keepdims=True)
+            if fill is not None:
+                one = np.full_like(one, fill)
+            new = np.repeat(one.astype(values.dtype), missing, axis=axis)
             values = np.concatenate([values, new], axis=axis)
+        elif missing < 0:
+            values = values.take(np.arange(size), axis=axis)
     return values

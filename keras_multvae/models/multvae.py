@@ -24,6 +24,7 @@ from keras_multvae.layers import (
 from keras_multvae.losses import MultinomialNLL, SampledLogits
 from keras_multvae.metrics import LastValue
 from keras_multvae.models.base import RankingModel, has_targets, weighed
+from keras_multvae.models.placement import placement_of
 from keras_multvae.optimizers import FusedAdam
 from keras_multvae.schedules import BetaSchedule
 
@@ -291,9 +292,10 @@ class MultVAE(RankingModel):
         """Mean and variance of q(z | x): two float32 arrays (users, latent_dim)."""
         self._check_inputs(histories)
         parts = []
-        batches = UserBatches(histories, batch_size, shuffle=False)
-        for (inputs,) in batches:
-            parts.append([ops.convert_to_numpy(part) for part in self.encoder(inputs)])
+        batches = UserBatches(histories, batch_size, shuffle=False, blocks=1)
+        with placement_of(self):
+            for (inputs,) in batches:
+                parts.append(list(map(ops.convert_to_numpy, self.encoder(inputs))))
         means, log_vars = (np.concatenate(part) for part in zip(*parts, strict=True))
         return means, np.exp(log_vars)
 

@@ -10,6 +10,7 @@ from scipy import sparse
 from keras_multvae import backend
 from keras_multvae.data.batches import pack
 from keras_multvae.data.events import check_values
+from keras_multvae.models.placement import placement_of
 
 
 class Scoring:
@@ -38,7 +39,8 @@ class Scoring:
         check_values(histories.data)
         users = histories.shape[0]
         inputs = pack(histories, np.arange(users), empty=max(pad_to - users, 0))
-        values, constants = self._compiled(inputs)
+        with placement_of(self._model):
+            values, constants = self._compiled(inputs)
         return values[:users], constants[:users]
 
     def _forward(self, inputs: Any) -> tuple[Any, Any]:

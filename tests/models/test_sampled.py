@@ -263,4 +263,4 @@ def test_what_cannot_be_done(clicks):
     with pytest.raises(ValueError, match="trained on the clicks that it reads"):
         model.fit(UserBatches(clicks, 20, targets=clicks), verbose=0)
     with pytest.raises(ValueError, match="12 numbers >= 0"):
-        make().candidates.set_popularity(np.ones(3))
+        make().candidates.set_popularity(np.ones(13))

@@ -1,0 +1,27 @@
+"""Several processes and devices that train one model, on JAX."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+
+def is_first() -> bool:
+    """See `keras_multvae.backend`."""
+    return jax.process_index() == 0
+
+
+def whole(variable: Any) -> np.ndarray:
+    """See `keras_multvae.backend`."""
+    value = variable.value
+    if value.is_fully_addressable or value.is_fully_replicated:
+        return np.asarray(value)
+    return np.asarray(multihost_utils.process_allgather(value, tiled=True))
+
+
+def agreed(value: bool) -> bool:
+    """See `keras_multvae.backend`."""
+    return bool(multihost_utils.broadcast_one_to_all(np.array(value)))

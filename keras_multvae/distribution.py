@@ -1,0 +1,177 @@
+"""One model on several devices and processes, through `keras.distribution` on JAX."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_multvae import backend
+from keras_multvae.models.growth import copy_state
+from keras_multvae.models.placement import undistributed
+
+USERS, ITEMS = "users", backend.ITEMS
+
+
+def item_layout_map(device_mesh: Any) -> Any:
+    """Where the weights of our models lie when their item tables are split up.
+
+    The encoder's first kernel, the decoder's last one and its bias are split up by
+    item, and the optimiser's moments with them. All else, some hundredth of the
+    weights, is on every device.
+
+    Args:
+        device_mesh: `keras.distribution.DeviceMesh` with an axis "items".
+
+    Returns:
+        A `keras.distribution.LayoutMap`.
+
+    Raises:
+        ValueError: The mesh has no such axis.
+    """
+    if ITEMS not in device_mesh.axis_names:
+        raise ValueError(
+            f'The device mesh needs an axis named "{ITEMS}". Received: axis_names='
+            f"{list(device_mesh.axis_names)}."
+        )
+    layouts = keras.distribution.LayoutMap(device_mesh)
+    layouts["(.*/)?encoder/kernel"] = (ITEMS, None)
+    layouts["(.*/)?item_logits/kernel"] = (None, ITEMS)
+    layouts["(.*/)?item_logits/bias"] = (ITEMS,)
+    # Of a `TableDecoder`, whose tables have a row an item.
+    layouts["(.*/)?decoder/(kernel|bias)"] = (ITEMS, None)
+    return layouts
+
+
+def data_parallel() -> Any:
+    """A `keras.distribution.DataParallel` over all devices of all processes.
+
+    Every device has the whole model and a part of each batch; gradients are added up.
+
+    Returns:
+        The distribution, for `keras.distribution.set_distribution`.
+
+    Raises:
+        RuntimeError: Another backend than JAX.
+    """
+    _check_jax()
+    # `UserBatches` reads the part of its process; Keras would want a tf.data.Dataset.
+    return keras.distribution.DataParallel(auto_shard_dataset=False)
+
+
+def item_parallel(parts: int | None = None) -> Any:
+    """A `keras.distribution.ModelParallel` that splits the item tables up.
+
+    Memory for the tables, and the arithmetic on them, are divided by `parts`. What is
+    sent for a batch is some rows (users, hidden units), where `data_parallel` sends
+    the gradients of all weights.
+
+    Args:
+        parts: Int that divides the number of devices: how many parts the tables have;
+            all devices by default. With fewer parts, groups of so many devices share
+            the users of a batch, as in `data_parallel`.
+
+    Returns:
+        The distribution, for `keras.distribution.set_distribution`.
+
+    Raises:
+        ValueError: `parts` does not divide the number of devices.
+        RuntimeError: Another backend than JAX.
+    """
+    _check_jax()
+    devices = keras.distribution.list_devices()
+    parts = len(devices) if parts is None else parts
+    if parts < 1 or len(devices) % parts:
+        raise ValueError(
+            f"`parts` must divide the number of devices, {len(devices)}. Received: "
+            f"parts={parts}."
+        )
+    mesh = keras.distribution.DeviceMesh(
+        (len(devices) // parts, parts), [USERS, ITEMS], devices
+    )
+    return keras.distribution.ModelParallel(
+        layout_map=item_layout_map(mesh), batch_dim_name=USERS, auto_shard_dataset=False
+    )
+
+
+def spread(model: Any) -> Any:
+    """A copy of a model on the devices of the distribution in force.
+
+    Weights, optimiser, random state and beta's count go along, so a training goes on.
+    Every process must call it with the same model. Where a catalogue does not divide by
+    the parts of the item tables, the copy has up to `parts - 1` items more, which have
+    no clicks, no probability and no gradient.
+
+    Args:
+        model: A `MultVAE` or `MultDAE`, made while no distribution was in force.
+
+    Returns:
+        The copy, compiled as the model is; the model itself where there is no
+        distribution.
+
+    Example:
+
+    >>> from keras_multvae import MultVAE
+    >>> from keras_multvae.distribution import gathered, spread
+    >>> model = MultVAE(num_items=30, latent_dim=4)
+    >>> spread(model) is model  # no distribution is in force
+    True
+    """
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return model
+    mesh = distribution.device_mesh
+    parts = dict(zip(mesh.axis_names, mesh.shape, strict=True)).get(ITEMS, 1)
+    fillers = -model.num_items % parts
+    return _copy(model, fillers)
+
+
+def gathered(model: Any) -> Any:
+    """The opposite of `spread`: a whole copy of a model, on one device.
+
+    For saving, evaluation, recommendations and export. Every process must call it, and
+    each gets a copy.
+
+    Args:
+        model: What `spread` gave.
+
+    Returns:
+        The copy, compiled as the model is; the model itself where there is no
+        distribution.
+    """
+    if keras.distribution.distribution() is None:
+        return model
+    with undistributed():
+        return _copy(model, -model.fillers)
+
+
+def gathered_weights(model: Any) -> list[np.ndarray]:
+    """The weights that `gathered(model)` has, as copies, in their order."""
+    if model.fillers:
+        model = gathered(model)
+    return [np.array(backend.whole(weight)) for weight in model.weights]
+
+
+def _copy(model: Any, more_items: int) -> Any:
+    config = {**model.get_config(), "num_items": model.num_items + more_items}
+    copy = type(model).from_config(config)
+    copy.fillers = model.fillers + more_items
+    compiled = model.get_compile_config()
+    if compiled:
+        model.optimizer.build(model.trainable_variables)
+        copy.compile_from_config(compiled)
+    copy_state(model, copy, _filler)
+    return copy
+
+
+def _filler(model: Any, variable: Any) -> float:
+    return model.likelihood.absent_logit if variable is model.decoder.bias else 0.0
+
+
+def _check_jax() -> None:
+    if keras.backend.backend() != "jax":
+        raise RuntimeError(
+            "Keras distributes models on JAX: set KERAS_BACKEND=jax. Received: "
+            f"{keras.backend.backend()}. For TensorFlow and PyTorch see docs/scale.md."
+        )

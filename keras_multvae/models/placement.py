@@ -1,0 +1,34 @@
+"""Where a model computes: on one device, or under a `keras.distribution`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+
+@contextmanager
+def undistributed() -> Iterator[None]:
+    """A context in which no distribution is in force: models are made on one device."""
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
+
+
+@contextmanager
+def placement_of(model: Any) -> Iterator[None]:
+    """A context for computing with a model, wherever it was made.
+
+    A model that was made on one device may be used by one process alone, while its
+    distributed copy is still being trained by all.
+    """
+    if getattr(model.encoder.kernel, "_layout", None) is None:
+        with undistributed():
+            yield
+    else:
+        yield

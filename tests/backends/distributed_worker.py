@@ -1,0 +1,70 @@
+"""A process of a distributed training: see test_distributed.py.
+
+    python distributed_worker.py FOLDER ADDRESS PROCESSES PROCESS JOBS
+
+JOBS is a JSON list of jobs, done one after the other; the first process prints what
+comes out of each as a line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import keras
+from conftest import make_clicks
+
+from keras_multvae import distribution
+from keras_multvae.data import Interactions, strong_generalization
+from keras_multvae.training import Recipe, train
+
+RECIPE = {
+    "batch_size": 20,
+    "latent_dim": 3,
+    "hidden_dims": (6,),
+    "anneal_steps": 100,
+    "blocks": 4,
+}
+
+
+class TellSteps(keras.callbacks.Callback):
+    """Says where training is, so that it can be killed there, and waits a little."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        print("step", int(self.model.optimizer.iterations.numpy()), flush=True)
+
+
+def do(job, folder, is_first):
+    clicks = make_clicks(83, job["items"])
+    split = strong_generalization(Interactions.from_matrix(clicks), 20, 3, seed=1)
+    scope = nullcontext()
+    if job["kind"] == "data":
+        scope = distribution.data_parallel().scope()
+    elif job["kind"] == "items":
+        scope = distribution.item_parallel(job.get("parts")).scope()
+    with scope:
+        model, history = train(
+            split,
+            Recipe(**{**RECIPE, **job["recipe"]}),
+            folder / job["name"],
+            save_every=0,
+            resume=job.get("resume", False),
+            callbacks=[TellSteps()] if is_first else [],
+        )
+        if is_first:  # a whole model, for one process alone
+            scores = model.score(split.test.input.matrix)
+            print(json.dumps({"history": history, "scores": scores.tolist()}))
+
+
+def main():
+    folder, address, processes, process, jobs = sys.argv[1:]
+    if int(processes) > 1:
+        keras.distribution.initialize(address, int(processes), int(process))
+    for job in json.loads(jobs):
+        do(job, Path(folder), process == "0")
+
+
+if __name__ == "__main__":
+    main()
