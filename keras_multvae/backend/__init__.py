@@ -75,9 +75,7 @@ adam_rows = _rows.adam_rows
 RowwiseTraining: Any = _rows.RowwiseTraining
 rows_compile = _rows.COMPILES
 _on_jax = keras.backend.backend() == "jax"
-_processes = import_module(
-    f"{__name__}.{'jax' if _on_jax else 'one'}_process"
-)
+_processes = import_module(f"{__name__}.{'jax' if _on_jax else 'one'}_process")
 whole = _processes.whole
 is_first = _processes.is_first
 agreed = _processes.agreed

@@ -116,7 +116,7 @@ class SpillFile:
             raise OSError(
                 error.errno,
                 f"{os.strerror(error.errno)}: data larger than memory need room for "
-                "temporary files, about 100 bytes an event. Free some there, or write "
+                "temporary files, about 70 bytes an event. Free some there, or write "
                 "to another disk (in Python, set TMPDIR)",
                 str(self._name),
             ) from None

@@ -108,9 +108,7 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.parametrize("processes", JOBS)
-def test_losses_metrics_and_models_are_those_of_one_process(
-    alone, processes, tmp_path
-):
+def test_losses_metrics_and_models_are_those_of_one_process(alone, processes, tmp_path):
     jobs = JOBS[processes]
     found = run(tmp_path, processes, [job(*each) for each in jobs])
     for (name, *_), one in zip(jobs, found, strict=True):
