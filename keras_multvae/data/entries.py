@@ -159,7 +159,11 @@ def _changes(codes: np.ndarray) -> np.ndarray:
 
 
 def _count_losses(
-    counts: dict[str, int], name: str, limit: str, frequency: np.ndarray, enough: Any
+    counts: dict[str, int],
+    name: str,
+    limit: str,
+    frequency: np.ndarray,
+    enough: np.ndarray,
 ) -> None:
     counts[f"{name}s_lost_to_{limit}"] = int(((frequency > 0) & ~enough).sum())
     counts[f"entries_lost_to_{limit}"] = int(frequency[~enough].sum())

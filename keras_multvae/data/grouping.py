@@ -36,7 +36,7 @@ def by_user(
     starts = ends[bounds]
     if len(bounds) > 2:
         run = np.searchsorted(bounds, users.codes, side="right") - 1
-        events = _grouped(events, run.astype("uint16"), starts)
+        events = _grouped(events, run.astype(np.min_scalar_type(len(bounds))), starts)
     for part in pieces(events, starts):
         part["users"] = users.codes[part["users"]]
         part["items"] = items.codes[part["items"]]
