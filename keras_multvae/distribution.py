@@ -44,6 +44,37 @@ def item_layout_map(device_mesh: Any) -> Any:
     return layouts
 
 
+def initialize(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Joins the processes of a training; to be called before anything else of JAX.
+
+    It is `keras.distribution.initialize`, which tells whoever uses another backend.
+
+    Args:
+        coordinator: "host:port" of the first process, on a port that is free there.
+            None takes it, and the other two, from Keras' environment variables
+            (`KERAS_DISTRIBUTION_JOB_ADDRESSES`, `..._NUM_PROCESSES`,
+            `..._PROCESS_ID`), or from what JAX finds out about TPU pods, Slurm and
+            the like.
+        num_processes: Int, how many there are.
+        process_id: Int, which one this is, from 0.
+
+    Raises:
+        ValueError: A process that there is not.
+        RuntimeError: Another backend than JAX, or no coordinator to be reached.
+    """
+    _check_jax()
+    if num_processes is not None and not 0 <= (process_id or 0) < num_processes:
+        raise ValueError(
+            f"Of {num_processes} processes there is none with the number {process_id}; "
+            "they count from 0."
+        )
+    keras.distribution.initialize(coordinator, num_processes, process_id)
+
+
 def data_parallel() -> Any:
     """A `keras.distribution.DataParallel` over all devices of all processes.
 

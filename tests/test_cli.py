@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -277,7 +278,7 @@ def test_what_would_stop_the_writing_stops_before_training(
     folder, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        "keras_multvae.cli.commands.train_recipe",
+        "keras_multvae.cli.training.train_recipe",
         lambda *a, **k: pytest.fail("trained"),
     )
     (tmp_path / "mine").mkdir()
@@ -288,6 +289,30 @@ def test_what_would_stop_the_writing_stops_before_training(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert "keras_multvae[plots]" in failure(capsys, *train, tmp_path / "m")
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ("--coordinator a:1", "go with --distribute"),
+        ("--distribute data --item-parts 2", "goes with --distribute items"),
+        ("--distribute data --processes 2", "need all of --coordinator"),
+        ("--distribute items --coordinator a:1 --processes 2 --process 2", "from 0"),
+    ],
+)
+def test_how_processes_are_named(folder, capsys, tmp_path, more, text):
+    if "from 0" in text and keras.backend.backend() != "jax":
+        text = "KERAS_BACKEND=jax"
+    train = ["train", folder / "prepared", "--out", tmp_path / "m"]
+    assert text in failure(capsys, *train, *more.split())
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="there it does what is asked for"
+)
+def test_other_backends_than_jax_are_told(folder, capsys, tmp_path):
+    train = ["train", folder / "prepared", "--out", tmp_path / "m"]
+    assert "KERAS_BACKEND=jax" in failure(capsys, *train, "--distribute", "data")
 
 
 def test_help_tells_defaults(capsys):

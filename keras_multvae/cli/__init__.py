@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras_multvae import __version__
-from keras_multvae.cli import commands, demo
+from keras_multvae.cli import commands, demo, training
 from keras_multvae.layers.sampler import SAMPLERS
 from keras_multvae.losses import LIKELIHOODS
 from keras_multvae.models.multvae import OUTPUTS
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _prepare_options(
         command("prepare", commands.prepare, "Read raw ratings and split the users.")
     )
-    _train_options(command("train", commands.train, "Train on a prepared folder."))
+    _train_options(command("train", training.train, "Train on a prepared folder."))
 
     sub = command("evaluate", commands.evaluate, "Measure a model on its test users.")
     sub.add_argument("model", help="folder that train wrote")
@@ -272,6 +272,30 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
         action="store_true",
         help="one item table for encoder and decoder",
     )
+    sub.add_argument(
+        "--distribute",
+        choices=training.DISTRIBUTIONS,
+        help="train on all devices, on JAX: each takes some users of a batch, or has "
+        "some rows of the item tables",
+    )
+    sub.add_argument(
+        "--item-parts",
+        type=_positive,
+        help="parts of the item tables; default: one a device",
+    )
+    sub.add_argument(
+        "--blocks",
+        type=_positive,
+        help="parts of a batch, a multiple of its replicas: a training with the same "
+        "number of blocks is the same on any number of replicas",
+    )
+    sub.add_argument(
+        "--coordinator",
+        help="HOST:PORT of the first of several processes, which all run this command; "
+        "auto where JAX finds out, as on TPU pods and under Slurm",
+    )
+    sub.add_argument("--processes", type=_positive, help="how many there are")
+    sub.add_argument("--process", type=_non_negative, help="which one this is, from 0")
     sub.add_argument(
         "--resume", action="store_true", help="go on with an interrupted training"
     )

@@ -1,13 +1,12 @@
-"""The commands `prepare`, `train`, `evaluate`, `recommend`, `export` and `serve`."""
+"""The commands `prepare`, `evaluate`, `recommend`, `export` and `serve`."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,7 +17,7 @@ from keras_multvae import (
     export_saved_model,
     write_serving_config,
 )
-from keras_multvae.cli.output import TrainingProgress, answer, working
+from keras_multvae.cli.output import answer, working
 from keras_multvae.data import (
     Split,
     load_prepared,
@@ -29,11 +28,6 @@ from keras_multvae.data import (
 )
 from keras_multvae.data.reading import import_extra
 from keras_multvae.data.spilled import spilling_into
-from keras_multvae.files import replace_file
-from keras_multvae.plots import figure_class, plot_history
-from keras_multvae.recommender import storage
-from keras_multvae.training import Recipe, write_history
-from keras_multvae.training import train as train_recipe
 
 BATCH = 500
 
@@ -100,44 +94,6 @@ def _prepare(
         f"validate, {held_out['test_users']:,} test.\nWritten to {arguments.out}",
         arguments.json,
     )
-
-
-def train(arguments: argparse.Namespace) -> None:
-    """Prepared folder -> model folder."""
-    prepared = load_prepared(arguments.prepared)
-    recipe = Recipe(
-        **{field.name: getattr(arguments, field.name) for field in fields(Recipe)}
-    )
-    history = train_and_save(prepared, recipe, Path(arguments.out), arguments.resume)
-    best = max(history, key=lambda row: row.get("val_ndcg_at_100", row["epoch"]))
-    ndcg = best.get("val_ndcg_at_100")
-    answer(
-        {"out": arguments.out, "epochs": len(history), "best": best},
-        f"Best epoch {best['epoch']:.0f} of {len(history)}"
-        + ("." if ndcg is None else f", validation NDCG@100 {ndcg:.4f}.")
-        + f"\nWritten to {arguments.out}, with history.csv and training.png",
-        arguments.json,
-    )
-
-
-def train_and_save(
-    prepared: Any, recipe: Recipe, out: Path, resume: bool = False
-) -> list[dict[str, float]]:
-    """Trains, and writes recommender, history.csv and training.png."""
-    # What would stop the writing stops it before the training, not after hours.
-    storage.check_out(out)
-    figure_class()
-    state = out.with_name(out.name + ".training")
-    model, history = train_recipe(
-        prepared.split, recipe, state, resume=resume, callbacks=[TrainingProgress()]
-    )
-    recommender = Recommender(model, prepared.split.train.items, titles=prepared.titles)
-    recommender.save(out)
-    write_history(out / "history.csv", history)
-    with replace_file(out / "training.png") as temporary:
-        plot_history(history)[0].figure.savefig(temporary, dpi=120)
-    shutil.rmtree(state)
-    return history
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

@@ -10,8 +10,9 @@ import keras
 from rich.table import Table
 
 from keras_multvae import ModelCard, Popularity, Recommender, evaluate_ranking
-from keras_multvae.cli.commands import export_with_files, train_and_save
+from keras_multvae.cli.commands import export_with_files
 from keras_multvae.cli.output import console, say, working
+from keras_multvae.cli.training import train_and_save
 from keras_multvae.data import (
     load_movielens,
     load_prepared,

@@ -296,7 +296,8 @@ def _own_blocks(blocks: int | None) -> tuple[int, slice]:
     """The number of blocks, and those of this process under the distribution."""
     distribution = keras.distribution.distribution()
     if distribution is None:
-        return 1 if blocks is None else blocks, slice(None)
+        blocks = 1 if blocks is None else blocks
+        return blocks, slice(0, blocks)
     replicas = distribution.num_model_replicas
     if blocks is None:
         blocks = replicas

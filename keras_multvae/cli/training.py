@@ -1,0 +1,106 @@
+"""The command `train`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from contextlib import nullcontext
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from keras_multvae import Recommender, backend
+from keras_multvae.cli.output import TrainingProgress, answer
+from keras_multvae.data import load_prepared
+from keras_multvae.distribution import data_parallel, initialize, item_parallel
+from keras_multvae.files import replace_file
+from keras_multvae.plots import figure_class, plot_history
+from keras_multvae.recommender import storage
+from keras_multvae.training import Recipe, write_history
+from keras_multvae.training import train as train_recipe
+
+DISTRIBUTIONS = ("data", "items")
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Prepared folder -> model folder."""
+    distribution = _distribution(arguments)
+    prepared = load_prepared(arguments.prepared)
+    recipe = Recipe(
+        **{field.name: getattr(arguments, field.name) for field in fields(Recipe)}
+    )
+    history = train_and_save(
+        prepared, recipe, Path(arguments.out), arguments.resume, distribution
+    )
+    if not backend.is_first():
+        return
+    best = max(history, key=lambda row: row.get("val_ndcg_at_100", row["epoch"]))
+    ndcg = best.get("val_ndcg_at_100")
+    answer(
+        {"out": arguments.out, "epochs": len(history), "best": best},
+        f"Best epoch {best['epoch']:.0f} of {len(history)}"
+        + ("." if ndcg is None else f", validation NDCG@100 {ndcg:.4f}.")
+        + f"\nWritten to {arguments.out}, with history.csv and training.png",
+        arguments.json,
+    )
+
+
+def _distribution(arguments: argparse.Namespace) -> Any:
+    """The `keras.distribution` that was asked for, or None; joins the processes."""
+    several = arguments.coordinator or arguments.processes or arguments.process
+    if arguments.distribute is None:
+        if several or arguments.item_parts:
+            raise ValueError(
+                "--coordinator, --processes, --process and --item-parts go with "
+                "--distribute data or --distribute items."
+            )
+        return None
+    if arguments.item_parts and arguments.distribute != "items":
+        raise ValueError("--item-parts goes with --distribute items.")
+    if arguments.coordinator == "auto":
+        initialize()
+    elif several:
+        if not arguments.coordinator or None in (
+            arguments.processes,
+            arguments.process,
+        ):
+            raise ValueError(
+                "Several processes need all of --coordinator HOST:PORT, --processes "
+                "and --process."
+            )
+        initialize(arguments.coordinator, arguments.processes, arguments.process)
+    if arguments.distribute == "data":
+        return data_parallel()
+    return item_parallel(arguments.item_parts)
+
+
+def train_and_save(
+    prepared: Any,
+    recipe: Recipe,
+    out: Path,
+    resume: bool = False,
+    distribution: Any = None,
+) -> list[dict[str, float]]:
+    """Trains, and writes recommender, history.csv and training.png.
+
+    Of several processes the first one writes, and shows a bar.
+    """
+    # What would stop the writing stops it before the training, not after hours.
+    storage.check_out(out)
+    figure_class()
+    state = out.with_name(out.name + ".training")
+    first = backend.is_first()
+    callbacks = [TrainingProgress()] if first else []
+    with nullcontext() if distribution is None else distribution.scope():
+        model, history = train_recipe(
+            prepared.split, recipe, state, resume=resume, callbacks=callbacks
+        )
+    if not first:
+        return history
+    recommender = Recommender(model, prepared.split.train.items, titles=prepared.titles)
+    recommender.save(out)
+    write_history(out / "history.csv", history)
+    with replace_file(out / "training.png") as temporary:
+        plot_history(history)[0].figure.savefig(temporary, dpi=120)
+    shutil.rmtree(state)
+    return history
