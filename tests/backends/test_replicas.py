@@ -65,6 +65,7 @@ torch.distributed.init_process_group("gloo")
 model = make(seed=1 + torch.distributed.get_rank())
 model.set_beta_schedule(LinearBeta(total_steps=100))
 batches = UserBatches(make_clicks(43, 12), 20, blocks=2)
+batches.epoch = 1  # fit() ends an epoch before its first
 train_with_ddp.train(model, batches, epochs=3)
 assert model.batches_seen == 9
 found = weights(model)
