@@ -31,6 +31,15 @@ def make_clicks(users: int, items: int, density: float = 0.2, seed: int = 0):
     return clicks
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of all files of a folder, by name."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
 @pytest.fixture
 def clicks():
     """40 users, 12 items; user 2 has no clicks."""

@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from benchmarks.speed import (
+    events,
     imports,
     items,
     load,
@@ -34,6 +35,7 @@ MEASURES = {
     "memory": memory,
     "overhead": overhead,
     "preparation": preparation,
+    "events": events,
     "scaling": scaling,
     "items": items,
     "imports": imports,

@@ -123,6 +123,38 @@ def ratings(rows: int = RATINGS, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
+def event_log(part: int, rows: int, parts: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Columns of one of `parts` files, by time: all users are in each, and come again.
+
+    Args:
+        part: Int from 0, which of the files; they do not depend on each other.
+        rows: Int, events of all files.
+        parts: Int, the number of files.
+        seed: Int, of all files.
+    """
+    users = max(round(rows * RATERS / RATINGS), 2)
+    rng = np.random.default_rng(seed)
+    sizes = activity(rng, users, rows / users, least=20, most=RATED // 3)
+    share = popularity(rng, RATED)
+    rng = np.random.default_rng([seed, part])
+    first, last = (rows * number // parts for number in (part, part + 1))
+    begin, end = 789_652_009, 1_427_784_002
+    times = rng.random(last - first) + part
+    return {
+        "userId": drawn(rng, sizes, last - first) + 1,
+        "movieId": drawn(rng, share, last - first) + 1,
+        "rating": rng.choice(np.arange(1, 11) / 2, last - first, p=STARS),
+        "timestamp": begin + (np.sort(times) / parts * (end - begin)).astype("int64"),
+    }
+
+
+def drawn(rng: np.random.Generator, weights: np.ndarray, size: int) -> np.ndarray:
+    """Indices (size,) int64, drawn with replacement in proportion to the weights."""
+    cumulative = np.cumsum(weights / weights.sum())
+    cumulative[-1] = 1
+    return np.searchsorted(cumulative, rng.random(size), side="right")
+
+
 # Shares of half a star to five stars in ML-20M.
 STARS = np.array([1.2, 3.4, 1.4, 7.2, 4.4, 21.4, 11.0, 27.8, 7.7, 14.5]) / 100
 

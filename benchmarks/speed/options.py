@@ -62,6 +62,13 @@ class Options:
             lambda path: self._write("ratings", rows=self.rows, out=str(path)),
         )
 
+    def events(self, rows: int, parts: int) -> Path:
+        """A folder of Parquet files of events."""
+        return data.cached(
+            self.cache / f"events-{rows}",
+            lambda path: self._write("events", rows=rows, parts=parts, out=str(path)),
+        )
+
     def folder(self, users: int) -> Path:
         """A prepared folder that trains on the matrix of so many users."""
         clicks = self.clicks(users)

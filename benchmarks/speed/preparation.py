@@ -51,7 +51,7 @@ def measure(options: Options) -> Result:
             command = _command(str(ratings), f"{folder}/command", held_out)
             pairs = {
                 FUNCTIONS: (seconds, peak),
-                COMMAND: _run(command, backend, options.threads),
+                COMMAND: run(command, backend, options.threads),
             }
         for name, (seconds, peak) in pairs.items():
             samples[SECONDS][name].append(seconds)
@@ -76,7 +76,7 @@ def _command(ratings: str, out: str, held_out: int) -> list[str]:
     return [sys.executable, "-m", "keras_multvae", *words.split()]
 
 
-def _run(command: list[str], backend: str, threads: int) -> tuple[float, int]:
+def run(command: list[str], backend: str, threads: int) -> tuple[float, int]:
     """Seconds and peak bytes of a command that must succeed."""
     start = time.perf_counter()
     process = subprocess.Popen(

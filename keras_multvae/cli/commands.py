@@ -28,6 +28,7 @@ from keras_multvae.data import (
     strong_generalization,
 )
 from keras_multvae.data.reading import import_extra
+from keras_multvae.data.spilled import spilling_into
 from keras_multvae.recommender.histories import holds_events, of_events
 
 BATCH = 500
@@ -50,6 +51,14 @@ def prepare(arguments: argparse.Namespace) -> None:
         name: getattr(arguments, name)
         for name in ("min_rating", "min_user_items", "min_item_users", "duplicates")
     }
+    # What does not fit in memory goes to the disk that the folder will be on.
+    with spilling_into(Path(arguments.out).absolute().parent):
+        _prepare(arguments, columns, filters)
+
+
+def _prepare(
+    arguments: argparse.Namespace, columns: dict[str, Any], filters: dict[str, Any]
+) -> None:
     with working(f"Reading {arguments.ratings}"):
         interactions = read_interactions(arguments.ratings, **columns, **filters)
     tenth = max(interactions.num_users // 10, 1)

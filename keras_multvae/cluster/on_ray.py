@@ -17,6 +17,7 @@ import keras
 from keras_multvae.cluster.job import Job
 from keras_multvae.data import Vocabulary, save_interactions
 from keras_multvae.data.reading import import_extra
+from keras_multvae.data.spilled import spilling_into
 from keras_multvae.data.vocabulary import as_ids
 from keras_multvae.progress import progress as progress_bar
 from keras_multvae.recommender.histories import holds_events, of_events
@@ -124,8 +125,9 @@ def recommend_on_ray(
         job = replace(job, histories=job.model / "histories")
     elif holds_events(job.histories):
         items = Vocabulary.load(job.model / "items.json")
-        events = of_events(job.histories, items, options["on_unknown"])
-        save_interactions(events, gathered)
+        with spilling_into(gathered.parent):
+            events = of_events(job.histories, items, options["on_unknown"])
+            save_interactions(events, gathered)
         job = replace(job, histories=gathered)
     num_users = job.count_users()
     missing = job.start(num_users)

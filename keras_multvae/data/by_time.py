@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from keras_multvae.data.interactions import Interactions
+from keras_multvae.data.parts import Part
 from keras_multvae.data.splits import FoldIn, Split, with_own_items
+from keras_multvae.data.stored import slices
 
 
 def temporal_split(
@@ -38,11 +41,10 @@ def temporal_split(
             "`validation_from` must be before `test_from`. Received: "
             f"{validation_from} and {test_from}."
         )
-    parts = _split_by_masks(
+    dates = [validation_from, test_from]
+    parts = _split_by_period(
         interactions,
-        train=time < validation_from,
-        validation=(time >= validation_from) & (time < test_from),
-        test=time >= test_from,
+        (np.searchsorted(dates, part, side="right") for part in slices(time)),
     )
     for name, part in zip(("train", "validation", "test"), parts, strict=True):
         if part is None:
@@ -85,20 +87,8 @@ def leave_last_out(interactions: Interactions) -> Split:
     >>> split.train.items.ids.tolist(), split.test
     (['a', 'b'], None)
     """
-    time = _timestamps(interactions)
-    rows = interactions.rows
-    order = np.lexsort((interactions.file_order, time, rows))
-    ends = interactions.matrix.indptr[1:].astype("int64")
-    from_end = np.empty(len(rows), "int64")
-    # `order` keeps users together, so a user's events end where its row does.
-    from_end[order] = ends[rows[order]] - 1 - np.arange(len(rows))
-    long = (np.diff(interactions.matrix.indptr) >= 3)[rows]
-    parts = _split_by_masks(
-        interactions,
-        train=~long | (from_end >= 2),
-        validation=long & (from_end == 1),
-        test=long & (from_end == 0),
-    )
+    _timestamps(interactions)
+    parts = _split_by_period(interactions, map(_from_end, interactions.parts()))
     if parts[1] is None and parts[2] is None:
         raise ValueError(
             "No user has three events whose last ones are of items known to training; "
@@ -117,27 +107,36 @@ def _split(parts: _Parts, source: Interactions, **settings: Any) -> Split:
     return Split(train, validation, test, settings)
 
 
-def _split_by_masks(
-    interactions: Interactions,
-    train: np.ndarray,
-    validation: np.ndarray,
-    test: np.ndarray,
+def _from_end(part: Part) -> np.ndarray:
+    """0, 1 or 2 as an entry is for training, for the validation or for the test."""
+    sizes = np.diff(part.indptr)
+    rows = np.repeat(np.arange(len(sizes)), sizes)
+    order = np.lexsort((part.file_order, part.arrays["timestamps"], rows))
+    from_end = np.empty(len(rows), "int64")
+    # `order` keeps users together, so a user's events end where its row does.
+    from_end[order] = part.indptr[1:][rows[order]] - 1 - np.arange(len(rows))
+    return np.where((sizes >= 3)[rows], np.maximum(2 - from_end, 0), 0)
+
+
+def _split_by_period(
+    interactions: Interactions, periods: Iterable[np.ndarray]
 ) -> _Parts:
-    """Parts from masks of entries; the test's input is all that is not its target."""
-    if not train.any():
+    """Parts from 0, 1 or 2 for each entry; the test's input is what is before it."""
+    period = np.concatenate([part.astype("uint8") for part in periods])
+    seen = interactions.select_entries(period == 0)
+    if seen.num_entries == 0:
         return None, None, None
-    seen = interactions.select_entries(train)
     seen = with_own_items(seen.select_users(_non_empty(seen)))
 
-    def fold_in(input_mask: np.ndarray, target_mask: np.ndarray) -> FoldIn | None:
-        inputs = interactions.select_entries(input_mask).with_items(seen.items)
-        targets = interactions.select_entries(target_mask).with_items(seen.items)
+    def fold_in(number: int) -> FoldIn | None:
+        inputs = interactions.select_entries(period < number).with_items(seen.items)
+        targets = interactions.select_entries(period == number).with_items(seen.items)
         users = np.intersect1d(_non_empty(inputs), _non_empty(targets))
         if len(users) == 0:
             return None
         return FoldIn(inputs.select_users(users), targets.select_users(users))
 
-    return seen, fold_in(train, validation), fold_in(train | validation, test)
+    return seen, fold_in(1), fold_in(2)
 
 
 def _non_empty(interactions: Interactions) -> np.ndarray:

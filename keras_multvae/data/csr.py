@@ -31,9 +31,9 @@ def csr_over(
     return matrix
 
 
-def row_ends(rows: np.ndarray, num_rows: int) -> np.ndarray:
-    """The int64 `indptr` of entries whose ascending rows are given."""
-    return np.append(0, np.cumsum(np.bincount(rows, minlength=num_rows)))
+def row_ends(sizes: np.ndarray) -> np.ndarray:
+    """The int64 `indptr` of rows of the given sizes."""
+    return np.append(0, np.cumsum(sizes, dtype="int64"))
 
 
 def order_by(
@@ -67,22 +67,25 @@ def order_within_rows(indptr: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return matrix.data
 
 
-def number_by_first_appearance(
-    codes: np.ndarray, position: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers codes 0, 1, ... by the smallest position of each.
+class FirstAppearances:
+    """Numbers codes by where they first appear; they may come in parts.
 
-    Returns:
-        The (n,) new int32 numbers, and the old code of each new number.
+    Args:
+        num_codes: Int, codes are in 0..num_codes-1.
     """
-    unset = np.iinfo("int64").max
-    first = np.full(int(codes.max(initial=-1)) + 1, unset)
-    np.minimum.at(first, codes, position)
-    present = np.flatnonzero(first < unset)
-    old = present[np.argsort(first[present], kind="stable")]
-    number = np.empty(len(first), "int32")
-    number[old] = np.arange(len(old))
-    return number[codes], old
+
+    def __init__(self, num_codes: int) -> None:
+        self._unset = np.iinfo("int64").max
+        self._first = np.full(num_codes, self._unset)
+
+    def add(self, codes: np.ndarray, positions: np.ndarray) -> None:
+        """Notes where the codes are; no position belongs to two codes."""
+        np.minimum.at(self._first, codes, positions)
+
+    def ordered(self) -> np.ndarray:
+        """The codes that there are, in the order of their first appearance."""
+        present = np.flatnonzero(self._first < self._unset)
+        return present[np.argsort(self._first[present], kind="stable")]
 
 
 def _counting_order(codes: np.ndarray, num_codes: int) -> np.ndarray:

@@ -10,6 +10,8 @@ import numpy as np
 
 from keras_multvae.data import csr
 from keras_multvae.data.events import Kept
+from keras_multvae.data.grouping import by_user
+from keras_multvae.data.spilled import Columns, pieces
 from keras_multvae.data.vocabulary import as_ids
 
 
@@ -23,8 +25,8 @@ class Entries:
     indices: np.ndarray
     values: np.ndarray
     positions: np.ndarray
-    timestamps: np.ndarray | None
     counts: dict[str, int]
+    timestamps: np.ndarray | None = None
 
 
 def gather(
@@ -56,55 +58,97 @@ def gather(
     counts = kept.counts
     if counts["events"] == 0:
         raise ValueError("There are no events: the columns are empty.")
-    users, user_ids = kept.users.merged(convert)
-    items, item_ids = kept.items.merged(convert)
+    users, items = kept.users.sorted(convert), kept.items.sorted(convert)
+    num_users, num_items = len(users.ids), len(items.ids)
 
-    # One entry a (user, item) pair: the order is stable, so the first of a run is the
-    # first in the file. `event` says which of the kept events an entry stands for.
-    event = csr.order_by(users, items, (len(user_ids), len(item_ids)))
-    users, items = users[event], items[event]
-    first = np.flatnonzero(_changes(users) | _changes(items))
-    values = _amounts(kept.values(), event, first, duplicates)
-    counts["events_lost_as_duplicates"] = len(event) - len(first)
-    if len(first) < len(event):
-        users, items, event = users[first], items[first], event[first]
+    # One entry a (user, item) pair, in order of both, and how often each item comes.
+    columns, ends = Columns(), [0]
+    item_users = np.zeros(num_items, "int64")
+    events = 0
+    for part in by_user(kept.columns.finished(), users, items):
+        events += len(part["users"])
+        part = _merged(part, (num_users, num_items), duplicates)
+        item_users += np.bincount(part["items"], minlength=num_items)
+        columns.append(part)
+        ends.append(ends[-1] + len(part["users"]))
+    merged = columns.finished()
+    counts["events_lost_as_duplicates"] = events - ends[-1]
 
-    # Items first, then users, once each.
-    for name, minimum in (("item", min_item_users), ("user", min_user_items)):
-        codes = items if name == "item" else users
-        frequency = np.bincount(codes)
-        enough = frequency >= minimum
-        keep = enough[codes]
-        limit = f"min_{'item_users' if name == 'item' else 'user_items'}"
-        counts[f"{name}s_lost_to_{limit}"] = int(((frequency > 0) & ~enough).sum())
-        counts[f"entries_lost_to_{limit}"] = len(keep) - int(keep.sum())
-        if not keep.all():
-            users, items, event = users[keep], items[keep], event[keep]
-            values = None if values is None else values[keep]
-    if len(event) == 0:
-        raise ValueError(_nothing_left(counts, len(user_ids), len(item_ids)))
+    # Items first, then users, once each. All entries of a user are in one part.
+    enough_items = item_users >= min_item_users
+    _count_losses(counts, "item", "min_item_users", item_users, enough_items)
+    user_items = np.zeros(num_users, "int64")
+    appearances = csr.FirstAppearances(num_items)
+    for part in pieces(
+        {name: merged[name] for name in ("users", "items", "positions")}, ends
+    ):
+        part = _rows(part, enough_items[part["items"]])
+        user_items += np.bincount(part["users"], minlength=num_users)
+        part = _rows(part, user_items[part["users"]] >= min_user_items)
+        appearances.add(part["items"], part["positions"])
+    enough_users = user_items >= min_user_items
+    _count_losses(counts, "user", "min_user_items", user_items, enough_users)
 
     # Users sorted by id; items by their first appearance in what is left of the file.
-    frequency = np.bincount(users)
-    kept_users = np.flatnonzero(frequency)
-    indptr = np.append(0, np.cumsum(frequency[kept_users]))
-    positions, timestamps = kept.positions(), kept.timestamps()
-    columns, kept_items = csr.number_by_first_appearance(items, positions[event])
-    order = csr.order_within_rows(indptr, columns)
-    event = event[order]
-    counts.update(users=len(kept_users), items=len(kept_items), entries=len(event))
+    kept_users, kept_items = np.flatnonzero(enough_users), appearances.ordered()
+    indptr = csr.row_ends(user_items[kept_users])
+    if indptr[-1] == 0:
+        raise ValueError(_nothing_left(counts, num_users, num_items))
+    counts.update(users=len(kept_users), items=len(kept_items), entries=int(indptr[-1]))
+    number = np.full(num_items, -1, "int32")
+    number[kept_items] = np.arange(len(kept_items))
+    for part in pieces(merged, ends):
+        keep = enough_items[part["items"]] & enough_users[part["users"]]
+        if keep.any():
+            columns.append(_numbered(_rows(part, keep), number))
     return Entries(
-        user_ids[kept_users],
-        item_ids[kept_items],
+        users.ids[kept_users],
+        items.ids[kept_items],
         indptr,
-        columns[order],
-        np.ones(len(event), "float32")
+        **columns.finished(),
+        counts=counts,
+    )
+
+
+def _merged(
+    events: dict[str, np.ndarray], shape: tuple[int, int], duplicates: str
+) -> dict[str, np.ndarray]:
+    """Events as entries, sorted by user and item."""
+    users, items = events.pop("users"), events.pop("items")
+    # The order is stable, so the first of a run is the first in the file. `event` says
+    # which of the events an entry stands for.
+    event = csr.order_by(users, items, shape)
+    users, items = users[event], items[event]
+    first = np.flatnonzero(_changes(users) | _changes(items))
+    values = _amounts(events.pop("values", None), event, first, duplicates)
+    if len(first) < len(event):
+        users, items, event = users[first], items[first], event[first]
+    entries = {name: array[event] for name, array in events.items()}
+    if values is not None:
+        entries["values"] = values
+    return entries | {"users": users, "items": items}
+
+
+def _numbered(
+    entries: dict[str, np.ndarray], number: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Entries of whole users with items by number, sorted within each user."""
+    users, indices = entries.pop("users"), number[entries.pop("items")]
+    ends = np.append(np.flatnonzero(_changes(users)), len(users))
+    order = csr.order_within_rows(ends, indices)
+    values = entries.pop("values", None)
+    return {name: array[order] for name, array in entries.items()} | {
+        "indices": indices[order],
+        "values": np.ones(len(order), "float32")
         if values is None
         else values[order].astype("float32"),
-        positions[event],
-        None if timestamps is None else timestamps[event],
-        counts,
-    )
+    }
+
+
+def _rows(columns: dict[str, np.ndarray], keep: np.ndarray) -> dict[str, np.ndarray]:
+    if keep.all():
+        return columns
+    return {name: array[keep] for name, array in columns.items()}
 
 
 def _changes(codes: np.ndarray) -> np.ndarray:
@@ -112,6 +156,17 @@ def _changes(codes: np.ndarray) -> np.ndarray:
     begins = np.ones(len(codes), bool)
     np.not_equal(codes[1:], codes[:-1], out=begins[1:])
     return begins
+
+
+def _count_losses(
+    counts: dict[str, int],
+    name: str,
+    limit: str,
+    frequency: np.ndarray,
+    enough: np.ndarray,
+) -> None:
+    counts[f"{name}s_lost_to_{limit}"] = int(((frequency > 0) & ~enough).sum())
+    counts[f"entries_lost_to_{limit}"] = int(frequency[~enough].sum())
 
 
 def _amounts(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_multvae.data.spilled import Columns
 from keras_multvae.data.vocabulary import as_ids
 
 # Rows: large enough for NumPy to be fast, small enough to be nothing beside the data.
@@ -71,30 +72,37 @@ def array_chunks(users: Any, items: Any, **numbers: Any) -> Iterator[dict[str, A
 
 
 class Kept:
-    """What is kept of the events, in file order: no more than that need fit in memory.
+    """What is kept of the events, in file order.
 
     Args:
         min_rating: Optional, events with a lower rating are dropped.
+
+    Attributes:
+        users: The user ids of all events, also of those that are dropped.
+        items: The item ids, likewise.
+        columns: Of the kept events: `users` and `items`, int32 codes of the ids;
+            `positions`, int64 source rows; `values`, float64, unless each event counts
+            1; `timestamps`, int64 seconds since 1970, if there are any.
+        counts: How many events there were, and what was lost.
     """
 
     def __init__(self, min_rating: float | None) -> None:
         self.min_rating = min_rating
-        self.users, self.items = _Ids("user"), _Ids("item")
+        self.users, self.items = Ids("user"), Ids("item")
+        self.columns = Columns()
         self.counts = {
             "events": 0,
             "events_lost_to_min_rating": 0,
             "events_lost_to_zero_value": 0,
         }
-        self._positions: list[np.ndarray] = []
-        self._values: list[np.ndarray] = []
-        self._timestamps: list[np.ndarray] = []
 
     def add(self, chunk: dict[str, Any]) -> None:
         """Checks a chunk and keeps the events that count."""
         start = self.counts["events"]
         users = self.users.encode(chunk["users"], start)
         items = self.items.encode(chunk["items"], start)
-        rows = np.arange(len(users.codes))
+        kept = {}
+        rows = np.arange(len(users))
         self.counts["events"] += len(rows)
         if "ratings" in chunk:
             ratings = _numbers(chunk["ratings"], "ratings", start)
@@ -112,57 +120,59 @@ class Kept:
             positive = rows[values[rows] > 0]
             self.counts["events_lost_to_zero_value"] += len(rows) - len(positive)
             rows = positive
-            self._values.append(values[rows].astype("float64"))
+            kept["values"] = values[rows].astype("float64")
         if "timestamps" in chunk:
-            self._timestamps.append(_seconds(chunk["timestamps"], start)[rows])
-        self._positions.append(start + rows)
-        self.users.add(users, rows)
-        self.items.add(items, rows)
-
-    def positions(self) -> np.ndarray:
-        """(kept,) int64 source rows; to be asked for once, like the next two."""
-        return _joined(self._positions)
-
-    def values(self) -> np.ndarray | None:
-        """(kept,) float64, or None where each event counts 1."""
-        return _joined(self._values) if self._values else None
-
-    def timestamps(self) -> np.ndarray | None:
-        """(kept,) int64 seconds since 1970, if there are any."""
-        return _joined(self._timestamps) if self._timestamps else None
+            kept["timestamps"] = _seconds(chunk["timestamps"], start)[rows]
+        kept |= {"users": users[rows], "items": items[rows], "positions": start + rows}
+        self.columns.append(kept)
 
 
-class _Ids:
-    """A column of kept ids, of which every chunk was encoded apart."""
+class Ids:
+    """The different ids of a column, numbered as they come."""
 
     def __init__(self, what: str) -> None:
         self.what = what
-        self._chunks: list[Encoded] = []
+        self._ints = Encoded(np.empty(0, "int32"), np.empty(0, "int64"))
+        self._names: dict[str, int] = {}
 
-    def encode(self, column: Any, first_row: int) -> Encoded:
-        """The column of a chunk."""
-        if isinstance(column, Encoded):
-            return column
+    def encode(self, column: Any, first_row: int) -> np.ndarray:
+        """The int32 numbers of a chunk's ids."""
+        if not isinstance(column, Encoded):
+            with _blaming(self.what):
+                column = encode(as_ids(column, first_row))
+        number = self._number_ints if column.ids.dtype.kind == "i" else self._number
+        return number(column.ids)[column.codes]
+
+    def sorted(self, convert: Callable[[Any], np.ndarray]) -> Encoded:
+        """All ids, converted and sorted, and the place of each number among them."""
+        ids: np.ndarray = np.empty(len(self._ints.ids), "int64")
+        ids[self._ints.codes] = self._ints.ids
+        if self._names:
+            ids = np.array([*ids.tolist(), *self._names], object)
         with _blaming(self.what):
-            return encode(as_ids(column, first_row))
+            return encode(convert(ids))
 
-    def add(self, column: Encoded, rows: np.ndarray) -> None:
-        """Keeps the given rows of a chunk, and all its unique ids."""
-        self._chunks.append(Encoded(column.codes[rows], column.ids))
+    def _number(self, names: np.ndarray) -> np.ndarray:
+        known = self._names
+        fresh = [name for name in names if name not in known]
+        known.update(
+            zip(fresh, range(len(known), len(known) + len(fresh)), strict=True)
+        )
+        return np.fromiter(map(known.__getitem__, names), "int32", len(names))
 
-    def merged(self, convert: Callable[[Any], np.ndarray]) -> Encoded:
-        """The chunks as one, over all their ids, sorted; to be asked for once."""
-        ids = np.concatenate([chunk.ids for chunk in self._chunks])
-        with _blaming(self.what):
-            final, unique = encode(convert(ids))
-        codes = np.empty(sum(len(chunk.codes) for chunk in self._chunks), "int32")
-        entry = name = 0
-        for chunk in self._chunks:
-            into = codes[entry : entry + len(chunk.codes)]
-            into[:] = final[name : name + len(chunk.ids)][chunk.codes]
-            entry, name = entry + len(chunk.codes), name + len(chunk.ids)
-        self._chunks.clear()
-        return Encoded(codes, unique)
+    def _number_ints(self, ids: np.ndarray) -> np.ndarray:
+        codes, known = self._ints
+        place = np.searchsorted(known, ids)
+        fresh = np.ones(len(ids), bool)
+        inside = place < len(known)
+        fresh[inside] = known[place[inside]] != ids[inside]
+        if fresh.any():
+            new = np.arange(len(known), len(known) + int(fresh.sum()), dtype="int32")
+            codes = np.insert(codes, place[fresh], new)
+            known = np.insert(known, place[fresh], ids[fresh])
+            self._ints = Encoded(codes, known)
+            place += np.cumsum(fresh) - fresh
+        return codes[place]
 
 
 def check_values(values: np.ndarray, first_row: int = 0) -> None:
@@ -182,12 +192,6 @@ def _blaming(what: str) -> Iterator[None]:
         yield
     except (TypeError, ValueError) as error:
         raise type(error)(f"Bad {what} ids. {error}") from None
-
-
-def _joined(chunks: list[np.ndarray]) -> np.ndarray:
-    joined = np.concatenate(chunks)
-    chunks.clear()
-    return joined
 
 
 def _numbers(column: np.ndarray, name: str, first_row: int) -> np.ndarray:

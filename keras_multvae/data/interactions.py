@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.data.csr import csr_over, order_within_rows, runs
+from keras_multvae.data.csr import csr_over, order_within_rows, row_ends
 from keras_multvae.data.entries import gather
 from keras_multvae.data.events import array_chunks, check_values
 from keras_multvae.data.frames import frame_chunks
+from keras_multvae.data.parts import Arrays, Part, joined, parts_of, select_rows
 from keras_multvae.data.vocabulary import Vocabulary
 
 
@@ -240,16 +241,6 @@ class Interactions:
         """(entries,) int64 user index of each entry."""
         return np.repeat(np.arange(self.num_users), np.diff(self.matrix.indptr))
 
-    @property
-    def file_order(self) -> np.ndarray:
-        """(entries,) what orders entries as in the file: positions if there are any.
-
-        Without them, entries count as ordered by (user, item).
-        """
-        if self.positions is None:
-            return np.arange(self.num_entries)
-        return self.positions
-
     def __repr__(self) -> str:
         return (
             f"Interactions({self.num_users} users, {self.num_items} items, "
@@ -279,15 +270,9 @@ class Interactions:
                 f"User indices must be ints in 0..{self.num_users - 1}. Received: "
                 f"{indices!r}."
             )
-        starts = self.matrix.indptr[indices].astype("int64")
-        sizes = self.matrix.indptr[indices + 1] - starts
-        indptr = np.append(0, np.cumsum(sizes))
-        source = runs(starts, sizes)
         weights = self.user_weights
-        return self._entries(
-            source,
-            self.matrix.indices[source],
-            indptr,
+        return self._of(
+            *select_rows(self.matrix.indptr, self._arrays, indices),
             users=self.users.take(indices),
             user_weights=None if weights is None else weights[indices],
         )
@@ -301,9 +286,13 @@ class Interactions:
         Returns:
             The interactions; users may have empty rows.
         """
-        source = np.flatnonzero(mask)
-        indptr = np.append(0, np.cumsum(mask))[self.matrix.indptr]
-        return self._entries(source, self.matrix.indices[source], indptr)
+        mask = np.asarray(mask, bool)
+
+        def kept(part: Part) -> tuple[np.ndarray, Arrays]:
+            keep = mask[part.start : part.start + int(part.indptr[-1])]
+            return part.sizes(keep), {n: a[keep] for n, a in part.arrays.items()}
+
+        return self._of(*joined(map(kept, self.parts()), self._arrays))
 
     def with_items(self, items: Vocabulary) -> Interactions:
         """The same interactions over another item vocabulary.
@@ -315,19 +304,50 @@ class Interactions:
         Returns:
             The interactions.
         """
-        renamed = items.lookup(self.items.ids).astype("int32")[self.matrix.indices]
-        known = renamed >= 0
-        indptr = np.append(0, np.cumsum(known))[self.matrix.indptr]
-        renamed = renamed[known]
-        order = order_within_rows(indptr, renamed)
-        source = np.flatnonzero(known)[order]
-        return self._entries(source, renamed[order], indptr, items=items)
+        number = items.lookup(self.items.ids).astype("int32")
 
-    def _entries(
+        def renamed(part: Part) -> tuple[np.ndarray, Arrays]:
+            indices = number[part.arrays["indices"]]
+            sizes = part.sizes(indices >= 0)
+            source = np.flatnonzero(indices >= 0)
+            source = source[order_within_rows(row_ends(sizes), indices[source])]
+            arrays = part.arrays | {"indices": indices}
+            return sizes, {n: a[source] for n, a in arrays.items()}
+
+        return self._of(*joined(map(renamed, self.parts()), self._arrays), items=items)
+
+    def parts(self) -> Iterator[Part]:
+        """The entries a run of users at a time, each of which fits in memory.
+
+        Returns:
+            An iterator of parts. Each has `start`, how many entries come before it;
+            `indptr`, (users + 1,) ints from 0; `arrays`, (entries,) each: `indices`,
+            `values` and, if there are any, `timestamps` and `positions`; `file_order`,
+            (entries,) what orders entries as in the file, without positions by (user,
+            item).
+
+        Example:
+
+        >>> clicks = Interactions.from_events([7, 7, 3], ["b", "a", "b"])
+        >>> [part.arrays["indices"].tolist() for part in clicks.parts()]
+        [[0, 0, 1]]
+        """
+        return parts_of(self.matrix.indptr, self._arrays)
+
+    @property
+    def _arrays(self) -> Arrays:
+        arrays = {
+            "indices": self.matrix.indices,
+            "values": self.matrix.data,
+            "timestamps": self.timestamps,
+            "positions": self.positions,
+        }
+        return {n: array for n, array in arrays.items() if array is not None}
+
+    def _of(
         self,
-        source: np.ndarray,
-        indices: np.ndarray,
         indptr: np.ndarray,
+        arrays: Arrays,
         users: Vocabulary | None = None,
         items: Vocabulary | None = None,
         user_weights: np.ndarray | None = None,
@@ -337,11 +357,11 @@ class Interactions:
         weights = self.user_weights if users is self.users else user_weights
         shape = (len(users), len(items))
         return Interactions(
-            csr_over(self.matrix.data[source], indices, indptr, shape),
+            csr_over(arrays["values"], arrays["indices"], indptr, shape),
             users,
             items,
-            timestamps=None if self.timestamps is None else self.timestamps[source],
-            positions=None if self.positions is None else self.positions[source],
+            timestamps=arrays.get("timestamps"),
+            positions=arrays.get("positions"),
             user_weights=weights,
         )
 

@@ -12,7 +12,7 @@ import numpy as np
 from keras_multvae.data.csr import csr_over
 from keras_multvae.data.interactions import Interactions
 from keras_multvae.data.splits import FoldIn, Split
-from keras_multvae.data.stored import map_array
+from keras_multvae.data.stored import map_array, save_array
 from keras_multvae.data.vocabulary import Vocabulary
 from keras_multvae.files import (
     DamagedFileError,
@@ -213,8 +213,7 @@ def _write_part(interactions: Interactions, folder: Path, part: str) -> dict[str
     written = {}
     for name, array in arrays.items():
         if array is not None:
-            array = np.ascontiguousarray(array, _DTYPES[name])
-            np.save(folder / part / f"{name}.npy", array, allow_pickle=False)
+            save_array(folder / part / f"{name}.npy", array, _DTYPES[name])
             written[name] = {"dtype": _DTYPES[name], "shape": list(array.shape)}
     return {
         "users": interactions.num_users,

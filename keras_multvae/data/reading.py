@@ -41,12 +41,14 @@ def read_interactions(
 
     Returns:
         The interactions. An id column of a CSV file is int if all its rows are, else
-        str.
+        str. Beyond 16 million entries the arrays are mapped from temporary files,
+        read-only; these go with the interactions, and `TMPDIR` says where they are.
 
     Raises:
         FileNotFoundError: No such file or folder.
         ValueError: An empty or unreadable file, a missing column, bad numbers, nothing
             left after filtering.
+        OSError: No room for temporary files.
         ImportError: polars is not installed.
 
     Example:

@@ -7,7 +7,7 @@ from typing import Any
 
 from scipy.sparse import csr_matrix
 
-from keras_multvae.data.csr import number_by_first_appearance
+from keras_multvae.data.csr import FirstAppearances
 from keras_multvae.data.interactions import Interactions
 
 
@@ -124,10 +124,10 @@ class Split:
 
 def with_own_items(interactions: Interactions) -> Interactions:
     """Over the items that occur in it, in the order of first appearance in the file."""
-    _, items = number_by_first_appearance(
-        interactions.matrix.indices, interactions.file_order
-    )
-    return interactions.with_items(interactions.items.take(items))
+    appearances = FirstAppearances(interactions.num_items)
+    for part in interactions.parts():
+        appearances.add(part.arrays["indices"], part.file_order)
+    return interactions.with_items(interactions.items.take(appearances.ordered()))
 
 
 def _holdout(seen: Interactions, held_out: Interactions, name: str) -> FoldIn:

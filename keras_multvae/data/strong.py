@@ -111,19 +111,22 @@ def strong_generalization(
 
 
 def _draw_targets(
-    part: Interactions,
+    interactions: Interactions,
     random: np.random.RandomState | np.random.Generator,
     target_fraction: float,
     min_items: int,
 ) -> FoldIn:
-    is_target = np.zeros(part.num_entries, bool)
-    file_order = part.file_order
-    indptr = part.matrix.indptr
-    for start, end in pairwise(indptr.tolist()):
-        size = end - start
-        # No draw at all for a short row: the stream must stay in step.
-        if size >= min_items:
-            in_order = start + np.argsort(file_order[start:end])
-            count = int(target_fraction * size)
-            is_target[in_order[random.choice(size, size=count, replace=False)]] = True
-    return FoldIn(part.select_entries(~is_target), part.select_entries(is_target))
+    is_target = np.zeros(interactions.num_entries, bool)
+    for part in interactions.parts():
+        file_order = part.file_order
+        for start, end in pairwise(part.indptr.tolist()):
+            size = end - start
+            # No draw at all for a short row: the stream must stay in step.
+            if size >= min_items:
+                in_order = part.start + start + np.argsort(file_order[start:end])
+                count = int(target_fraction * size)
+                drawn = random.choice(size, size=count, replace=False)
+                is_target[in_order[drawn]] = True
+    return FoldIn(
+        interactions.select_entries(~is_target), interactions.select_entries(is_target)
+    )

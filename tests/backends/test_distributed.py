@@ -159,7 +159,9 @@ def test_the_command_trains_with_two_processes(tmp_path):
         for process in "10"
     ]
     silent, answer = (process.communicate(timeout=200)[0] for process in processes)
-    assert not silent and json.loads(answer)["epochs"] == 2
+    # JAX's collectives on CPUs have a line to say.
+    assert "epochs" not in silent
+    assert json.loads(answer.splitlines()[-1])["epochs"] == 2
     assert not (tmp_path / "two.training").exists()
     one, two = (
         Recommender.load(tmp_path / name).model.get_weights() for name in ("one", "two")

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import keras
-import pytest
 
 import keras_multvae
 
@@ -16,14 +15,21 @@ ROOT = Path(keras_multvae.__file__).parents[1]
 COMMON = """
 import keras, numpy
 from conftest import make_clicks
-from keras_multvae import BetaAnneal, MultVAE
+from keras_multvae import BetaAnneal, LinearBeta, MultVAE
 from keras_multvae.data import UserBatches
 
-def train(blocks):
-    model = MultVAE(12, 3, (6,), dropout=0.0, seed=1)
+def make(seed=1):
+    model = MultVAE(12, 3, (6,), dropout=0.0, seed=seed)
     # No noise to speak of: replicas draw other numbers than one device does.
     model.encoder.stack[-1].bias.assign([0.0] * 3 + [-30.0] * 3)
     model.compile(keras.optimizers.SGD(0.1))
+    return model
+
+def weights(model):
+    return [keras.ops.convert_to_numpy(each) for each in model.trainable_variables]
+
+def train(blocks):
+    model = make()
     # 43 users: the last batch has three, which do not divide by two.
     batches = UserBatches(make_clicks(43, 12), 20, blocks=blocks)
     history = model.fit(
@@ -31,7 +37,7 @@ def train(blocks):
     ).history
     assert model.batches_seen == 9
     numpy.testing.assert_allclose(history["beta"], [0.02, 0.05, 0.08], rtol=1e-6)
-    return [variable.numpy() for variable in model.trainable_variables]
+    return weights(model)
 
 expected = train(blocks=1)
 """
@@ -48,6 +54,22 @@ assert strategy.num_replicas_in_sync == 2
 with strategy.scope():
     found = train(blocks=2)
 """
+# Here a replica is a process, and this is what each of the two does.
+TORCH = """
+import sys, torch
+sys.path.insert(0, "examples")
+import train_with_ddp
+
+torch.distributed.init_process_group("gloo")
+# The other seed of the second process makes no other weights.
+model = make(seed=1 + torch.distributed.get_rank())
+model.set_beta_schedule(LinearBeta(total_steps=100))
+batches = UserBatches(make_clicks(43, 12), 20, blocks=2)
+batches.epoch = 1  # fit() ends an epoch before its first
+train_with_ddp.train(model, batches, epochs=3)
+assert model.batches_seen == 9
+found = weights(model)
+"""
 TWO_CPUS = """
 import tensorflow as tf
 tf.config.set_logical_device_configuration(
@@ -62,19 +84,21 @@ for a, b in zip(expected, found, strict=True):
 SCRIPTS = {
     "jax": COMMON + JAX + SAME,
     "tensorflow": TWO_CPUS + COMMON + TENSORFLOW + SAME,
+    "torch": COMMON + TORCH + SAME,
 }
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
-    keras.backend.backend() == "torch",
-    reason="Keras on PyTorch leaves data parallelism to PyTorch's DDP",
-)
-def test_two_replicas_train_as_one():
+def test_two_replicas_train_as_one(tmp_path):
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        "OMP_NUM_THREADS": "1",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
     }
-    script = SCRIPTS[keras.backend.backend()]
-    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPTS[keras.backend.backend()])
+    command = [sys.executable]
+    if keras.backend.backend() == "torch":
+        command += ["-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", "2"]
+    subprocess.run([*command, script], cwd=ROOT, env=environment, check=True)

@@ -109,3 +109,15 @@ def test_the_work_is_kept(tmp_path):
 def test_gowalla_needs_its_file(tmp_path):
     with pytest.raises(ValueError, match=r"needs `--gowalla FILE`"):
         Options(work="gowalla", cache=tmp_path).clicks()
+
+
+def test_an_event_log_is_in_time_and_has_all_users_in_each_file():
+    files = [data.event_log(part, rows=30_000, parts=3) for part in range(3)]
+    for file in files:
+        assert {len(column) for column in file.values()} == {10_000}
+        assert len(np.unique(file["userId"])) > 195
+    times = np.concatenate([file["timestamp"] for file in files])
+    assert (np.diff(times) >= 0).all()
+    again = data.event_log(1, rows=30_000, parts=3)
+    assert all((again[name] == column).all() for name, column in files[1].items())
+    assert (files[0]["movieId"] != files[1]["movieId"]).any()

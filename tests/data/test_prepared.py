@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import contents
 from scipy import sparse
 
 from keras_multvae.data import (
@@ -24,6 +25,7 @@ from keras_multvae.data import (
     leave_last_out,
     load_interactions,
     load_prepared,
+    prepared,
     save_interactions,
     save_prepared,
     strong_generalization,
@@ -87,14 +89,6 @@ def assert_same_split(left, right):
     assert left.settings == right.settings
     for a, b in zip(parts(left), parts(right), strict=True):
         assert_same_interactions(a, b)
-
-
-def contents(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.mark.parametrize("mmap", [True, False])
@@ -290,16 +284,16 @@ def test_a_folder_of_another_kind(tmp_path, folder):
 
 def test_a_full_disk_leaves_the_old_folder(folder, monkeypatch):
     before = contents(folder.parent)
-    save, calls = np.save, []
+    save, calls = prepared.save_array, []
 
-    def failing(file, *args, **kwargs):
+    def failing(file, *args):
         calls.append(file)
         if len(calls) == 4:
-            Path(file).write_bytes(b"half")
+            file.write_bytes(b"half")
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(file, *args, **kwargs)
+        save(file, *args)
 
-    monkeypatch.setattr(np, "save", failing)
+    monkeypatch.setattr(prepared, "save_array", failing)
     with pytest.raises(OSError, match="No space left"):
         save_prepared(make_split(seed=1), folder)
     with pytest.raises(OSError, match="No space left"):
@@ -313,15 +307,14 @@ def test_a_full_disk_leaves_the_old_folder(folder, monkeypatch):
 def test_a_kill_in_mid_write_leaves_the_old_folder(folder):
     script = """
 import os, signal, sys
-import numpy as np
-from keras_multvae.data import Interactions, Split, save_prepared
+from keras_multvae.data import Interactions, Split, prepared, save_prepared
 
 def killed(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 
 clicks = Interactions.from_events([1, 1, 2], [1, 2, 2])
 if sys.argv[2] == "kill":
-    np.save = killed
+    prepared.save_array = killed
 save_prepared(Split(clicks), sys.argv[1])
 """
     root = Path(__file__).resolve().parents[2]

@@ -25,9 +25,10 @@ def test_the_first_python_block_of_the_readme(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "model" / "metadata.json").is_file()
 
 
-# reproduce_paper.py needs raw files, and has a test of its own.
+# These need files or processes, and have tests of their own.
+OTHERS = ("reproduce_paper.py", "train_with_ddp.py")
 EXAMPLES = sorted(
-    path for path in ROOT.glob("examples/*.py") if path.name != "reproduce_paper.py"
+    path for path in ROOT.glob("examples/*.py") if path.name not in OTHERS
 )
 
 

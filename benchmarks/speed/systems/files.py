@@ -47,6 +47,17 @@ class Writing:
 
         polars.DataFrame(ratings(rows)).write_parquet(out)
 
+    def events(self, rows: int, parts: int, out: str) -> None:
+        """A folder of Parquet files of events."""
+        import polars
+
+        from benchmarks.speed.data import event_log
+
+        Path(out).mkdir()
+        for part in range(parts):
+            frame = polars.DataFrame(event_log(part, rows, parts))
+            frame.write_parquet(Path(out) / f"part-{part:03}.parquet")
+
     def folder(self, clicks: str, out: str) -> None:
         """A prepared folder that trains on all users of a matrix."""
         matrix = sparse.load_npz(clicks)
