@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import keras
 
+from keras_multvae.backend import jax_mesh
 from keras_multvae.backend.adam import adam_step
 from keras_multvae.backend.jax_ops import _add_rows
 
@@ -58,7 +60,12 @@ def take_rows(table: Any, ids: Any, sparse: bool) -> Any:
     if not (sparse and _open):
         return jnp.take(table.value, ids, axis=0, mode="clip")
     taken = _open[-1]
-    rows = jnp.take(jax.lax.stop_gradient(table.value), ids, axis=0, mode="clip")
+    values = jax.lax.stop_gradient(table.value)
+    split = jax_mesh.current(len(ids), len(values))
+    if split is None or split.items is None:
+        rows = jnp.take(values, ids, axis=0, mode="clip")
+    else:
+        rows = jax_mesh.read_rows(split, values, ids)
     if taken.offsets is not None:
         rows = rows + taken.offsets[len(taken.rows)]
     taken.tables.append(table)
@@ -109,14 +116,30 @@ def adam_rows(
     ids: Any,
     gradient: Any,
     step: Any,
+    learning_rate: Any,
     **rates: Any,
 ) -> None:
     """See `keras_multvae.backend`."""
-    tables = (variable, momentum, velocity)
-    weights, m, v = (jnp.take(each.value, ids, axis=0, mode="clip") for each in tables)
-    after = adam_step(weights, m, v, gradient, step, **rates)
-    for table, rows in zip(tables, after, strict=True):
-        table.assign(table.value.at[ids].set(rows, mode="drop", unique_indices=True))
+
+    def update(
+        tables: tuple[Any, ...], ids: Any, gradient: Any, step: Any, rate: Any
+    ) -> tuple[Any, ...]:
+        weights, m, v = (jnp.take(each, ids, axis=0, mode="clip") for each in tables)
+        after = adam_step(weights, m, v, gradient, step, rate, **rates)
+        return tuple(
+            table.at[ids].set(rows, mode="drop", unique_indices=True)
+            for table, rows in zip(tables, after, strict=True)
+        )
+
+    variables = (variable, momentum, velocity)
+    tables = tuple(each.value for each in variables)
+    split = jax_mesh.current(len(ids), len(tables[0]))
+    if split is not None and split.items is not None:
+        update = partial(jax_mesh.update_rows, split, update)
+    rate = keras.ops.convert_to_tensor(learning_rate)
+    after = update(tables, ids, gradient, step, rate)
+    for each, value in zip(variables, after, strict=True):
+        each.assign(value)
 
 
 class RowwiseTraining:
