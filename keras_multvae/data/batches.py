@@ -83,8 +83,8 @@ class UserBatches(keras.utils.PyDataset):
         blocks, self._own = _own_blocks(blocks)
         if batch_size < 1 or blocks < 1 or batch_size % blocks:
             raise ValueError(
-                "`batch_size` must be >= 1 and a multiple of `blocks` (by default one a "
-                "replica of the distribution in force, if there is one). Received: "
+                "`batch_size` must be >= 1 and a multiple of `blocks` (one a "
+                "replica by default, where a distribution is in force). Received: "
                 f"batch_size={batch_size}, blocks={blocks}."
             )
         if sample_weight is None:
