@@ -28,9 +28,9 @@ class UserBatches(keras.utils.PyDataset):
       each entry, user after user.
 
     `entries` is padded to one of few sizes, at least to that of an average batch, so
-    that compiled backends compile few steps; padding has value 0 and counts as entries of the last user. The last batch
-    may have fewer users. In `fit`, users come in a new order each epoch; `evaluate`
-    and `predict` of the models read them in order.
+    that compiled backends compile few steps; padding has value 0 and counts as entries
+    of the last user. The last batch may have fewer users. In `fit`, users come in a new
+    order each epoch; `evaluate` and `predict` of the models read them in order.
 
     Args:
         interactions: `Interactions` or a SciPy sparse matrix (users, items) of
