@@ -56,9 +56,9 @@ def working_set(item_ids: Any) -> tuple[Any, Any]:
 def take_rows(table: Any, ids: Any, sparse: bool) -> Any:
     """See `keras_multvae.backend`."""
     if not (sparse and _open):
-        return jnp.take(table.value, ids, axis=0, mode="clip")
+        return _wide_rows(table.value, ids)
     taken = _open[-1]
-    rows = jnp.take(jax.lax.stop_gradient(table.value), ids, axis=0, mode="clip")
+    rows = _wide_rows(jax.lax.stop_gradient(table.value), ids)
     if taken.offsets is not None:
         rows = rows + taken.offsets[len(taken.rows)]
     taken.tables.append(table)
@@ -109,14 +109,33 @@ def adam_rows(
     ids: Any,
     gradient: Any,
     step: Any,
+    seed: Any,
     **rates: Any,
 ) -> None:
     """See `keras_multvae.backend`."""
     tables = (variable, momentum, velocity)
-    weights, m, v = (jnp.take(each.value, ids, axis=0, mode="clip") for each in tables)
+    weights, m, v = (_wide_rows(each.value, ids) for each in tables)
     after = adam_step(weights, m, v, gradient, step, **rates)
-    for table, rows in zip(tables, after, strict=True):
+    for number, (table, rows) in enumerate(zip(tables, after, strict=True)):
+        if table.value.dtype == jnp.bfloat16:
+            rows = round_at_random(rows, 3 * seed + number)
         table.assign(table.value.at[ids].set(rows, mode="drop", unique_indices=True))
+
+
+def round_at_random(values: Any, seed: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    of_rows, of_columns = jax.random.split(jax.random.key(seed))
+    # The sum is even on 0 ... 65535 for each number, though not for all together: what
+    # one draw a number would add to that costs as much as the step.
+    noise = jax.random.bits(of_rows, (values.shape[0], 1), "uint16")
+    noise = noise + jax.random.bits(of_columns, (1, values.shape[1]), "uint16")
+    bits = jax.lax.bitcast_convert_type(values, "uint32") + noise.astype("uint32")
+    return jax.lax.bitcast_convert_type((bits >> 16).astype("uint16"), jnp.bfloat16)
+
+
+def _wide_rows(table: Any, ids: Any) -> Any:
+    rows = jnp.take(table, ids, axis=0, mode="clip")
+    return rows.astype("float32") if rows.dtype == jnp.bfloat16 else rows
 
 
 class RowwiseTraining:
