@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from keras_multvae.backend.torch_ops import fused_adam
+from keras_multvae.backend.torch_ops import CACHED, fused_adam
 
 COMPILES = True
 
@@ -95,21 +95,26 @@ def adam_rows(
 
 def round_at_random(values: Any, seed: Any) -> Any:
     """See `keras_multvae.backend`."""
-    generator = torch.Generator(values.device).manual_seed(int(seed))
+    device = values.device
+    generator = torch.Generator(device).manual_seed(int(seed))
     # The sum is even on 0 ... 65535 for each number, though not for all together: what
     # one draw a number would add to that costs as much as the step.
-    noise = sum(
+    of_rows, of_columns = (
         torch.randint(
-            1 << 16,
-            shape,
-            generator=generator,
-            dtype=torch.int32,
-            device=values.device,
+            1 << 16, shape, generator=generator, dtype=torch.int32, device=device
         )
         for shape in [(values.shape[0], 1), (1, values.shape[1])]
     )
-    bits = values.view(torch.int32) + (noise & 0xFFFF)
-    return (bits & (-1 << 16)).view(torch.float32).to(torch.bfloat16)
+    # Bits and noise of a part stay in the cache.
+    size = max(CACHED // (2 * values.shape[1]), 1)
+    size = size if device.type == "cpu" else len(values)
+    parts = []
+    for bits, row in zip(
+        values.view(torch.int32).split(size), of_rows.split(size), strict=True
+    ):
+        noise = (row + of_columns).bitwise_and_(0xFFFF)
+        parts.append(noise.add_(bits).bitwise_right_shift_(16).to(torch.int16))
+    return torch.cat(parts).view(torch.bfloat16)
 
 
 def _wide(rows: Any) -> Any:
