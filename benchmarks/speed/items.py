@@ -26,10 +26,8 @@ def measure(options: Options) -> Result:
     peaks: dict[str, list[float]] = {}
     batches = -(-options.users // options.batch_size)
     steps = max(batches // options.rounds, 1)
-    for items, table_dtype in [
-        *((items, None) for items in ITEMS),
-        (ITEMS[-1], NARROW),
-    ]:
+    works = [*((items, None) for items in ITEMS), (ITEMS[-1], NARROW)]
+    for items, table_dtype in works:
         clicks = options.clicks(items=items)
         for key in options.systems:
             entry = catalogue.OURS[key]

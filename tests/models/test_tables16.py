@@ -152,8 +152,8 @@ def fitted(table_dtype):
     model.compile(FusedAdam(0.02))
     nll = model.fit(
         UserBatches(CLICKS, 20),
-        epochs=8,
-        callbacks=[BetaAnneal(total_steps=100)],
+        epochs=20,
+        callbacks=[BetaAnneal(total_steps=300)],
         validation_data=UserBatches(CLICKS, 20, targets=CLICKS),
         verbose=0,
     ).history["val_nll"]
