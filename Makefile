@@ -44,7 +44,7 @@ wheel: .venv/.test
 
 docs: .venv/.test
 	KERAS_BACKEND=jax $(BIN)/pdoc --docformat google -o docs/api keras_multvae \
-	  keras_multvae.data keras_multvae.evaluation keras_multvae.selection \
+	  keras_multvae.data keras_multvae.distribution keras_multvae.evaluation keras_multvae.selection \
 	  keras_multvae.training keras_multvae.plots
 
 # An hour and a quarter and 10 GiB of memory; GOWALLA=gowalla.npz and

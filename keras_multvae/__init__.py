@@ -22,6 +22,7 @@ _LAZY = {
     "Comparison": "selection",
     "compare": "selection",
     "find_beta_cap": "selection",
+    "recommend_on_ray": "cluster",
     "evaluate_ranking": "evaluation",
     "RankingReport": "evaluation",
     "Recommender": "recommender",
@@ -62,6 +63,7 @@ __all__ = [
     "evaluate_ranking",
     "export_saved_model",
     "find_beta_cap",
+    "recommend_on_ray",
     "write_serving_config",
 ]
 

@@ -29,6 +29,12 @@ def item_layout_map(device_mesh: Any) -> Any:
 
     Raises:
         ValueError: The mesh has no such axis.
+
+    Example:
+
+    >>> mesh = keras.distribution.DeviceMesh((1, 1), ["users", "items"])
+    >>> item_layout_map(mesh)["encoder/kernel"].axes
+    ('items', None)
     """
     if ITEMS not in device_mesh.axis_names:
         raise ValueError(
@@ -65,6 +71,10 @@ def initialize(
     Raises:
         ValueError: A process that there is not.
         RuntimeError: Another backend than JAX, or no coordinator to be reached.
+
+    Example:
+
+    >>> initialize("host0:7000", num_processes=2, process_id=0)  # doctest: +SKIP
     """
     _check_jax()
     if num_processes is not None and not 0 <= (process_id or 0) < num_processes:
@@ -85,6 +95,12 @@ def data_parallel() -> Any:
 
     Raises:
         RuntimeError: Another backend than JAX.
+
+    Example:
+
+    >>> with data_parallel().scope():
+    ...     keras.distribution.distribution().num_model_replicas
+    1
     """
     _check_jax()
     # `UserBatches` reads the part of its process; Keras would want a tf.data.Dataset.
@@ -109,6 +125,14 @@ def item_parallel(parts: int | None = None) -> Any:
     Raises:
         ValueError: `parts` does not divide the number of devices.
         RuntimeError: Another backend than JAX.
+
+    Example:
+
+    >>> item_parallel().device_mesh.axis_names
+    ['users', 'items']
+
+    References:
+        - [Keras on distribution](https://keras.io/guides/distribution/)
     """
     _check_jax()
     devices = keras.distribution.list_devices()
@@ -170,6 +194,13 @@ def gathered(model: Any) -> Any:
     Returns:
         The copy, compiled as the model is; the model itself where there is no
         distribution.
+
+    Example:
+
+    >>> from keras_multvae import MultVAE
+    >>> with data_parallel().scope():
+    ...     gathered(spread(MultVAE(num_items=30, latent_dim=4))).num_items
+    30
     """
     if keras.distribution.distribution() is None:
         return model

@@ -32,6 +32,7 @@ ROOMS = [
     "selection",
     "plots",
     "recommender",
+    "cluster",
     "serving",
     "cli",
 ]
@@ -76,6 +77,8 @@ def test_frameworks_are_named_in_few_places(path):
             assert room(path) in allowed, f"{path} imports {name}"
         if name.split(".")[0] == "keras" and room(path) == "data":
             assert path.stem == "batches", f"{path} imports {name}"
+        if name.split(".")[0] == "ray":
+            assert room(path) == "cluster", f"{path} imports {name}"
         assert "keras.src" not in name
 
 

@@ -168,12 +168,15 @@ def test_recommend_for_all_users_of_the_model(folder, capsys, tmp_path):
     Recommender(loaded.model, loaded.items, histories=train).save(kept)
     (found,) = answer(capsys, "recommend", kept, "--all", "--out", out)
     assert found["users"] == train.num_users
+    empty = tmp_path / "empty"
+    empty.mkdir()
     for arguments, text in (
         ((folder / "model", "--all", "--out", out), "keeps no histories"),
         ((kept, "--all"), "--out FILE"),
         ((kept, folder / "prepared"), "--out FILE"),
-        ((kept, folder / "ratings.csv", "--out", out), "the folder that prepare wrote"),
-        ((kept, tmp_path, "--out", out), "manifest.json"),
+        ((kept, folder / "none", "--out", out), "the folder that prepare wrote"),
+        ((kept, folder / "ratings.csv", "--out", out), "no column 'user_id'"),
+        ((kept, empty, "--out", out), "has no .csv"),
     ):
         assert text in failure(capsys, "recommend", *arguments)
 
@@ -217,6 +220,8 @@ def test_bad_histories_are_named(folder, capsys, tmp_path):
         (["prepare", "r", "--out", "p", "--min-rating", "4"], "--rating-column"),
         (["train", "p", "--out", "m", "--likelihood", "poisson"], "invalid choice"),
         (["prepare", "r.csv"], "--out"),
+        (["recommend", "m", "--all", "--engine", "ray"], "needs --out FOLDER"),
+        (["recommend", "m", "--all", "--workers", "2"], "need --engine ray"),
         (["nonsense"], "invalid choice"),
         ([], "COMMAND"),
     ],

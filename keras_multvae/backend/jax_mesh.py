@@ -1,8 +1,9 @@
-"""The sparse first layer where JAX computes on several devices.
+"""What touches some rows of a table, where JAX computes on several devices.
 
-XLA splits all else of a step up well by itself. Of this layer it would add up over the
-devices the row that every click gathers, forty thousand of them in a batch, in place of
-the sum of each user.
+XLA splits all else of a step up well by itself. In the first layer it would add up over
+the devices the row that every click gathers, forty thousand of them in a batch, in
+place of the sum of each user; and of a table that is split up by item it would send all
+of it to every device, for some rows to be read or written.
 """
 
 from __future__ import annotations
@@ -107,10 +108,59 @@ def sums_of_items(
     )(upstream, rows, weights, item_ids)
 
 
+def read_rows(split: Split, table: Any, ids: Any) -> Any:
+    """`table[ids]`, on every device; each gives what it has. No gradients."""
+
+    def local(table: Any, ids: Any) -> Any:
+        places, own = _places(split, ids, len(table))
+        rows = jnp.take(table, places, axis=0, mode="clip")
+        return jax.lax.psum(jnp.where(own[:, None], rows, 0), split.items)
+
+    return jax.shard_map(
+        local,
+        mesh=split.mesh,
+        in_specs=(PartitionSpec(split.items), PartitionSpec()),
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )(table, ids)
+
+
+def update_rows(
+    split: Split,
+    update: Callable[..., tuple[Any, ...]],
+    tables: tuple[Any, ...],
+    ids: Any,
+    *others: Any,
+) -> tuple[Any, ...]:
+    """`update(tables, ids, *others)` on every device, for the rows that it has.
+
+    Ids of other devices' rows are past the end of its tables.
+    """
+
+    def local(tables: tuple[Any, ...], ids: Any, *others: Any) -> tuple[Any, ...]:
+        size = len(tables[0])
+        places, own = _places(split, ids, size)
+        return update(tables, jnp.where(own, places, size), *others)
+
+    of_items = (PartitionSpec(split.items),) * len(tables)
+    return jax.shard_map(
+        local,
+        mesh=split.mesh,
+        in_specs=(of_items, PartitionSpec(), *(PartitionSpec() for _ in others)),
+        out_specs=of_items,
+        check_vma=False,
+    )(tables, ids, *others)
+
+
 def _own(split: Split, item_ids: Any, weights: Any, items: int) -> tuple[Any, Any]:
     """Places among a device's own items; those of others weigh nothing."""
     if split.items is None:
         return item_ids, weights
-    places = item_ids - jax.lax.axis_index(split.items) * items
-    own = (places >= 0) & (places < items)
+    places, own = _places(split, item_ids, items)
     return jnp.where(own, places, 0), jnp.where(own, weights, 0)
+
+
+def _places(split: Split, item_ids: Any, items: int) -> tuple[Any, Any]:
+    """Places among a device's own items, and whether it has them."""
+    places = item_ids - jax.lax.axis_index(split.items) * items
+    return places, (places >= 0) & (places < items)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import keras
 
+from keras_multvae.backend import jax_mesh
 from keras_multvae.backend.adam import adam_step
 from keras_multvae.backend.jax_ops import _add_rows
 
@@ -56,9 +58,15 @@ def working_set(item_ids: Any) -> tuple[Any, Any]:
 def take_rows(table: Any, ids: Any, sparse: bool) -> Any:
     """See `keras_multvae.backend`."""
     if not (sparse and _open):
-        return _wide_rows(table.value, ids)
+        return _wide(jnp.take(table.value, ids, axis=0, mode="clip"))
     taken = _open[-1]
-    rows = _wide_rows(jax.lax.stop_gradient(table.value), ids)
+    values = jax.lax.stop_gradient(table.value)
+    split = jax_mesh.current(len(ids), len(values))
+    if split is None or split.items is None:
+        rows = jnp.take(values, ids, axis=0, mode="clip")
+    else:
+        rows = jax_mesh.read_rows(split, values, ids)
+    rows = _wide(rows)
     if taken.offsets is not None:
         rows = rows + taken.offsets[len(taken.rows)]
     taken.tables.append(table)
@@ -110,16 +118,40 @@ def adam_rows(
     gradient: Any,
     step: Any,
     seed: Any,
+    learning_rate: Any,
     **rates: Any,
 ) -> None:
     """See `keras_multvae.backend`."""
-    tables = (variable, momentum, velocity)
-    weights, m, v = (_wide_rows(each.value, ids) for each in tables)
-    after = adam_step(weights, m, v, gradient, step, **rates)
-    for number, (table, rows) in enumerate(zip(tables, after, strict=True)):
-        if table.value.dtype == jnp.bfloat16:
-            rows = round_at_random(rows, 3 * seed + number)
-        table.assign(table.value.at[ids].set(rows, mode="drop", unique_indices=True))
+
+    def update(
+        tables: tuple[Any, ...],
+        ids: Any,
+        gradient: Any,
+        step: Any,
+        seed: Any,
+        rate: Any,
+    ) -> tuple[Any, ...]:
+        weights, m, v = (
+            _wide(jnp.take(each, ids, axis=0, mode="clip")) for each in tables
+        )
+        after = list(adam_step(weights, m, v, gradient, step, rate, **rates))
+        for number, table in enumerate(tables):
+            if table.dtype == jnp.bfloat16:
+                after[number] = round_at_random(after[number], 3 * seed + number)
+        return tuple(
+            table.at[ids].set(rows, mode="drop", unique_indices=True)
+            for table, rows in zip(tables, after, strict=True)
+        )
+
+    variables = (variable, momentum, velocity)
+    tables = tuple(each.value for each in variables)
+    split = jax_mesh.current(len(ids), len(tables[0]))
+    if split is not None and split.items is not None:
+        update = partial(jax_mesh.update_rows, split, update)
+    rate = keras.ops.convert_to_tensor(learning_rate)
+    after = update(tables, ids, gradient, step, seed, rate)
+    for each, value in zip(variables, after, strict=True):
+        each.assign(value)
 
 
 def round_at_random(values: Any, seed: Any) -> Any:
@@ -133,8 +165,7 @@ def round_at_random(values: Any, seed: Any) -> Any:
     return jax.lax.bitcast_convert_type((bits >> 16).astype("uint16"), jnp.bfloat16)
 
 
-def _wide_rows(table: Any, ids: Any) -> Any:
-    rows = jnp.take(table, ids, axis=0, mode="clip")
+def _wide(rows: Any) -> Any:
     return rows.astype("float32") if rows.dtype == jnp.bfloat16 else rows
 
 

@@ -30,6 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed.min_rating is not None and parsed.rating_column is None
     ):
         parser.error("--min-rating needs --rating-column.")
+    if parsed.command == "recommend":
+        if parsed.engine == "ray" and parsed.out is None:
+            parser.error("--engine ray needs --out FOLDER.")
+        if parsed.engine != "ray" and (parsed.address or parsed.workers):
+            parser.error("--address and --workers need --engine ray.")
     try:
         parsed.run(parsed)
     except FAILURES as error:
@@ -104,12 +109,14 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         default="-",
         help="file with one JSON list of item ids a line; - for standard input; with "
-        "--out, the folder that prepare wrote",
+        "--out, the folder that prepare wrote, or a CSV or Parquet file, or a folder "
+        "of them, with the columns user_id and item_id",
     )
     sub.add_argument("-k", type=_positive, default=10, help="items a history")
     sub.add_argument(
         "--out",
-        help="Parquet file to make, for many users: user_id, rank, item_id, score",
+        help="Parquet file to make, for many users: user_id, rank, item_id, score; "
+        "with --engine ray, a folder of them",
     )
     sub.add_argument(
         "--all",
@@ -124,6 +131,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument(
         "--on-unknown", choices=["raise", "skip"], default="raise", help="unknown ids"
+    )
+    sub.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="with --out: this process, or a Ray cluster",
+    )
+    sub.add_argument(
+        "--address",
+        help="with --engine ray: HOST:PORT of the cluster; default: that of "
+        "RAY_ADDRESS, or on this machine",
+    )
+    sub.add_argument(
+        "--workers",
+        type=_positive,
+        help="with --engine ray: processes at work; default: one a node",
     )
     sub.add_argument(
         "--json", action="store_true", help="one JSON object a history, or for --out"

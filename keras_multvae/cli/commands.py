@@ -15,6 +15,7 @@ from keras_multvae import (
     Recommender,
     evaluate_ranking,
     export_saved_model,
+    recommend_on_ray,
     write_serving_config,
 )
 from keras_multvae.cli.output import answer, working
@@ -28,6 +29,7 @@ from keras_multvae.data import (
 )
 from keras_multvae.data.reading import import_extra
 from keras_multvae.data.spilled import spilling_into
+from keras_multvae.recommender.histories import holds_events, of_events
 
 BATCH = 500
 
@@ -107,6 +109,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def recommend(arguments: argparse.Namespace) -> None:
     """Histories as JSON lines -> recommendations, a line or a list each."""
+    if arguments.engine == "ray":
+        _recommend_on_ray(arguments)
+        return
     recommender = Recommender.load(arguments.model)
     if arguments.out is not None:
         _recommend_to_parquet(recommender, arguments)
@@ -129,15 +134,14 @@ def recommend(arguments: argparse.Namespace) -> None:
 def _recommend_to_parquet(
     recommender: Recommender, arguments: argparse.Namespace
 ) -> None:
-    """All users of the model or of a prepared folder -> Parquet file."""
+    """All users of the model, of a prepared folder or of events -> Parquet file."""
     if not arguments.all:
-        if not Path(arguments.histories).is_dir():
-            raise ValueError(
-                "--out recommends for many users: give the folder that prepare wrote, "
-                f"or --all. Received: {arguments.histories}."
-            )
-        part = _part(recommender, arguments.histories, arguments)
-        histories = getattr(part, "input", part)
+        source = _histories_of_many(arguments)
+        if holds_events(source):
+            histories = of_events(source, recommender.items, arguments.on_unknown)
+        else:
+            part = _part(recommender, arguments.histories, arguments)
+            histories = getattr(part, "input", part)
         recommender = Recommender(
             recommender.model, recommender.items, histories=histories
         )
@@ -148,6 +152,37 @@ def _recommend_to_parquet(
         f"{rows:,} recommendations for {users:,} users.\nWritten to {arguments.out}",
         arguments.json,
     )
+
+
+def _recommend_on_ray(arguments: argparse.Namespace) -> None:
+    """The same on a Ray cluster -> folder of Parquet files."""
+    rows = recommend_on_ray(
+        arguments.model,
+        arguments.out,
+        None if arguments.all else _histories_of_many(arguments),
+        part=arguments.part,
+        address=arguments.address,
+        num_workers=arguments.workers,
+        progress=True,
+        k=arguments.k,
+        on_unknown=arguments.on_unknown,
+    )
+    answer(
+        {"out": arguments.out, "rows": rows},
+        f"{rows:,} recommendations.\nWritten to {arguments.out}/parts",
+        arguments.json,
+    )
+
+
+def _histories_of_many(arguments: argparse.Namespace) -> Path:
+    """The folder or file that --out recommends for."""
+    source = Path(arguments.histories)
+    if not source.exists():
+        raise ValueError(
+            "--out recommends for many users: give the folder that prepare wrote, "
+            f"files of events, or --all. Received: {source}."
+        )
+    return source
 
 
 def _part(

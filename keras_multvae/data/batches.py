@@ -27,8 +27,8 @@ class UserBatches(keras.utils.PyDataset):
     - `item_ids` (entries,) int32 and `values` (entries,) float32: item and value of
       each entry, user after user.
 
-    `entries` is padded to one of few sizes, so that compiled backends compile few
-    steps; padding has value 0 and counts as entries of the last user. The last batch
+    `entries` is padded to one of few sizes, at least to that of an average batch, so
+    that compiled backends compile few steps; padding has value 0 and counts as entries of the last user. The last batch
     may have fewer users. In `fit`, users come in a new order each epoch; `evaluate`
     and `predict` of the models read them in order.
 
@@ -83,7 +83,8 @@ class UserBatches(keras.utils.PyDataset):
         blocks, self._own = _own_blocks(blocks)
         if batch_size < 1 or blocks < 1 or batch_size % blocks:
             raise ValueError(
-                "`batch_size` must be >= 1 and a multiple of `blocks`. Received: "
+                "`batch_size` must be >= 1 and a multiple of `blocks` (one a "
+                "replica by default, where a distribution is in force). Received: "
                 f"batch_size={batch_size}, blocks={blocks}."
             )
         if sample_weight is None:
@@ -270,8 +271,10 @@ def pack(
     no_users = np.zeros(empty, "int64")
     starts, sizes = np.append(starts, no_users), np.append(sizes, no_users)
     per_block = sizes.reshape(blocks, -1)
-    # The same for all blocks, and so known to all processes.
-    capacity = padded_size(int(per_block.sum(axis=1).max()))
+    # The same for all blocks, and so known to all processes. Most batches have the size
+    # of the average one, so that less is compiled.
+    average = int(matrix.indptr[-1]) * per_block.shape[1] // max(matrix.shape[0], 1)
+    capacity = padded_size(max(int(per_block.sum(axis=1).max()), average))
     sizes, starts = per_block[own].ravel(), starts.reshape(blocks, -1)[own].ravel()
     totals = per_block[own].sum(axis=1)
     blocks = len(totals)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.data import Vocabulary
+from keras_multvae.data import Interactions, Vocabulary, read_interactions
 
 OnUnknown = Literal["raise", "skip"]
 
@@ -51,3 +52,18 @@ def matrix_of(
     )
     matrix.sort_indices()
     return matrix
+
+
+def holds_events(path: Path) -> bool:
+    """Whether it is a file, or a folder of files, rather than a folder of ours."""
+    return path.is_file() or (path.is_dir() and not (path / "manifest.json").exists())
+
+
+def of_events(source: Any, items: Vocabulary, on_unknown: OnUnknown) -> Interactions:
+    """Histories from files of events with the columns `user_id` and `item_id`.
+
+    Of a user without a known item nothing is known, but that there is one.
+    """
+    events = read_interactions(source)
+    items.index(events.items.ids, on_unknown)  # raises, if it is to
+    return events.with_items(items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -36,6 +37,11 @@ RECIPES = {
         12,
         {"epochs": 2, "output": "sampled", "sampler": "in_batch", "num_sampled": 5}
         | {"tied": True},
+    ),
+    "narrow": (
+        12,
+        {"epochs": 2, "output": "sampled", "num_sampled": 5}
+        | {"table_dtype": "bfloat16"},
     ),
 }
 pytestmark = pytest.mark.skipif(
@@ -114,6 +120,7 @@ def test_two_processes_train_as_one(alone, tmp_path):
         ("gaussian_dae", "items", 2),
         ("sampled", "items", 2),
         ("tied", "data", None),
+        ("narrow", "items", 2),
     ]
     found = run(tmp_path, 2, [job(*each) for each in jobs])
     for (name, *_), one in zip(jobs, found, strict=True):
@@ -137,6 +144,30 @@ def test_four_processes_go_on_where_one_of_two_was_killed(alone, tmp_path):
     resumed, sampled = run(tmp_path, 4, jobs)
     assert_same(resumed, alone["multvae"])
     assert_same(sampled, alone["sampled"])
+
+
+@pytest.mark.parametrize("output", ["full", "sampled"])
+def test_no_table_is_sent_whole_where_devices_have_parts_of_it(tmp_path, output):
+    """What XLA sends in a compiled step, by the shapes in its own text."""
+    script = f"""
+from conftest import make_clicks
+from keras_multvae import MultVAE
+from keras_multvae.data import UserBatches
+from keras_multvae.distribution import item_parallel, spread
+model = MultVAE(998, 3, (6,), output="{output}", num_sampled=5)
+model.compile()
+with item_parallel().scope():
+    spread(model).fit(UserBatches(make_clicks(20, 998), 20), verbose=0)
+"""
+    flags = "--xla_force_host_platform_device_count=2 --xla_dump_hlo_as_text "
+    environment = {**ENVIRONMENT, "XLA_FLAGS": f"{flags} --xla_dump_to={tmp_path}"}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    (step,) = tmp_path.glob("*jit_train_step*after_optimizations.txt")
+    sent = re.findall(r"= (.*) all-(?:reduce|gather)(?:-start)?\(", step.read_text())
+    assert sent  # the sums of the first layer, if nothing else
+    assert "f32[499," in step.read_text()
+    for shapes in sent:
+        assert not re.search(r"\b(998|499)\b", shapes), shapes
 
 
 def test_the_command_trains_with_two_processes(tmp_path):
