@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_multvae import backend
 
@@ -23,7 +22,10 @@ class FusedAdam(keras.optimizers.Adam):
     Of a table whose gradient is known to be zero but for some rows, as with a sampled
     softmax, it reads and writes those rows alone. That is not what Adam does: the
     moments of the other rows stay as they are, where Adam would let them decay and
-    move the weights on; the correction of their bias counts all steps.
+    move the weights on; the correction of their bias counts all steps. Such a table and
+    its moments may be bfloat16: rows are read to float32, and what is written back is
+    rounded up or down at random with the odds that keep its mean, so that steps below
+    the last place add up.
 
     Example:
 
@@ -52,19 +54,22 @@ class FusedAdam(keras.optimizers.Adam):
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """See `keras.optimizers.Optimizer.update_step`."""
         rows = backend.row_gradient(gradient) if self.takes_rows else None
+        index = self._get_variable_index(variable)
         if rows is not None:
-            update = partial(backend.adam_rows, ids=rows[0], gradient=rows[1])
+            ids, gradients = rows
+            # From the step, so that a resumed training rounds as it would have.
+            seed = self.iterations * len(self._momentums) + index
+            update = partial(backend.adam_rows, ids=ids, gradient=gradients, seed=seed)
         elif not self.amsgrad and backend.fuses_adam(gradient, variable):
             update = partial(backend.adam_update, gradient=gradient)
         else:
             super().update_step(gradient, variable, learning_rate)
             return
-        index = self._get_variable_index(variable)
         update(
             variable=variable,
             momentum=self._momentums[index],
             velocity=self._velocities[index],
-            step=ops.cast(self.iterations + 1, variable.dtype),
+            step=self.iterations + 1,
             learning_rate=learning_rate,
             beta_1=self.beta_1,
             beta_2=self.beta_2,

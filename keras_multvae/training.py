@@ -58,10 +58,11 @@ class Recipe:
             paper's has no hidden layer beside the code: `hidden_dims=()`.
         l2: Of the kernels of a `MultDAE`.
         output: "full", or "sampled" for large catalogues; see `MultVAE`, also for the
-            next three.
+            next four.
         num_sampled: Items drawn for each batch.
         sampler: "log_uniform", "popularity" or "in_batch".
         tied: Whether encoder and decoder share one item table.
+        table_dtype: None, or "bfloat16" for the item tables.
         blocks: Equal parts of a batch, see `UserBatches`; by default one a replica of
             the distribution. Give it where a training must be the same on other
             numbers of replicas.
@@ -83,6 +84,7 @@ class Recipe:
     num_sampled: int = 2000
     sampler: str = "log_uniform"
     tied: bool = False
+    table_dtype: str | None = None
     blocks: int | None = None
     seed: int = 0
 
@@ -124,6 +126,7 @@ class Recipe:
                 num_sampled=self.num_sampled,
                 sampler=self.sampler,
                 tied=self.tied,
+                table_dtype=self.table_dtype,
                 **options,
             )
         model.compile(FusedAdam(self.learning_rate, epsilon=1e-8))
@@ -283,13 +286,18 @@ def _load(
         history = _read_history(state / "history.csv")
         model = keras.saving.load_model(state / "last.keras")
         with np.load(state / "best.npz", allow_pickle=False) as arrays:
-            best = [arrays[name] for name in arrays.files]
+            best = [_known(arrays[name]) for name in arrays.files]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise DamagedFileError(
             f"The interrupted training in {state} is damaged ({error}): train anew, "
             "without resuming."
         ) from None
     return model, best, history
+
+
+def _known(array: np.ndarray) -> np.ndarray:
+    """An array of a NumPy file, which has no name for bfloat16 and keeps its bytes."""
+    return array.view("bfloat16") if array.dtype.kind == "V" else array
 
 
 def _clear(state: Path) -> None:

@@ -82,6 +82,7 @@ def test_the_layout_finds_every_item_table():
         MultDAE(12, 3, ()),
         MultVAE(12, 3, (6,), output="sampled", num_sampled=2),
         MultVAE(12, 3, (6,), output="sampled", num_sampled=2, tied=True),
+        MultVAE(12, 3, (6,), output="sampled", num_sampled=2, table_dtype="bfloat16"),
     ):
         for variable in model.trainable_variables:
             layout = layouts[variable.path]

@@ -29,6 +29,7 @@ VARIANTS = {
     "2,000 in batch": replace(SAMPLED, sampler="in_batch"),
     "500 log-uniform": replace(SAMPLED, num_sampled=500),
     "2,000 log-uniform, tied": replace(SAMPLED, tied=True),
+    "2,000 log-uniform, 16-bit tables": replace(SAMPLED, table_dtype="bfloat16"),
 }
 
 

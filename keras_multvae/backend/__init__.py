@@ -18,13 +18,18 @@ index of every entry (int32 or int64, ascending):
   beta_2, epsilon)`: one step of Keras' Adam in one pass; `step` counts from 1.
 - `working_set(item_ids)`: distinct ids, and the place of each entry's id among them.
   Ids past the end of every table may follow: JAX has to know their number beforehand.
-- `take_rows(table, ids, sparse)`: rows of a variable (items, units); with `sparse`, the
-  optimiser gets their gradients in place of the table's. The ids must be distinct.
+- `take_rows(table, ids, sparse)`: rows of a variable (items, units), float32 where that
+  is bfloat16; with `sparse`, the optimiser gets their gradients in place of the
+  table's. The ids must be distinct.
 - `entry_products(hidden, table, bag_sizes, rows, item_ids)`: for each entry the inner
   product of its rows in `hidden` and in `table`, differentiable in the two.
 - `row_gradient(gradient)`: ids and gradients of rows, or None for an ordinary gradient.
-- `adam_rows(variable, momentum, velocity, ids, gradient, ...)`: as `adam_update`, for
-  the rows `ids` alone.
+- `adam_rows(variable, momentum, velocity, ids, gradient, ..., seed)`: as `adam_update`,
+  for the rows `ids` alone. The step is in float32; what is kept in bfloat16 is rounded
+  at random, by the integer `seed` of this step and table.
+- `round_at_random(values, seed)`: float32 (rows, units) to bfloat16, up or down with
+  the odds that keep the mean. To nearest, what changes by less than half a unit of the
+  last place, as a velocity does in each step, would never change.
 - `RowwiseTraining`: what a `keras.Model` needs for gradients of rows; it asks the
   model's `trains_rows`. `rows_compile`: whether all this may be compiled by XLA.
 - `whole(variable)`: its value as a NumPy array, wherever its parts are; all processes
@@ -72,6 +77,7 @@ take_rows = _rows.take_rows
 entry_products = _rows.entry_products
 row_gradient = _rows.row_gradient
 adam_rows = _rows.adam_rows
+round_at_random = _rows.round_at_random
 RowwiseTraining: Any = _rows.RowwiseTraining
 rows_compile = _rows.COMPILES
 _on_jax = keras.backend.backend() == "jax"

@@ -19,6 +19,7 @@ def adam_step(
     epsilon: float,
 ) -> tuple[Any, Any, Any]:
     """Weights and both moments after a step, which counts from 1."""
+    gradient, step = (ops.cast(each, weights.dtype) for each in (gradient, step))
     momentum = momentum + (gradient - momentum) * (1 - beta_1)
     velocity = velocity + (ops.square(gradient) - velocity) * (1 - beta_2)
     rate = ops.cast(learning_rate, weights.dtype)

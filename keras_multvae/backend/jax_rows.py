@@ -58,7 +58,7 @@ def working_set(item_ids: Any) -> tuple[Any, Any]:
 def take_rows(table: Any, ids: Any, sparse: bool) -> Any:
     """See `keras_multvae.backend`."""
     if not (sparse and _open):
-        return jnp.take(table.value, ids, axis=0, mode="clip")
+        return _wide(jnp.take(table.value, ids, axis=0, mode="clip"))
     taken = _open[-1]
     values = jax.lax.stop_gradient(table.value)
     split = jax_mesh.current(len(ids), len(values))
@@ -66,6 +66,7 @@ def take_rows(table: Any, ids: Any, sparse: bool) -> Any:
         rows = jnp.take(values, ids, axis=0, mode="clip")
     else:
         rows = jax_mesh.read_rows(split, values, ids)
+    rows = _wide(rows)
     if taken.offsets is not None:
         rows = rows + taken.offsets[len(taken.rows)]
     taken.tables.append(table)
@@ -116,16 +117,27 @@ def adam_rows(
     ids: Any,
     gradient: Any,
     step: Any,
+    seed: Any,
     learning_rate: Any,
     **rates: Any,
 ) -> None:
     """See `keras_multvae.backend`."""
 
     def update(
-        tables: tuple[Any, ...], ids: Any, gradient: Any, step: Any, rate: Any
+        tables: tuple[Any, ...],
+        ids: Any,
+        gradient: Any,
+        step: Any,
+        seed: Any,
+        rate: Any,
     ) -> tuple[Any, ...]:
-        weights, m, v = (jnp.take(each, ids, axis=0, mode="clip") for each in tables)
-        after = adam_step(weights, m, v, gradient, step, rate, **rates)
+        weights, m, v = (
+            _wide(jnp.take(each, ids, axis=0, mode="clip")) for each in tables
+        )
+        after = list(adam_step(weights, m, v, gradient, step, rate, **rates))
+        for number, table in enumerate(tables):
+            if table.dtype == jnp.bfloat16:
+                after[number] = round_at_random(after[number], 3 * seed + number)
         return tuple(
             table.at[ids].set(rows, mode="drop", unique_indices=True)
             for table, rows in zip(tables, after, strict=True)
@@ -137,9 +149,24 @@ def adam_rows(
     if split is not None and split.items is not None:
         update = partial(jax_mesh.update_rows, split, update)
     rate = keras.ops.convert_to_tensor(learning_rate)
-    after = update(tables, ids, gradient, step, rate)
+    after = update(tables, ids, gradient, step, seed, rate)
     for each, value in zip(variables, after, strict=True):
         each.assign(value)
+
+
+def round_at_random(values: Any, seed: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    of_rows, of_columns = jax.random.split(jax.random.key(seed))
+    # The sum is even on 0 ... 65535 for each number, though not for all together: what
+    # one draw a number would add to that costs as much as the step.
+    noise = jax.random.bits(of_rows, (values.shape[0], 1), "uint16")
+    noise = noise + jax.random.bits(of_columns, (1, values.shape[1]), "uint16")
+    bits = jax.lax.bitcast_convert_type(values, "uint32") + noise.astype("uint32")
+    return jax.lax.bitcast_convert_type((bits >> 16).astype("uint16"), jnp.bfloat16)
+
+
+def _wide(rows: Any) -> Any:
+    return rows.astype("float32") if rows.dtype == jnp.bfloat16 else rows
 
 
 class RowwiseTraining:

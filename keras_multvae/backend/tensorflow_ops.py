@@ -105,6 +105,7 @@ def adam_update(
     epsilon: float,
 ) -> None:
     """See `keras_multvae.backend`."""
+    step = tf.cast(step, variable.dtype)
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
         m=momentum.value.handle,

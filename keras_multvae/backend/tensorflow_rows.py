@@ -20,7 +20,7 @@ def working_set(item_ids: Any) -> tuple[Any, Any]:
 
 def take_rows(table: Any, ids: Any, sparse: bool) -> Any:
     """See `keras_multvae.backend`."""
-    return tf.gather(table.value, ids)
+    return _wide_rows(table.value, ids)
 
 
 def entry_products(
@@ -59,14 +59,36 @@ def adam_rows(
     ids: Any,
     gradient: Any,
     step: Any,
+    seed: Any,
     **rates: Any,
 ) -> None:
     """See `keras_multvae.backend`."""
     tables = (variable, momentum.value, velocity.value)
-    weights, m, v = (tf.gather(table, ids) for table in tables)
+    weights, m, v = (_wide_rows(table, ids) for table in tables)
     after = adam_step(weights, m, v, gradient, step, **rates)
-    for table, rows in zip(tables, after, strict=True):
+    for number, (table, rows) in enumerate(zip(tables, after, strict=True)):
+        if table.dtype == tf.bfloat16:
+            rows = round_at_random(rows, 3 * seed + number)
         table.scatter_update(tf.IndexedSlices(rows, ids))
+
+
+def round_at_random(values: Any, seed: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    rows, columns = tf.unstack(tf.shape(values))
+    # The sum is even on 0 ... 65535 for each number, though not for all together: what
+    # one draw a number would add to that costs as much as the step.
+    noise = sum(
+        tf.random.stateless_uniform(shape, [seed, side], 0, 1 << 16, tf.int32)
+        for side, shape in enumerate([(rows, 1), (1, columns)])
+    )
+    bits = tf.bitcast(values, tf.int32) + tf.bitwise.bitwise_and(noise, 0xFFFF)
+    cut = tf.bitwise.bitwise_and(bits, -1 << 16)
+    return tf.cast(tf.bitcast(cut, tf.float32), tf.bfloat16)
+
+
+def _wide_rows(table: Any, ids: Any) -> Any:
+    rows = tf.gather(table, ids)
+    return tf.cast(rows, tf.float32) if rows.dtype == tf.bfloat16 else rows
 
 
 class RowwiseTraining:

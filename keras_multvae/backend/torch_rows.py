@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from keras_multvae.backend.torch_ops import fused_adam
+from keras_multvae.backend.torch_ops import CACHED, fused_adam
 
 COMPILES = True
 
@@ -19,7 +19,7 @@ def working_set(item_ids: Any) -> tuple[Any, Any]:
 
 def take_rows(table: Any, ids: Any, sparse: bool) -> Any:
     """See `keras_multvae.backend`."""
-    return torch.nn.functional.embedding(ids, table.value, sparse=sparse)
+    return _wide(torch.nn.functional.embedding(ids, table.value, sparse=sparse))
 
 
 class _EntryProducts(torch.autograd.Function):
@@ -77,15 +77,48 @@ def adam_rows(
     ids: Any,
     gradient: Any,
     step: Any,
+    seed: Any,
     **rates: Any,
 ) -> None:
     """See `keras_multvae.backend`."""
     with torch.no_grad():
         tables = [each.value for each in (variable, momentum, velocity)]
-        weights, m, v = (table.index_select(0, ids) for table in tables)
-        fused_adam(weights, m, v, gradient, step, **rates)
-        for table, rows in zip(tables, (weights, m, v), strict=True):
+        weights, m, v = (_wide(table.index_select(0, ids)) for table in tables)
+        fused_adam(weights, m, v, _wide(gradient), step, **rates)
+        for number, (table, rows) in enumerate(
+            zip(tables, (weights, m, v), strict=True)
+        ):
+            if table.dtype == torch.bfloat16:
+                rows = round_at_random(rows, 3 * seed + number)
             table.index_copy_(0, ids, rows)
+
+
+def round_at_random(values: Any, seed: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    device = values.device
+    generator = torch.Generator(device).manual_seed(int(seed))
+    # The sum is even on 0 ... 65535 for each number, though not for all together: what
+    # one draw a number would add to that costs as much as the step.
+    of_rows, of_columns = (
+        torch.randint(
+            1 << 16, shape, generator=generator, dtype=torch.int32, device=device
+        )
+        for shape in [(values.shape[0], 1), (1, values.shape[1])]
+    )
+    # Bits and noise of a part stay in the cache.
+    size = max(CACHED // (2 * values.shape[1]), 1)
+    size = size if device.type == "cpu" else len(values)
+    parts = []
+    for bits, row in zip(
+        values.view(torch.int32).split(size), of_rows.split(size), strict=True
+    ):
+        noise = (row + of_columns).bitwise_and_(0xFFFF)
+        parts.append(noise.add_(bits).bitwise_right_shift_(16).to(torch.int16))
+    return torch.cat(parts).view(torch.bfloat16)
+
+
+def _wide(rows: Any) -> Any:
+    return rows.float() if rows.dtype == torch.bfloat16 else rows
 
 
 class RowwiseTraining:

@@ -13,7 +13,7 @@ from keras_multvae import __version__
 from keras_multvae.cli import commands, demo, training
 from keras_multvae.layers.sampler import SAMPLERS
 from keras_multvae.losses import LIKELIHOODS
-from keras_multvae.models.multvae import OUTPUTS
+from keras_multvae.models.multvae import OUTPUTS, TABLE_DTYPES
 from keras_multvae.training import MODELS, Recipe
 
 DEBUG = "KERAS_MULTVAE_DEBUG"
@@ -294,6 +294,12 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
         "--tied",
         action="store_true",
         help="one item table for encoder and decoder",
+    )
+    sub.add_argument(
+        "--table-dtype",
+        choices=TABLE_DTYPES,
+        help="item tables and their moments in half of the memory, with --output "
+        "sampled",
     )
     sub.add_argument(
         "--distribute",

@@ -34,6 +34,18 @@ def kernel_initializer(source: Iterator[int | None]) -> keras.Initializer:
     return keras.initializers.GlorotUniform(next(source))
 
 
+class TableInitializer(keras.initializers.GlorotUniform):
+    """Glorot uniform, drawn in float32 whatever the dtype of the table.
+
+    A 16-bit draw would have 128 different values.
+    """
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        """See `keras.Initializer`."""
+        dtype = dtype or keras.config.floatx()
+        return ops.cast(super().__call__(shape, wide_dtype(dtype)), dtype)
+
+
 def bias_initializer(source: Iterator[int | None]) -> keras.Initializer:
     """A narrow truncated normal (PAPER, recipe)."""
     return keras.initializers.TruncatedNormal(stddev=0.001, seed=next(source))

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_multvae import bags
+from keras_multvae import backend, bags
 from keras_multvae.layers.dense import (
+    TableInitializer,
     bias_initializer,
-    kernel_initializer,
     kernel_regularizer,
     seeds,
     tanh_stack,
@@ -36,6 +36,8 @@ class InteractionEncoder(SeededLayer):
         dropout: Float in [0, 1), share of clicks dropped in training.
         l2: Float >= 0, L2 regularisation of the kernels.
         seed: Int or None, for the initial weights and the dropout mask.
+        table_dtype: None, or "bfloat16" for the first kernel. Its rows are added up in
+            float32.
         **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
 
     Call arguments:
@@ -70,6 +72,7 @@ class InteractionEncoder(SeededLayer):
         dropout: float = 0.5,
         l2: float = 0.0,
         seed: int | None = None,
+        table_dtype: str | None = None,
         **kwargs: Any,
     ) -> None:
         # Values are normalised in float32 whatever the compute dtype.
@@ -80,12 +83,14 @@ class InteractionEncoder(SeededLayer):
         self.dropout = dropout
         self.l2 = l2
         self.seed = seed
+        self.table_dtype = table_dtype
         source = seeds(seed)
         self.seed_generator = keras.random.SeedGenerator(next(source))
         units = (*self.hidden_dims, self.outputs * latent_dim)
         self.kernel = self.add_weight(
             shape=(num_items, units[0]),
-            initializer=kernel_initializer(source),
+            initializer=TableInitializer(next(source)),
+            dtype=table_dtype,
             regularizer=kernel_regularizer(l2),
             # Where a model takes rows of it, a 16-bit copy of the whole would be made.
             autocast=False,
@@ -108,7 +113,8 @@ class InteractionEncoder(SeededLayer):
     def _hidden(self, inputs: Any, training: bool | None, kernel: Any) -> Any:
         """The last layer's units, before any activation."""
         if bags.is_bags(inputs):
-            kernel = self.kernel if kernel is None else kernel
+            if kernel is None:
+                inputs, kernel = self._table(inputs)
             hidden = self._sparse(inputs, kernel, bool(training))
         else:
             hidden = self._dense(inputs, bool(training))
@@ -118,6 +124,15 @@ class InteractionEncoder(SeededLayer):
         for layer in self.stack:
             hidden = layer(hidden)
         return ops.cast(hidden, wide_dtype(self.compute_dtype))
+
+    def _table(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+        """The kernel, and the bags that refer to it."""
+        if self.table_dtype is None:
+            return inputs, self.kernel
+        # What is added up must be float32: the batch's rows, not the whole table.
+        ids, places = backend.working_set(ops.convert_to_tensor(inputs["item_ids"]))
+        rows = backend.take_rows(self.kernel, ids, sparse=False)
+        return {**inputs, "item_ids": places}, rows
 
     def _sparse(self, inputs: dict[str, Any], kernel: Any, training: bool) -> Any:
         values = ops.cast(inputs["values"], wide_dtype(self.compute_dtype))
@@ -160,6 +175,7 @@ class InteractionEncoder(SeededLayer):
             "dropout": self.dropout,
             "l2": self.l2,
             "seed": self.seed,
+            "table_dtype": self.table_dtype,
         }
 
 

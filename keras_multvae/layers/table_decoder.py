@@ -13,8 +13,8 @@ from keras_multvae import backend, bags
 from keras_multvae.layers.decoder import Decoder
 from keras_multvae.layers.dense import (
     Dense,
+    TableInitializer,
     bias_initializer,
-    kernel_initializer,
     seeds,
     tanh_stack,
     wide_dtype,
@@ -35,6 +35,7 @@ class TableDecoder(Decoder):
         latent_dim: Int, size of the latent vector.
         hidden_dims: Ints, sizes of the hidden layers from the latent vector outwards.
         seed: Int or None, for the initial weights.
+        table_dtype: None, or "bfloat16" for an own table.
         table: Optional function that gives the table of another layer, (num_items,
             units), to take instead of an own one. Not part of the configuration.
         **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
@@ -55,10 +56,12 @@ class TableDecoder(Decoder):
         latent_dim: int = 200,
         hidden_dims: Sequence[int] = (600,),
         seed: int | None = None,
+        table_dtype: str | None = None,
         table: Callable[[], Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(num_items, latent_dim, hidden_dims, seed, **kwargs)
+        self.table_dtype = table_dtype
         source = seeds(seed)
         self.stack = tanh_stack(
             latent_dim, self.hidden_dims, source, self.dtype_policy, last="tanh"
@@ -67,7 +70,8 @@ class TableDecoder(Decoder):
         if table is None:
             self.kernel = self.add_weight(
                 shape=(num_items, units),
-                initializer=kernel_initializer(source),
+                initializer=TableInitializer(next(source)),
+                dtype=table_dtype,
                 autocast=False,
                 name="kernel",
             )
@@ -108,6 +112,10 @@ class TableDecoder(Decoder):
         hidden = ops.cast(self.hidden(inputs), self.compute_dtype)
         logits = ops.matmul(hidden, ops.transpose(kernel)) + bias[:, 0]
         return ops.cast(logits, wide_dtype(self.compute_dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras.layers.Layer.get_config`."""
+        return {**super().get_config(), "table_dtype": self.table_dtype}
 
     def sampled(
         self,

@@ -47,7 +47,9 @@ def _fitted(variable: Any, shape: tuple[int, ...], fill: float | None) -> np.nda
     for axis, size in enumerate(shape):
         missing = size - values.shape[axis]
         if missing > 0:
-            one = values.mean(axis=axis, keepdims=True)
+            # A mean of 16-bit numbers must not be added up in 16 bits.
+            wide = np.result_type(values, np.float32)
+            one = values.mean(axis=axis, keepdims=True, dtype=wide)
             if fill is not None:
                 one = np.full_like(one, fill)
             new = np.repeat(one.astype(values.dtype), missing, axis=axis)

@@ -29,6 +29,7 @@ from keras_multvae.optimizers import FusedAdam
 from keras_multvae.schedules import BetaSchedule
 
 OUTPUTS = ("full", "sampled")
+TABLE_DTYPES = ("bfloat16",)
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -71,6 +72,9 @@ class MultVAE(RankingModel):
         sampler: "log_uniform", "popularity" or "in_batch"; see `CandidateSampler`.
         tied: Bool, whether the decoder's last kernel is the encoder's first, which
             halves the weights; needs a hidden layer.
+        table_dtype: None, or "bfloat16": the item tables and their moments in half of
+            the memory. Steps are taken in float32 and rounded at random, for which it
+            needs output="sampled" and a `FusedAdam` as above. All else stays float32.
         seed: Int or None. The same seed on the same backend gives the same weights.
         **kwargs: Passed to `keras.Model` (`name`, `dtype`).
 
@@ -78,8 +82,9 @@ class MultVAE(RankingModel):
         When called on a batch: unmasked logits (users, num_items), float32.
 
     Raises:
-        ValueError: An argument out of its range, or a batch with another number of
-            items than `num_items`.
+        ValueError: An argument out of its range, a batch with another number of items
+            than `num_items`, or, in `compile`, an optimiser that does not go with
+            `table_dtype`.
 
     Example:
 
@@ -114,6 +119,7 @@ class MultVAE(RankingModel):
         num_sampled: int = 2000,
         sampler: str = "log_uniform",
         tied: bool = False,
+        table_dtype: str | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -122,12 +128,14 @@ class MultVAE(RankingModel):
         )
         self.output_kind, self.num_sampled = output, int(num_sampled)
         self.sampler_name, self.tied = sampler, bool(tied)
+        self.table_dtype = table_dtype
         self._check_output()
         self.encoder = InteractionEncoder(
             self.num_items,
             self.latent_dim,
             self.hidden_dims,
             self.dropout,
+            table_dtype=table_dtype,
             seed=self._part_seed(0),
             dtype=self.dtype_policy,
             name="encoder",
@@ -144,7 +152,9 @@ class MultVAE(RankingModel):
         # An item's row lies together where a step takes some rows of the table.
         if tied or output == "sampled":
             table = (lambda: self.encoder.kernel) if tied else None
-            self.decoder = TableDecoder(*sizes, table=table, **options)
+            self.decoder = TableDecoder(
+                *sizes, table_dtype=table_dtype, table=table, **options
+            )
         else:
             self.decoder = ItemDecoder(*sizes, **options)
         self.candidates: Any = None
@@ -218,6 +228,13 @@ class MultVAE(RankingModel):
         )
         if self.candidates is not None and not backend.rows_compile:
             self.jit_compile = False
+        if self.table_dtype and not self.trains_rows:
+            raise ValueError(
+                f"Tables in {self.table_dtype} are trained by a FusedAdam without "
+                "clipping, weight decay, averaging, gradient accumulation or loss "
+                "scaling: it alone rounds at random. Received: "
+                f"{optimizer.get_config()}. Leave `optimizer` out, or table_dtype."
+            )
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """See `RankingModel.fit`; a sampler learns the items' popularity first."""
@@ -308,6 +325,7 @@ class MultVAE(RankingModel):
             "num_sampled": self.num_sampled,
             "sampler": self.sampler_name,
             "tied": self.tied,
+            "table_dtype": self.table_dtype,
         }
 
     def _check_output(self) -> None:
@@ -323,6 +341,17 @@ class MultVAE(RankingModel):
             raise ValueError(
                 'output="sampled" estimates the multinomial likelihood. Received: '
                 f"likelihood={type(self.likelihood).__name__}."
+            )
+        if self.table_dtype not in (None, *TABLE_DTYPES):
+            raise ValueError(
+                f"`table_dtype` must be None or {' or '.join(TABLE_DTYPES)}. Received: "
+                f"table_dtype={self.table_dtype!r}."
+            )
+        if self.table_dtype and self.output_kind != "sampled":
+            raise ValueError(
+                "A step may round the rows that it touched, but not all of a table: "
+                f'table_dtype={self.table_dtype!r} goes with output="sampled". '
+                f"Received: output={self.output_kind!r}."
             )
         if self.num_sampled < 1:
             raise ValueError(

@@ -38,6 +38,11 @@ RECIPES = {
         {"epochs": 2, "output": "sampled", "sampler": "in_batch", "num_sampled": 5}
         | {"tied": True},
     ),
+    "narrow": (
+        12,
+        {"epochs": 2, "output": "sampled", "num_sampled": 5}
+        | {"table_dtype": "bfloat16"},
+    ),
 }
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="keras.distribution is for JAX"
@@ -115,6 +120,7 @@ def test_two_processes_train_as_one(alone, tmp_path):
         ("gaussian_dae", "items", 2),
         ("sampled", "items", 2),
         ("tied", "data", None),
+        ("narrow", "items", 2),
     ]
     found = run(tmp_path, 2, [job(*each) for each in jobs])
     for (name, *_), one in zip(jobs, found, strict=True):

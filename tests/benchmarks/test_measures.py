@@ -144,7 +144,8 @@ def test_items(tmp_path, monkeypatch):
     options = ["--users", "60", "--batch-size", "20", "--systems", BACKEND]
     found = measured(tmp_path, "items", *options)
     name = catalogue.OURS[BACKEND].name
-    assert list(found.samples[items.RATE]) == [f"{name}, {n} items" for n in (100, 300)]
+    sizes = ("100 items", "300 items", "300 items in bfloat16")
+    assert list(found.samples[items.RATE]) == [f"{name}, {size}" for size in sizes]
     assert items.kept(found)[name] > 0
     assert 0 < items.peak(found)[f"{name}, 300 items"] < 4
     assert items.table(found).count("1.00x") == 1

@@ -75,7 +75,12 @@ class Sampled(InParts):
     """Trains with a sampled softmax, one hidden layer as wide as the latent vector."""
 
     def __init__(
-        self, clicks: str, batch_size: int, units: int, num_sampled: int
+        self,
+        clicks: str,
+        batch_size: int,
+        units: int,
+        num_sampled: int,
+        table_dtype: str | None = None,
     ) -> None:
         self.clicks = Interactions.from_matrix(sparse.load_npz(clicks))
         self._make(
@@ -85,6 +90,7 @@ class Sampled(InParts):
             hidden_dims=(units,),
             output="sampled",
             num_sampled=num_sampled,
+            table_dtype=table_dtype,
         )
 
 
