@@ -1,4 +1,4 @@
-"""What touches some rows of a table, where JAX computes on several devices.
+"""What touches some rows of a table, on one device or on several of JAX's.
 
 XLA splits all else of a step up well by itself. In the first layer it would add up over
 the devices the row that every click gathers, forty thousand of them in a batch, in
@@ -18,39 +18,37 @@ from jax.sharding import PartitionSpec
 
 from keras_multvae.backend import ITEMS
 
+EVERYWHERE = PartitionSpec()
 
-class Split(NamedTuple):
+
+class _Split(NamedTuple):
     """A mesh of devices, and which of its axes parts entries and items, if any."""
 
     mesh: Any
     entries: str | None
     items: str | None
 
+    def run(self, local: Any, takes: Any, gives: Any, *arguments: Any) -> Any:
+        """Calls `local` on every device, with its parts of the arguments."""
+        return jax.shard_map(
+            local, mesh=self.mesh, in_specs=takes, out_specs=gives, check_vma=False
+        )(*arguments)
 
-def current(entries: int, items: int) -> Split | None:
-    """How the distribution in force splits arrays of these sizes up, if there is one.
+    def places(self, item_ids: Any, items: int) -> tuple[Any, Any]:
+        """On a device: places among its own items, and whether it has them."""
+        places = item_ids - jax.lax.axis_index(self.items) * items
+        return places, (places >= 0) & (places < items)
 
-    Args:
-        entries: Stored entries of the batch.
-        items: Rows of the table.
-    """
-    distribution = keras.distribution.distribution()
-    if distribution is None:
-        return None
-    mesh = distribution.device_mesh.backend_mesh
-
-    def fitting(axis: str, size: int) -> str | None:
-        parts = mesh.shape.get(axis, 1)
-        return axis if parts > 1 and size % parts == 0 else None
-
-    return Split(
-        mesh, fitting(distribution.batch_dim_name, entries), fitting(ITEMS, items)
-    )
+    def own(self, item_ids: Any, weights: Any, items: int) -> tuple[Any, Any]:
+        """On a device: places among its own items; those of others weigh nothing."""
+        if self.items is None:
+            return item_ids, weights
+        places, own = self.places(item_ids, items)
+        return jnp.where(own, places, 0), jnp.where(own, weights, 0)
 
 
 def sums_of_users(
     add_rows: Callable[..., Any],
-    split: Split,
     kernel: Any,
     item_ids: Any,
     weights: Any,
@@ -61,26 +59,22 @@ def sums_of_users(
 
     Every device has some entries and some items. It adds up what it has of all users.
     """
+    split = _split(len(item_ids), len(kernel))
+    if split is None:
+        return add_rows(kernel, item_ids, weights, rows, users)
 
     def local(kernel: Any, item_ids: Any, weights: Any, rows: Any) -> Any:
-        places, weights = _own(split, item_ids, weights, kernel.shape[0])
+        places, weights = split.own(item_ids, weights, len(kernel))
         partial = add_rows(kernel, places, weights, rows, users)
-        axes = tuple(axis for axis in (split.entries, split.items) if axis)
-        return jax.lax.psum(partial, axes) if axes else partial
+        return jax.lax.psum(partial, tuple(axis for axis in split[1:] if axis))
 
     entries = PartitionSpec(split.entries)
-    return jax.shard_map(
-        local,
-        mesh=split.mesh,
-        in_specs=(PartitionSpec(split.items), entries, entries, entries),
-        out_specs=PartitionSpec(),
-        check_vma=False,
-    )(kernel, item_ids, weights, rows)
+    takes = (PartitionSpec(split.items), entries, entries, entries)
+    return split.run(local, takes, EVERYWHERE, kernel, item_ids, weights, rows)
 
 
 def sums_of_items(
     add_rows: Callable[..., Any],
-    split: Split,
     upstream: Any,
     rows: Any,
     weights: Any,
@@ -91,42 +85,40 @@ def sums_of_items(
 
     Every device has some entries, and adds them up for the items that it has.
     """
-    own_items = items // (split.mesh.shape[split.items] if split.items else 1)
+    split = _split(len(item_ids), items)
+    if split is None:
+        return add_rows(upstream, rows, weights, item_ids, items)
+    own_items = items // split.mesh.shape.get(split.items, 1)
 
     def local(upstream: Any, rows: Any, weights: Any, item_ids: Any) -> Any:
-        places, weights = _own(split, item_ids, weights, own_items)
+        places, weights = split.own(item_ids, weights, own_items)
         partial = add_rows(upstream, rows, weights, places, own_items)
         return jax.lax.psum(partial, split.entries) if split.entries else partial
 
-    entries = PartitionSpec(split.entries)
-    return jax.shard_map(
-        local,
-        mesh=split.mesh,
-        in_specs=(PartitionSpec(), entries, entries, entries),
-        out_specs=PartitionSpec(split.items),
-        check_vma=False,
-    )(upstream, rows, weights, item_ids)
+    entries, gives = PartitionSpec(split.entries), PartitionSpec(split.items)
+    takes = (EVERYWHERE, entries, entries, entries)
+    return split.run(local, takes, gives, upstream, rows, weights, item_ids)
 
 
-def read_rows(split: Split, table: Any, ids: Any) -> Any:
-    """`table[ids]`, on every device; each gives what it has. No gradients."""
+def read_rows(table: Any, ids: Any) -> Any:
+    """`table[ids]`, on every device; each gives what it has. No gradients.
+
+    An id past the table's end gets some row or other.
+    """
+    split = _split(len(ids), len(table))
+    if split is None or split.items is None:
+        return jnp.take(table, ids, axis=0, mode="clip")
 
     def local(table: Any, ids: Any) -> Any:
-        places, own = _places(split, ids, len(table))
+        places, own = split.places(ids, len(table))
         rows = jnp.take(table, places, axis=0, mode="clip")
         return jax.lax.psum(jnp.where(own[:, None], rows, 0), split.items)
 
-    return jax.shard_map(
-        local,
-        mesh=split.mesh,
-        in_specs=(PartitionSpec(split.items), PartitionSpec()),
-        out_specs=PartitionSpec(),
-        check_vma=False,
-    )(table, ids)
+    takes = (PartitionSpec(split.items), EVERYWHERE)
+    return split.run(local, takes, EVERYWHERE, table, ids)
 
 
 def update_rows(
-    split: Split,
     update: Callable[..., tuple[Any, ...]],
     tables: tuple[Any, ...],
     ids: Any,
@@ -136,31 +128,31 @@ def update_rows(
 
     Ids of other devices' rows are past the end of its tables.
     """
+    split = _split(len(ids), len(tables[0]))
+    if split is None or split.items is None:
+        return update(tables, ids, *others)
 
     def local(tables: tuple[Any, ...], ids: Any, *others: Any) -> tuple[Any, ...]:
         size = len(tables[0])
-        places, own = _places(split, ids, size)
+        places, own = split.places(ids, size)
         return update(tables, jnp.where(own, places, size), *others)
 
-    of_items = (PartitionSpec(split.items),) * len(tables)
-    return jax.shard_map(
-        local,
-        mesh=split.mesh,
-        in_specs=(of_items, PartitionSpec(), *(PartitionSpec() for _ in others)),
-        out_specs=of_items,
-        check_vma=False,
-    )(tables, ids, *others)
+    gives = (PartitionSpec(split.items),) * len(tables)
+    takes = (gives, EVERYWHERE, *(EVERYWHERE for _ in others))
+    return split.run(local, takes, gives, tables, ids, *others)
 
 
-def _own(split: Split, item_ids: Any, weights: Any, items: int) -> tuple[Any, Any]:
-    """Places among a device's own items; those of others weigh nothing."""
-    if split.items is None:
-        return item_ids, weights
-    places, own = _places(split, item_ids, items)
-    return jnp.where(own, places, 0), jnp.where(own, weights, 0)
+def _split(entries: int, items: int) -> _Split | None:
+    """How the distribution in force splits arrays of these sizes up, if it does."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return None
+    mesh = distribution.device_mesh.backend_mesh
 
+    def fitting(axis: str, size: int) -> str | None:
+        parts = mesh.shape.get(axis, 1)
+        return axis if parts > 1 and size % parts == 0 else None
 
-def _places(split: Split, item_ids: Any, items: int) -> tuple[Any, Any]:
-    """Places among a device's own items, and whether it has them."""
-    places = item_ids - jax.lax.axis_index(split.items) * items
-    return places, (places >= 0) & (places < items)
+    of_entries = fitting(distribution.batch_dim_name, entries)
+    of_items = fitting(ITEMS, items)
+    return _Split(mesh, of_entries, of_items) if of_entries or of_items else None

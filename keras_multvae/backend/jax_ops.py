@@ -32,12 +32,7 @@ def bag_matmul(
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _bag_matmul(kernel: Any, rows: Any, item_ids: Any, values: Any, users: int) -> Any:
-    split = jax_mesh.current(len(item_ids), len(kernel))
-    if split is None:
-        return _add_rows(kernel, item_ids, values, rows, users)
-    return jax_mesh.sums_of_users(
-        _add_rows, split, kernel, item_ids, values, rows, users
-    )
+    return jax_mesh.sums_of_users(_add_rows, kernel, item_ids, values, rows, users)
 
 
 def _bag_matmul_forward(
@@ -52,14 +47,9 @@ def _bag_matmul_backward(
     users: int, saved: tuple[Any, ...], upstream: Any
 ) -> tuple[Any, ...]:
     shape, rows, item_ids, values = saved
-    items = len(shape)
-    split = jax_mesh.current(len(item_ids), items)
-    if split is None:
-        gradient = _add_rows(upstream, rows, values, item_ids, items)
-    else:
-        gradient = jax_mesh.sums_of_items(
-            _add_rows, split, upstream, rows, values, item_ids, items
-        )
+    gradient = jax_mesh.sums_of_items(
+        _add_rows, upstream, rows, values, item_ids, len(shape)
+    )
     return gradient, None, None, None
 
 

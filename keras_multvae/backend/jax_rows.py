@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -60,13 +59,7 @@ def take_rows(table: Any, ids: Any, sparse: bool) -> Any:
     if not (sparse and _open):
         return _wide(jnp.take(table.value, ids, axis=0, mode="clip"))
     taken = _open[-1]
-    values = jax.lax.stop_gradient(table.value)
-    split = jax_mesh.current(len(ids), len(values))
-    if split is None or split.items is None:
-        rows = jnp.take(values, ids, axis=0, mode="clip")
-    else:
-        rows = jax_mesh.read_rows(split, values, ids)
-    rows = _wide(rows)
+    rows = _wide(jax_mesh.read_rows(jax.lax.stop_gradient(table.value), ids))
     if taken.offsets is not None:
         rows = rows + taken.offsets[len(taken.rows)]
     taken.tables.append(table)
@@ -145,11 +138,8 @@ def adam_rows(
 
     variables = (variable, momentum, velocity)
     tables = tuple(each.value for each in variables)
-    split = jax_mesh.current(len(ids), len(tables[0]))
-    if split is not None and split.items is not None:
-        update = partial(jax_mesh.update_rows, split, update)
     rate = keras.ops.convert_to_tensor(learning_rate)
-    after = update(tables, ids, gradient, step, seed, rate)
+    after = jax_mesh.update_rows(update, tables, ids, gradient, step, seed, rate)
     for each, value in zip(variables, after, strict=True):
         each.assign(value)
 
