@@ -209,20 +209,24 @@ def gathered(model: Any) -> Any:
 
 
 def gathered_weights(model: Any) -> list[np.ndarray]:
-    """The weights that `gathered(model)` has, as copies, in their order."""
+    """The weights that `gathered(model)` has, as copies, in their order.
+
+    Nothing is gathered of the optimiser, which has twice as much.
+    """
     if model.fillers:
-        model = gathered(model)
+        with undistributed():
+            model = _copy(model, -model.fillers, compiled=False)
     return [np.array(backend.whole(weight)) for weight in model.weights]
 
 
-def _copy(model: Any, more_items: int) -> Any:
+def _copy(model: Any, more_items: int, compiled: bool = True) -> Any:
     config = {**model.get_config(), "num_items": model.num_items + more_items}
     copy = type(model).from_config(config)
     copy.fillers = model.fillers + more_items
-    compiled = model.get_compile_config()
-    if compiled:
+    settings = model.get_compile_config() if compiled else None
+    if settings:
         model.optimizer.build(model.trainable_variables)
-        copy.compile_from_config(compiled)
+        copy.compile_from_config(settings)
     copy_state(model, copy, _filler)
     return copy
 

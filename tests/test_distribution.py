@@ -9,6 +9,7 @@ import pytest
 from keras_multvae import MultDAE, MultVAE
 from keras_multvae.data import UserBatches
 from keras_multvae.distribution import (
+    _copy,
     data_parallel,
     gathered,
     item_layout_map,
@@ -43,16 +44,7 @@ def test_fillers_change_neither_loss_nor_training(clicks, kind, likelihood):
     options = {"likelihood": likelihood, "dropout": 0.5, "seed": 1}
     plain = kind(12, 3, (6,), **options)
     plain.compile()
-    filled = kind(15, 3, (6,), **options)
-    filled.fillers = 3
-    filled.compile()
-    copy_state(
-        plain,
-        filled,
-        lambda model, weight: (
-            model.likelihood.absent_logit if weight is model.decoder.bias else 0.0
-        ),
-    )
+    filled = _copy(plain, 3)
     batches = UserBatches(clicks, 20)
     found, expected = (
         model.fit(batches, epochs=3, verbose=0, validation_data=validation(clicks))
