@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 
 from benchmarks.speed import catalogue, results
 from benchmarks.speed.options import Options
-from benchmarks.speed.preparation import PEAK, SECONDS, run
+from benchmarks.speed.preparation import LIKED, PEAK, SECONDS, command, run
 from benchmarks.speed.processes import say
 from benchmarks.speed.results import Result
 from benchmarks.speed.tables import markdown, number, spread
@@ -18,10 +17,9 @@ ROWS = (20_000_000, 50_000_000, 100_000_000)
 ROWS_PER_PART = 5_000_000
 HELD_OUT = 10_000
 ALL = "all events, with their times"
-LIKED = "ratings of 4 and more"
 COMMANDS = {
     ALL: "--timestamp-column timestamp",
-    LIKED: "--rating-column rating --min-rating 4",
+    "ratings of 4 and more": LIKED,
 }
 # Which backend makes no difference to the work: preparing needs none.
 SYSTEMS = list(catalogue.BACKENDS)
@@ -41,8 +39,8 @@ def measure(options: Options) -> Result:
             for name, more in COMMANDS.items():
                 with tempfile.TemporaryDirectory(dir=options.cache) as folder:
                     out = Path(folder) / "prepared"
-                    command = _command(source, out, min(HELD_OUT, rows // 2000), more)
-                    seconds, peak = run(command, backend, options.threads)
+                    words = command(source, out, min(HELD_OUT, rows // 2000), more)
+                    seconds, peak = run(words, backend, options.threads)
                     parts = json.loads((out / "manifest.json").read_text())["parts"]
                 label = f"{rows:,}, {name}"
                 samples[SECONDS].setdefault(label, []).append(seconds)
@@ -57,14 +55,6 @@ def measure(options: Options) -> Result:
         notes,
         results.machine(),
     )
-
-
-def _command(source: Path, out: Path, held_out: int, more: str) -> list[str]:
-    words = f"""
-    prepare {source} --out {out} --user-column userId --item-column movieId
-    --validation-users {held_out} --test-users {held_out} {more}
-    """
-    return [sys.executable, "-m", "keras_multvae", *words.split()]
 
 
 def table(result: Result) -> str:

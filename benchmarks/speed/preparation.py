@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 from benchmarks.speed import catalogue, results
 from benchmarks.speed.options import Options
@@ -18,6 +19,7 @@ from benchmarks.speed.tables import markdown, number, spread
 SECONDS, PEAK = "seconds", "peak RSS, GiB"
 FUNCTIONS = "read_interactions, strong_generalization, save_prepared"
 COMMAND = "keras-multvae prepare"
+LIKED = "--rating-column rating --min-rating 4"
 # Which backend makes no difference to the work: preparing needs none.
 SYSTEMS = list(catalogue.BACKENDS)
 ROUNDS = 5
@@ -48,10 +50,10 @@ def measure(options: Options) -> Result:
                 )
                 peak = worker.memory("VmHWM")
             shutil.rmtree(f"{folder}/functions")
-            command = _command(str(ratings), f"{folder}/command", held_out)
+            words = command(ratings, Path(folder) / "command", held_out, LIKED)
             pairs = {
                 FUNCTIONS: (seconds, peak),
-                COMMAND: run(command, backend, options.threads),
+                COMMAND: run(words, backend, options.threads),
             }
         for name, (seconds, peak) in pairs.items():
             samples[SECONDS][name].append(seconds)
@@ -67,11 +69,11 @@ def measure(options: Options) -> Result:
     )
 
 
-def _command(ratings: str, out: str, held_out: int) -> list[str]:
+def command(source: Path, out: Path, held_out: int, more: str) -> list[str]:
+    """The command line that prepares MovieLens' columns, with `more` options."""
     words = f"""
-    prepare {ratings} --out {out} --user-column userId --item-column movieId
-    --rating-column rating --min-rating 4 --min-user-items 5
-    --validation-users {held_out} --test-users {held_out}
+    prepare {source} --out {out} --user-column userId --item-column movieId
+    --validation-users {held_out} --test-users {held_out} {more}
     """
     return [sys.executable, "-m", "keras_multvae", *words.split()]
 
