@@ -8,11 +8,12 @@ from typing import Any
 from keras_multvae import start  # noqa: F401  (first: it imports Keras)
 
 # Imported at once, so that Keras can load saved models by the registered names.
+from keras_multvae.baselines import EASE, IALS, Popularity
 from keras_multvae.callbacks import BetaAnneal, FreezeBeta
 from keras_multvae.layers import InteractionEncoder, ItemDecoder, Sampling
 from keras_multvae.losses import GaussianNLL, LogisticNLL, MultinomialNLL
 from keras_multvae.metrics import NDCGAtK, RecallAtK
-from keras_multvae.models import EASE, IALS, MultDAE, MultVAE, Popularity
+from keras_multvae.models import MultDAE, MultVAE
 from keras_multvae.optimizers import FusedAdam
 from keras_multvae.schedules import ConstantBeta, CyclicalBeta, LinearBeta
 

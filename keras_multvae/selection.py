@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from keras_multvae.baselines import EASE, Popularity
 from keras_multvae.data import FoldIn, Split
 from keras_multvae.evaluation import (
     DEFAULT_METRICS,
@@ -18,7 +19,6 @@ from keras_multvae.evaluation import (
     evaluate_ranking,
     paired_difference,
 )
-from keras_multvae.models import EASE, Popularity
 from keras_multvae.training import BEST, Recipe, train
 
 CHOSEN_BY = "ndcg@100"

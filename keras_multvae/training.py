@@ -21,7 +21,7 @@ import numpy as np
 from keras_multvae import backend
 from keras_multvae.callbacks import BetaAnneal
 from keras_multvae.data import Interactions, Split, UserBatches
-from keras_multvae.data.stored import slices
+from keras_multvae.data.columns.mapped import slices
 from keras_multvae.distribution import gathered, gathered_weights, spread
 from keras_multvae.files import DamagedFileError, read_json, replace_file, write_json
 from keras_multvae.models import MultDAE, MultVAE

@@ -61,7 +61,7 @@ if keras.backend.backend() not in SUPPORTED:
         "KERAS_BACKEND before Keras is imported."
     )
 
-_module = import_module(f"{__name__}.{keras.backend.backend()}_ops")
+_module = import_module(f"{__name__}.{keras.backend.backend()}.ops")
 rows = _module.rows
 bag_matmul = _module.bag_matmul
 affine = _module.affine
@@ -71,7 +71,7 @@ multinomial_nll = _module.multinomial_nll
 log_sum_exp = _module.log_sum_exp
 fuses_adam = _module.fuses_adam
 adam_update: Any = getattr(_module, "adam_update", None)
-_rows = import_module(f"{__name__}.{keras.backend.backend()}_rows")
+_rows = import_module(f"{__name__}.{keras.backend.backend()}.rows")
 working_set = _rows.working_set
 take_rows = _rows.take_rows
 entry_products = _rows.entry_products
@@ -81,7 +81,7 @@ round_at_random = _rows.round_at_random
 RowwiseTraining: Any = _rows.RowwiseTraining
 rows_compile = _rows.COMPILES
 _on_jax = keras.backend.backend() == "jax"
-_processes = import_module(f"{__name__}.{'jax' if _on_jax else 'one'}_process")
+_processes = import_module(f"{__name__}.{'jax.process' if _on_jax else 'one_process'}")
 whole = _processes.whole
 is_first = _processes.is_first
 agreed = _processes.agreed

@@ -27,8 +27,8 @@ from keras_multvae.data import (
     save_prepared,
     strong_generalization,
 )
-from keras_multvae.data.reading import import_extra
-from keras_multvae.data.spilled import spilling_into
+from keras_multvae.data.columns.spilled import spilling_into
+from keras_multvae.extras import import_extra
 from keras_multvae.recommender.histories import holds_events, of_events
 
 BATCH = 500
@@ -236,7 +236,7 @@ def serve(arguments: argparse.Namespace) -> None:
     import_extra("prometheus_client", "serving")
     import_extra("starlette", "serving")
     import_extra("uvicorn", "serving")
-    from keras_multvae.serving.local import serve as serve_model
+    from keras_multvae.server import serve as serve_model
 
     serve_model(
         arguments.saved_model,

@@ -16,9 +16,9 @@ import keras
 
 from keras_multvae.cluster.job import Job
 from keras_multvae.data import Vocabulary, save_interactions
-from keras_multvae.data.reading import import_extra
-from keras_multvae.data.spilled import spilling_into
+from keras_multvae.data.columns.spilled import spilling_into
 from keras_multvae.data.vocabulary import as_ids
+from keras_multvae.extras import import_extra
 from keras_multvae.progress import progress as progress_bar
 from keras_multvae.recommender.histories import holds_events, of_events
 

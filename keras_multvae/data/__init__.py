@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from keras_multvae.data.batches import UserBatches
-from keras_multvae.data.by_time import leave_last_out, temporal_split
 from keras_multvae.data.interactions import Interactions
-from keras_multvae.data.movielens import load_movielens
 from keras_multvae.data.prepared import (
     Prepared,
     load_interactions,
@@ -14,8 +12,14 @@ from keras_multvae.data.prepared import (
     save_prepared,
 )
 from keras_multvae.data.reading import read_interactions, read_titles
-from keras_multvae.data.splits import FoldIn, Split
-from keras_multvae.data.strong import strong_generalization
+from keras_multvae.data.sources.movielens import load_movielens
+from keras_multvae.data.splits import (
+    FoldIn,
+    Split,
+    leave_last_out,
+    strong_generalization,
+    temporal_split,
+)
 from keras_multvae.data.vocabulary import UnknownIdError, Vocabulary
 
 __all__ = [

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from scipy import sparse
 
+from keras_multvae.data.columns.mapped import slices, take_runs
 from keras_multvae.data.interactions import checked_weights
-from keras_multvae.data.stored import slices, take_runs
 
 
 class UserBatches(keras.utils.PyDataset):

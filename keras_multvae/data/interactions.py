@@ -9,11 +9,17 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.data.csr import csr_over, order_within_rows, row_ends
-from keras_multvae.data.entries import gather
-from keras_multvae.data.events import array_chunks, check_values
-from keras_multvae.data.frames import frame_chunks
-from keras_multvae.data.parts import Arrays, Part, joined, parts_of, select_rows
+from keras_multvae.data.columns.csr import csr_over, order_within_rows, row_ends
+from keras_multvae.data.columns.row_blocks import (
+    Arrays,
+    Part,
+    joined,
+    parts_of,
+    select_rows,
+)
+from keras_multvae.data.ingest.entries import gather
+from keras_multvae.data.ingest.events import array_chunks, check_values
+from keras_multvae.data.ingest.frames import frame_chunks
 from keras_multvae.data.vocabulary import Vocabulary
 
 

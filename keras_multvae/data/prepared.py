@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_multvae.data.csr import csr_over
+from keras_multvae.data.columns.csr import csr_over
+from keras_multvae.data.columns.mapped import map_array, save_array
 from keras_multvae.data.interactions import Interactions
-from keras_multvae.data.splits import FoldIn, Split
-from keras_multvae.data.stored import map_array, save_array
+from keras_multvae.data.splits.base import FoldIn, Split
 from keras_multvae.data.vocabulary import Vocabulary
 from keras_multvae.files import (
     DamagedFileError,

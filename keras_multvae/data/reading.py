@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from keras_multvae.data.frames import frame_chunks, polars_chunks
+from keras_multvae.data.ingest.files import Table
+from keras_multvae.data.ingest.frames import frame_chunks, polars_chunks
 from keras_multvae.data.interactions import Interactions, from_chunks
-from keras_multvae.data.tables import Table
+from keras_multvae.extras import import_extra
 
 
 def read_interactions(
@@ -105,17 +105,6 @@ def read_titles(
         ids += titled[item_column].to_list()
         titles += map(str, titled[title_column].to_list())
     return dict(zip(table.convert(ids).tolist(), titles, strict=True))
-
-
-def import_extra(module: str, extra: str) -> Any:
-    """Imports an optional library; says which extra brings it if it is missing."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"This needs {module.partition('.')[0]} ({error}). Install it with: "
-            f'pip install "keras_multvae[{extra}]"'
-        ) from error
 
 
 def _polars() -> Any:

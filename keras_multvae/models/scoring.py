@@ -9,7 +9,7 @@ from scipy import sparse
 
 from keras_multvae import backend
 from keras_multvae.data.batches import pack
-from keras_multvae.data.events import check_values
+from keras_multvae.data.ingest.events import check_values
 from keras_multvae.models.placement import placement_of
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae import backend
-from keras_multvae.data.csr import csr_over
-from keras_multvae.data.stored import take_runs
+from keras_multvae.data.columns.csr import csr_over
+from keras_multvae.data.columns.mapped import take_runs
 from keras_multvae.models.base import RankingModel
 from keras_multvae.ranking.topk import TopK, processors, top_k
 

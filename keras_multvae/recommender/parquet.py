@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_multvae.data import Vocabulary
-from keras_multvae.data.reading import import_extra
+from keras_multvae.extras import import_extra
 from keras_multvae.files import replace_file
 from keras_multvae.ranking import TopK
 

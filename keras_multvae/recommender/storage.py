@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_multvae.baselines import EASE, IALS, Popularity
 from keras_multvae.data import (
     Interactions,
     Vocabulary,
@@ -22,7 +23,7 @@ from keras_multvae.files import (
     replace_folder,
     write_json,
 )
-from keras_multvae.models import EASE, IALS, MultDAE, MultVAE, Popularity
+from keras_multvae.models import MultDAE, MultVAE
 
 FORMAT = "keras_multvae.recommender"
 VERSION = 1

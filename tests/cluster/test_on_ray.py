@@ -21,7 +21,7 @@ from keras_multvae.cli import main
 from keras_multvae.cluster import on_ray
 from keras_multvae.data import Interactions, UnknownIdError, load_prepared
 from keras_multvae.data.prepared import save_prepared
-from keras_multvae.data.strong import strong_generalization
+from keras_multvae.data.splits.strong import strong_generalization
 
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from serving.conftest import train
+from served import train
 
 from keras_multvae import export_saved_model
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from keras_multvae.data.reading import import_extra
+from keras_multvae.extras import import_extra
 from keras_multvae.serving.client.errors import (
     InvalidRequestError,
     ModelNotFoundError,

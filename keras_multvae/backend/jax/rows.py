@@ -1,0 +1,216 @@
+"""Item tables of which a step reads and writes a few rows, on JAX.
+
+JAX's gradients have the shape of what they are taken of, so that of a table would be as
+large as the table. Instead zeros are added to the rows that a step takes, and the
+gradient is taken of those; then the rows' ids and gradients go to the optimiser in the
+place of the table's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import keras
+
+from keras_multvae.backend.adam import adam_step
+from keras_multvae.backend.jax import mesh
+from keras_multvae.backend.jax.ops import _add_rows
+
+COMPILES = True
+
+
+class RowGradient(NamedTuple):
+    """Distinct ids (rows,), with some past the table's end, and gradients."""
+
+    ids: Any
+    values: Any
+
+
+class _Taken:
+    """The rows that one pass through the network takes, in the order of the calls."""
+
+    def __init__(self, offsets: list[Any] | None) -> None:
+        self.offsets = offsets
+        self.tables: list[Any] = []
+        self.ids: list[Any] = []
+        self.rows: list[Any] = []
+
+
+_open: list[_Taken] = []
+
+
+def working_set(item_ids: Any) -> tuple[Any, Any]:
+    """See `keras_multvae.backend`: as many ids as there are entries, the rest none."""
+    ids, places = jnp.unique(
+        item_ids,
+        return_inverse=True,
+        size=item_ids.shape[0],
+        fill_value=jnp.iinfo(item_ids.dtype).max,
+    )
+    return ids, places
+
+
+def take_rows(table: Any, ids: Any, sparse: bool) -> Any:
+    """See `keras_multvae.backend`."""
+    if not (sparse and _open):
+        return _wide(jnp.take(table.value, ids, axis=0, mode="clip"))
+    taken = _open[-1]
+    rows = _wide(mesh.read_rows(jax.lax.stop_gradient(table.value), ids))
+    if taken.offsets is not None:
+        rows = rows + taken.offsets[len(taken.rows)]
+    taken.tables.append(table)
+    taken.ids.append(ids)
+    taken.rows.append(rows)
+    return rows
+
+
+@jax.custom_vjp
+def _entry_products(hidden: Any, table: Any, rows: Any, item_ids: Any) -> Any:
+    left = jnp.take(hidden, rows, axis=0, mode="clip")
+    return (left * jnp.take(table, item_ids, axis=0, mode="clip")).sum(axis=1)
+
+
+def _entry_products_forward(*arguments: Any) -> tuple[Any, tuple[Any, ...]]:
+    return _entry_products(*arguments), arguments
+
+
+def _entry_products_backward(saved: tuple[Any, ...], upstream: Any) -> tuple[Any, ...]:
+    hidden, table, rows, item_ids = saved
+    return (
+        _add_rows(table, item_ids, upstream, rows, hidden.shape[0]),
+        _add_rows(hidden, rows, upstream, item_ids, table.shape[0]),
+        None,
+        None,
+    )
+
+
+_entry_products.defvjp(_entry_products_forward, _entry_products_backward)
+
+
+def entry_products(
+    hidden: Any, table: Any, bag_sizes: Any, rows: Any, item_ids: Any
+) -> Any:
+    """See `keras_multvae.backend`."""
+    return _entry_products(hidden, table, rows, item_ids)
+
+
+def row_gradient(gradient: Any) -> tuple[Any, Any] | None:
+    """See `keras_multvae.backend`."""
+    return gradient if isinstance(gradient, RowGradient) else None
+
+
+def adam_rows(
+    variable: Any,
+    momentum: Any,
+    velocity: Any,
+    ids: Any,
+    gradient: Any,
+    step: Any,
+    seed: Any,
+    learning_rate: Any,
+    **rates: Any,
+) -> None:
+    """See `keras_multvae.backend`."""
+
+    def update(
+        tables: tuple[Any, ...],
+        ids: Any,
+        gradient: Any,
+        step: Any,
+        seed: Any,
+        rate: Any,
+    ) -> tuple[Any, ...]:
+        weights, m, v = (
+            _wide(jnp.take(each, ids, axis=0, mode="clip")) for each in tables
+        )
+        after = list(adam_step(weights, m, v, gradient, step, rate, **rates))
+        for number, table in enumerate(tables):
+            if table.dtype == jnp.bfloat16:
+                after[number] = round_at_random(after[number], 3 * seed + number)
+        return tuple(
+            table.at[ids].set(rows, mode="drop", unique_indices=True)
+            for table, rows in zip(tables, after, strict=True)
+        )
+
+    variables = (variable, momentum, velocity)
+    tables = tuple(each.value for each in variables)
+    rate = keras.ops.convert_to_tensor(learning_rate)
+    after = mesh.update_rows(update, tables, ids, gradient, step, seed, rate)
+    for each, value in zip(variables, after, strict=True):
+        each.assign(value)
+
+
+def round_at_random(values: Any, seed: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    of_rows, of_columns = jax.random.split(jax.random.key(seed))
+    # The sum is even on 0 ... 65535 for each number, though not for all together: what
+    # one draw a number would add to that costs as much as the step.
+    noise = jax.random.bits(of_rows, (values.shape[0], 1), "uint16")
+    noise = noise + jax.random.bits(of_columns, (1, values.shape[1]), "uint16")
+    bits = jax.lax.bitcast_convert_type(values, "uint32") + noise.astype("uint32")
+    return jax.lax.bitcast_convert_type((bits >> 16).astype("uint16"), jnp.bfloat16)
+
+
+def _wide(rows: Any) -> Any:
+    return rows.astype("float32") if rows.dtype == jnp.bfloat16 else rows
+
+
+class RowwiseTraining:
+    """A training step in which the gradients of some tables are rows."""
+
+    trains_rows: bool
+
+    def train_step(self, state: Any, data: Any) -> Any:
+        """As Keras' step, but for the gradients of tables in `take_rows`."""
+        model: Any = self
+        if not self.trains_rows:
+            return super().train_step(state, data)  # type: ignore[misc]
+        trainable, non_trainable, of_optimizer, of_metrics = state
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+
+        def loss(offsets: list[Any] | None, trainable: Any) -> Any:
+            with _taking(offsets) as taken:
+                value, results = model.compute_loss_and_updates(
+                    trainable,
+                    non_trainable,
+                    of_metrics,
+                    x,
+                    y,
+                    sample_weight,
+                    training=True,
+                    optimizer_variables=of_optimizer,
+                )
+            tables.extend(taken.tables)
+            return value, (results, taken.ids, taken.rows)
+
+        tables: list[Any] = []
+        _, (_, _, shapes) = jax.eval_shape(lambda: loss(None, trainable))
+        tables.clear()
+        zeros = [jnp.zeros(each.shape, each.dtype) for each in shapes]
+        (_, (results, ids, _)), (of_rows, gradients) = jax.value_and_grad(
+            loss, argnums=(0, 1), has_aux=True
+        )(zeros, trainable)
+        places = {id(each): i for i, each in enumerate(model.trainable_variables)}
+        for table, *of_table in zip(tables, ids, of_rows, strict=True):
+            gradients[places[id(table)]] = RowGradient(*of_table)
+        unscaled, y_pred, non_trainable, of_metrics = results
+        trainable, of_optimizer = model.optimizer.stateless_apply(
+            of_optimizer, gradients, trainable
+        )
+        logs, of_metrics = model._update_metrics_variables(
+            of_metrics, unscaled, x, y, y_pred, sample_weight
+        )
+        return logs, (trainable, non_trainable, of_optimizer, of_metrics)
+
+
+@contextlib.contextmanager
+def _taking(offsets: list[Any] | None) -> Iterator[_Taken]:
+    _open.append(_Taken(offsets))
+    try:
+        yield _open[-1]
+    finally:
+        _open.pop()

@@ -1,0 +1,71 @@
+"""The baseline that every recommender must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from keras_multvae.baselines.base import Baseline
+
+
+class Popularity(Baseline):
+    """Ranks items by how many training users clicked them, the same for everybody.
+
+    Args:
+        num_items: Int, size of the catalogue.
+
+    Example:
+
+    >>> clicks = sparse.csr_matrix([[1, 1, 0], [0, 1, 0]])
+    >>> model = Popularity(3).fit(clicks)
+    >>> model.score(clicks[:1]).argmax()
+    np.int64(1)
+    """
+
+    def __init__(self, num_items: int) -> None:
+        super().__init__(num_items)
+        self.counts = np.zeros(num_items, "int64")
+
+    def fit(self, interactions: Any) -> Popularity:
+        """Counts users per item.
+
+        Args:
+            interactions: `Interactions` or a SciPy sparse matrix (users, items).
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ValueError: Another number of items.
+        """
+        matrix = self._matrix(interactions)
+        clicked = matrix.indices[matrix.data > 0]
+        self.counts = np.bincount(clicked, minlength=self.num_items)
+        return self
+
+    def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
+        """The log of each item's share of the clicks, one added to every count.
+
+        Args:
+            histories: CSR (users, num_items); only the number of users matters.
+            batch_size: Not used; the baseline has no batches.
+
+        Returns:
+            float32 (users, num_items).
+        """
+        smoothed = self.counts + 1.0
+        shares = np.log(smoothed / smoothed.sum()).astype("float32")
+        return np.tile(shares, (histories.shape[0], 1))
+
+    def _arrays(self) -> dict[str, Any]:
+        return {"counts": self.counts}
+
+    @classmethod
+    def _from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Popularity:
+        counts = arrays["counts"]
+        model = cls(len(counts))
+        model.counts = counts
+        return model

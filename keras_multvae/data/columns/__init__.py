@@ -1,0 +1,1 @@
+"""Columns and matrices that may be larger than memory."""

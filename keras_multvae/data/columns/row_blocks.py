@@ -1,0 +1,96 @@
+"""Entries of a matrix, a run of users at a time; private.
+
+So the matrix can be on disk, and what is made of it goes there when it is long. A
+matrix in memory is a single part, and what is made of it stays in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from keras_multvae.data.columns.csr import row_ends
+from keras_multvae.data.columns.mapped import is_mapped, piece, take_all
+from keras_multvae.data.columns.spilled import Columns, cuts
+
+# `indices` and `values` and, if there are any, `positions` and `timestamps`.
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Part:
+    """All entries of a run of users, in memory.
+
+    Args:
+        start: Int, the entries before the first.
+        indptr: (users + 1,) ints from 0, as of a CSR matrix.
+        arrays: (entries,) each.
+    """
+
+    start: int
+    indptr: np.ndarray
+    arrays: Arrays
+
+    @property
+    def file_order(self) -> np.ndarray:
+        """(entries,) what orders entries as in the file."""
+        if "positions" in self.arrays:
+            return self.arrays["positions"]
+        return np.arange(self.start, self.start + len(self.arrays["indices"]))
+
+    def sizes(self, keep: np.ndarray) -> np.ndarray:
+        """(users,) how many entries of each a mask of entries keeps."""
+        return np.diff(np.append(0, np.cumsum(keep))[self.indptr])
+
+
+def parts_of(indptr: np.ndarray, arrays: Arrays) -> Iterator[Part]:
+    """A matrix as parts; there is always one."""
+    for first, last in _runs(indptr, arrays):
+        start, end = int(indptr[first]), int(indptr[last])
+        yield Part(
+            start,
+            indptr[first : last + 1] - start,
+            {name: piece(array, start, end) for name, array in arrays.items()},
+        )
+
+
+def select_rows(
+    indptr: np.ndarray, arrays: Arrays, rows: np.ndarray
+) -> tuple[np.ndarray, Arrays]:
+    """The `indptr` and the arrays of some rows, in the order given."""
+    starts = indptr[rows].astype("int64")
+    sizes = indptr[rows + 1] - starts
+    ends = row_ends(sizes)
+    columns = _columns(arrays)
+    for first, last in _runs(ends, arrays):
+        run = slice(first, last)
+        columns.append(take_all(arrays, starts[run], sizes[run]))
+    return ends, columns.finished()
+
+
+def joined(
+    parts: Iterable[tuple[np.ndarray, Arrays]], source: Arrays
+) -> tuple[np.ndarray, Arrays]:
+    """The `indptr` and the arrays of parts of a matrix made from `source`.
+
+    Args:
+        parts: The sizes of a part's rows, and its arrays.
+        source: On disk, if the result may be.
+    """
+    sizes, columns = [], _columns(source)
+    for size, arrays in parts:
+        sizes.append(size)
+        columns.append(arrays)
+    return row_ends(np.concatenate(sizes)), columns.finished()
+
+
+def _runs(indptr: np.ndarray, source: Arrays) -> Iterator[tuple[int, int]]:
+    on_disk = is_mapped(source["indices"])
+    return pairwise(cuts(indptr) if on_disk else [0, len(indptr) - 1])
+
+
+def _columns(source: Arrays) -> Columns:
+    return Columns(stay_in_memory=not is_mapped(source["indices"]))

@@ -1,0 +1,162 @@
+"""Columns that go to disk when they grow too long for memory; private.
+
+They go to files without a name, which the system removes with the last array that is
+mapped from them, whatever ends the process.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_multvae.data.columns.mapped import keep_open, piece
+
+# Rows of columns that stay in memory, and those of longer ones that are in memory at a
+# time. Sorting takes some 60 bytes a row.
+LIMIT, RUN = 1 << 24, 1 << 22
+
+_folder: ContextVar[Path | None] = ContextVar("folder", default=None)
+
+
+@contextmanager
+def spilling_into(folder: Path) -> Iterator[None]:
+    """Where columns go to disk meanwhile, in place of the system's temporary folder.
+
+    That may be in memory itself, or too small.
+    """
+    token = _folder.set(folder)
+    try:
+        yield
+    finally:
+        _folder.reset(token)
+
+
+class Columns:
+    """Named columns of one length, which grow together.
+
+    Args:
+        stay_in_memory: Bool, whether they never go to disk.
+    """
+
+    def __init__(self, stay_in_memory: bool = False) -> None:
+        self._limit = math.inf if stay_in_memory else LIMIT
+        self._columns: dict[str, _Column] = {}
+
+    def append(self, rows: dict[str, np.ndarray]) -> None:
+        """Appends rows, which every call has of the same names and dtypes."""
+        for name, array in rows.items():
+            column = self._columns.setdefault(name, _Column(array.dtype, self._limit))
+            column.append(array)
+
+    def finished(self) -> dict[str, np.ndarray]:
+        """The arrays, in memory or mapped; to be asked for once."""
+        columns, self._columns = self._columns, {}
+        # One after the other, as joining needs a column twice.
+        return {name: columns.pop(name).finished() for name in list(columns)}
+
+
+class _Column:
+    def __init__(self, dtype: np.dtype, limit: float) -> None:
+        self._dtype = dtype
+        self._limit = limit
+        self._pieces: list[np.ndarray] = []
+        self._file: SpillFile | None = None
+        self._length = 0
+
+    def append(self, array: np.ndarray) -> None:
+        start, self._length = self._length, self._length + len(array)
+        if self._length <= self._limit:
+            self._pieces.append(array)
+            return
+        if self._file is None:
+            self._file = SpillFile(self._dtype)
+            start = 0
+        for part in (*self._pieces, array):
+            self._file.write(start, part)
+            start += len(part)
+        self._pieces.clear()
+
+    def finished(self) -> np.ndarray:
+        if self._file is not None:
+            return self._file.mapped()
+        return self._pieces[0] if len(self._pieces) == 1 else _joined(self._pieces)
+
+
+class SpillFile:
+    """An array in a file without a name, whose parts can be written in any order."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self._dtype = dtype
+        folder = _folder.get()
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._name = folder or tempfile.gettempdir()
+        self._file: Any = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+
+    def write(self, start: int, part: np.ndarray) -> None:
+        """Puts `part` at the elements from `start` on."""
+        rest = np.ascontiguousarray(part, self._dtype).data.cast("B")
+        try:
+            self._file.seek(start * self._dtype.itemsize)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise OSError(
+                error.errno,
+                f"{os.strerror(error.errno)}: data larger than memory need room for "
+                "temporary files, about 70 bytes an event. Free some there, or write "
+                "to another disk (in Python, set TMPDIR)",
+                str(self._name),
+            ) from None
+
+    def mapped(self) -> np.ndarray:
+        """The array, read-only."""
+        return keep_open(np.memmap(self._file, self._dtype, mode="r"), self._file, 0)
+
+
+def pieces(columns: dict[str, np.ndarray], starts: Any) -> Iterator[dict[str, Any]]:
+    """The rows from each of the ascending `starts` to the next."""
+    for start, end in pairwise(starts):
+        yield {name: piece(a, int(start), int(end)) for name, a in columns.items()}
+
+
+def cuts(indptr: np.ndarray) -> list[int]:
+    """Bounds of runs of users that have no more than `RUN` entries together.
+
+    A user with more than that is a run of its own, and so are all users who have no
+    more than `LIMIT` together.
+
+    Args:
+        indptr: (users + 1,) ints, the entries of user u are from `indptr[u]` to
+            `indptr[u + 1]`.
+
+    Returns:
+        The first user of each run, and the number of users; always two or more.
+    """
+    users = len(indptr) - 1
+    if indptr[-1] <= LIMIT:
+        return [0, users]
+    bounds = [0]
+    while bounds[-1] < users:
+        last = int(indptr[bounds[-1]]) + RUN
+        end = int(np.searchsorted(indptr, last, side="right")) - 1
+        bounds.append(min(max(end, bounds[-1] + 1), users))
+    return bounds
+
+
+def _joined(chunks: list[np.ndarray]) -> np.ndarray:
+    joined = np.concatenate(chunks)
+    chunks.clear()
+    return joined

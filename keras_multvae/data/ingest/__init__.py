@@ -1,0 +1,1 @@
+"""Events from files, frames and arrays -> entries of a matrix."""

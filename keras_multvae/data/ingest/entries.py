@@ -1,0 +1,208 @@
+"""From events to filtered, merged and numbered entries of a matrix; private."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_multvae.data.columns import csr
+from keras_multvae.data.columns.spilled import Columns, pieces
+from keras_multvae.data.ingest.events import Kept
+from keras_multvae.data.ingest.partitioning import by_user
+from keras_multvae.data.vocabulary import as_ids
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Entries in CSR form, sorted by (user, item), with the ids behind the indices."""
+
+    user_ids: np.ndarray
+    item_ids: np.ndarray
+    indptr: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
+    positions: np.ndarray
+    counts: dict[str, int]
+    timestamps: np.ndarray | None = None
+
+
+def gather(
+    chunks: Iterable[dict[str, Any]],
+    *,
+    min_rating: float | None = None,
+    min_user_items: int = 1,
+    min_item_users: int = 1,
+    duplicates: str = "collapse",
+    convert: Callable[[np.ndarray], np.ndarray] = as_ids,
+) -> Entries:
+    """Filters and merges events.
+
+    Args:
+        chunks: The events, in file order; see `events`.
+        min_rating: As in `Interactions.from_events`, like the next three.
+        min_user_items: See there.
+        min_item_users: See there.
+        duplicates: See there.
+        convert: What makes the raw ids of the ids that the chunks carry.
+
+    Returns:
+        The entries.
+    """
+    _check_filters(min_user_items, min_item_users, duplicates)
+    kept = Kept(min_rating)
+    for chunk in chunks:
+        kept.add(chunk)
+    counts = kept.counts
+    if counts["events"] == 0:
+        raise ValueError("There are no events: the columns are empty.")
+    users, items = kept.users.sorted(convert), kept.items.sorted(convert)
+    num_users, num_items = len(users.ids), len(items.ids)
+
+    # One entry a (user, item) pair, in order of both, and how often each item comes.
+    columns, ends = Columns(), [0]
+    item_users = np.zeros(num_items, "int64")
+    events = 0
+    for part in by_user(kept.columns.finished(), users, items):
+        events += len(part["users"])
+        part = _merged(part, (num_users, num_items), duplicates)
+        item_users += np.bincount(part["items"], minlength=num_items)
+        columns.append(part)
+        ends.append(ends[-1] + len(part["users"]))
+    merged = columns.finished()
+    counts["events_lost_as_duplicates"] = events - ends[-1]
+
+    # Items first, then users, once each. All entries of a user are in one part.
+    enough_items = item_users >= min_item_users
+    _count_losses(counts, "item", "min_item_users", item_users, enough_items)
+    user_items = np.zeros(num_users, "int64")
+    appearances = csr.FirstAppearances(num_items)
+    for part in pieces(
+        {name: merged[name] for name in ("users", "items", "positions")}, ends
+    ):
+        part = _rows(part, enough_items[part["items"]])
+        user_items += np.bincount(part["users"], minlength=num_users)
+        part = _rows(part, user_items[part["users"]] >= min_user_items)
+        appearances.add(part["items"], part["positions"])
+    enough_users = user_items >= min_user_items
+    _count_losses(counts, "user", "min_user_items", user_items, enough_users)
+
+    # Users sorted by id; items by their first appearance in what is left of the file.
+    kept_users, kept_items = np.flatnonzero(enough_users), appearances.ordered()
+    indptr = csr.row_ends(user_items[kept_users])
+    if indptr[-1] == 0:
+        raise ValueError(_nothing_left(counts, num_users, num_items))
+    counts.update(users=len(kept_users), items=len(kept_items), entries=int(indptr[-1]))
+    number = np.full(num_items, -1, "int32")
+    number[kept_items] = np.arange(len(kept_items))
+    for part in pieces(merged, ends):
+        keep = enough_items[part["items"]] & enough_users[part["users"]]
+        if keep.any():
+            columns.append(_numbered(_rows(part, keep), number))
+    return Entries(
+        users.ids[kept_users],
+        items.ids[kept_items],
+        indptr,
+        **columns.finished(),
+        counts=counts,
+    )
+
+
+def _merged(
+    events: dict[str, np.ndarray], shape: tuple[int, int], duplicates: str
+) -> dict[str, np.ndarray]:
+    """Events as entries, sorted by user and item."""
+    users, items = events.pop("users"), events.pop("items")
+    # The order is stable, so the first of a run is the first in the file. `event` says
+    # which of the events an entry stands for.
+    event = csr.order_by(users, items, shape)
+    users, items = users[event], items[event]
+    first = np.flatnonzero(_changes(users) | _changes(items))
+    values = _amounts(events.pop("values", None), event, first, duplicates)
+    if len(first) < len(event):
+        users, items, event = users[first], items[first], event[first]
+    entries = {name: array[event] for name, array in events.items()}
+    if values is not None:
+        entries["values"] = values
+    return entries | {"users": users, "items": items}
+
+
+def _numbered(
+    entries: dict[str, np.ndarray], number: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Entries of whole users with items by number, sorted within each user."""
+    users, indices = entries.pop("users"), number[entries.pop("items")]
+    ends = np.append(np.flatnonzero(_changes(users)), len(users))
+    order = csr.order_within_rows(ends, indices)
+    values = entries.pop("values", None)
+    return {name: array[order] for name, array in entries.items()} | {
+        "indices": indices[order],
+        "values": np.ones(len(order), "float32")
+        if values is None
+        else values[order].astype("float32"),
+    }
+
+
+def _rows(columns: dict[str, np.ndarray], keep: np.ndarray) -> dict[str, np.ndarray]:
+    if keep.all():
+        return columns
+    return {name: array[keep] for name, array in columns.items()}
+
+
+def _changes(codes: np.ndarray) -> np.ndarray:
+    """Where a run of equal codes begins."""
+    begins = np.ones(len(codes), bool)
+    np.not_equal(codes[1:], codes[:-1], out=begins[1:])
+    return begins
+
+
+def _count_losses(
+    counts: dict[str, int],
+    name: str,
+    limit: str,
+    frequency: np.ndarray,
+    enough: np.ndarray,
+) -> None:
+    counts[f"{name}s_lost_to_{limit}"] = int(((frequency > 0) & ~enough).sum())
+    counts[f"entries_lost_to_{limit}"] = int(frequency[~enough].sum())
+
+
+def _amounts(
+    values: np.ndarray | None, event: np.ndarray, first: np.ndarray, duplicates: str
+) -> np.ndarray | None:
+    """The value of each entry, float64, or None where all are 1."""
+    if duplicates == "collapse":
+        return None if values is None else values[event[first]]
+    if values is None:
+        return np.diff(first, append=len(event)).astype("float64")
+    return np.add.reduceat(values[event], first) if len(first) else values
+
+
+def _check_filters(min_user_items: int, min_item_users: int, duplicates: str) -> None:
+    if duplicates not in ("collapse", "count"):
+        raise ValueError(
+            f'`duplicates` must be "collapse" or "count". Received: {duplicates!r}.'
+        )
+    for name, minimum in (
+        ("min_user_items", min_user_items),
+        ("min_item_users", min_item_users),
+    ):
+        if minimum < 1:
+            raise ValueError(f"`{name}` must be at least 1. Received: {minimum}.")
+
+
+def _nothing_left(counts: dict[str, int], num_users: int, num_items: int) -> str:
+    return (
+        f"Nothing is left after filtering. Read: {counts['events']} events of "
+        f"{num_users} users and {num_items} items. Lost: "
+        f"{counts['events_lost_to_min_rating']} events to min_rating, "
+        f"{counts['events_lost_to_zero_value']} events of value 0, "
+        f"{counts['events_lost_as_duplicates']} duplicate events, "
+        f"{counts['items_lost_to_min_item_users']} items "
+        f"({counts['entries_lost_to_min_item_users']} entries) to min_item_users, "
+        f"{counts['users_lost_to_min_user_items']} users "
+        f"({counts['entries_lost_to_min_user_items']} entries) to min_user_items. "
+        "Lower the thresholds."
+    )

@@ -1,0 +1,17 @@
+"""Packages that only some tasks need: the extras of pyproject.toml."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+def import_extra(module: str, extra: str) -> Any:
+    """Imports an optional library; says which extra brings it if it is missing."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"This needs {module.partition('.')[0]} ({error}). Install it with: "
+            f'pip install "keras_multvae[{extra}]"'
+        ) from error

@@ -1,0 +1,86 @@
+"""NumPy arrays -> the body of an answer, as TensorFlow Serving writes it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_multvae.server.status import invalid
+
+
+def predict_body(outputs: Mapping[str, np.ndarray], by_row: bool) -> bytes:
+    """The answer to a predict request.
+
+    Args:
+        outputs: An array an output; strings are bytes in an object array.
+        by_row: Whether the request came as `instances`.
+
+    Returns:
+        JSON: `predictions`, a value or object a row, or `outputs`. The name of a
+        single output is left out. Numbers that are not finite are `NaN`, `Infinity`
+        and `-Infinity`, which is no JSON, but what TensorFlow Serving writes.
+
+    Raises:
+        StatusError: Rows were asked for, and the outputs have not one size.
+
+    Example:
+
+    >>> predict_body({"scores": np.array([[0.1, 2]], "float32")}, by_row=True)
+    b'{"predictions":[[0.1,2.0]]}'
+    """
+    if not by_row:
+        columns = {key: _values(key, array) for key, array in outputs.items()}
+        if len(columns) == 1:
+            (single,) = columns.values()
+            return dumps({"outputs": single})
+        return dumps({"outputs": columns})
+    size = None
+    for key, array in outputs.items():
+        if array.ndim == 0:
+            raise invalid(f"Tensor name: {key} has no shape information ")
+        if size not in (None, len(array)):
+            raise invalid(
+                f"Tensor name: {key} has inconsistent batch size: {len(array)} "
+                f"expecting: {size}"
+            )
+        size = len(array)
+    columns = {key: _values(key, array) for key, array in outputs.items()}
+    if len(columns) == 1:
+        (single,) = columns.values()
+        return dumps({"predictions": single})
+    rows = zip(*columns.values(), strict=True)
+    return dumps(
+        {"predictions": [dict(zip(columns, row, strict=True)) for row in rows]}
+    )
+
+
+def dumps(value: Any) -> bytes:
+    """Compact JSON in UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "replace"
+    )
+
+
+def _values(key: str, array: np.ndarray) -> Any:
+    """An array as nested lists."""
+    if array.dtype == object:
+        write = _base64 if key.endswith("_bytes") else _text
+        flat = np.empty(array.size, object)
+        flat[:] = [write(value) for value in array.reshape(-1).tolist()]
+        return flat.reshape(array.shape).tolist()
+    if array.dtype == np.float32:
+        # The shortest digits that are this float32, not those of the float64.
+        return array.astype("U").astype("float64").tolist()
+    return array.tolist()
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
+
+
+def _base64(value: bytes) -> dict[str, str]:
+    return {"b64": base64.b64encode(value).decode()}

@@ -1,0 +1,131 @@
+"""The routes: TensorFlow Serving's REST API, the metrics, and the page."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from keras_multvae.server import page
+from keras_multvae.server.answers import dumps
+from keras_multvae.server.http import ERRORS, json_response, read_body
+from keras_multvae.server.metrics import Metrics
+from keras_multvae.server.rest import METHODS, RestApi
+from keras_multvae.server.status import invalid
+from keras_multvae.server.versions import POLL_SECONDS, ModelManager
+from keras_multvae.serving.config import METRICS
+
+MAX_BODY = 8 * 2**20  # bytes
+MAX_QUERY = 200  # letters of a search
+PAGE = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+}
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+
+def make_app(
+    folder: Path, max_body: int = MAX_BODY, poll_seconds: float = POLL_SECONDS
+) -> Starlette:
+    """An ASGI application that serves a model.
+
+    Args:
+        folder: The model's folder, as in `saved_models/NAME`.
+        max_body: Int, bytes of the largest request; a larger one gets status 413.
+        poll_seconds: Float, seconds between two looks at the folder.
+
+    Returns:
+        The application. Its lifespan loads the model, and watches the folder.
+    """
+    metrics = Metrics()
+    manager = ModelManager(folder, metrics, poll_seconds)
+    rest = RestApi(manager, metrics, max_body)
+    pages = _Pages(manager, max_body)
+
+    async def metrics_page(request: Request) -> Response:
+        return Response(
+            metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await manager.start()
+        yield
+        await manager.close()
+
+    return Starlette(
+        routes=[
+            *(Route(path, partial(_file, *what)) for path, what in PAGE.items()),
+            Route(METRICS, metrics_page),
+            Route("/api/model", pages.model),
+            Route("/api/search", pages.search),
+            Route("/api/similar", pages.similar),
+            Route("/api/recommend", pages.recommend, methods=["POST"]),
+            Route("/{rest:path}", rest.answer, methods=METHODS),
+        ],
+        lifespan=lifespan,
+        exception_handlers=ERRORS,
+    )
+
+
+class _Pages:
+    """What the page asks for, of the latest version."""
+
+    def __init__(self, manager: ModelManager, max_body: int) -> None:
+        self._manager = manager
+        self._max_body = max_body
+
+    async def model(self, request: Request) -> Response:
+        """Name, version and number of items."""
+        servable = self._manager.get(self._manager.name)
+        content = {
+            "name": self._manager.name,
+            "version": servable.number,
+            "items": len(page.catalogue_of(servable).ids),
+        }
+        return json_response(dumps(content))
+
+    async def search(self, request: Request) -> Response:
+        """Titles for ?q=."""
+        servable = self._manager.get(self._manager.name)
+        query = request.query_params.get("q", "")[:MAX_QUERY]
+        return json_response(dumps(page.search(servable, query)))
+
+    async def similar(self, request: Request) -> Response:
+        """Items like ?id=."""
+        with self._manager.get(self._manager.name).used() as servable:
+            item = request.query_params.get("id", "")
+            return json_response(dumps(await page.similar(servable, item)))
+
+    async def recommend(self, request: Request) -> Response:
+        """Recommendations and their reasons for what was picked."""
+        body = await read_body(request, self._max_body)
+        try:
+            wanted = json.loads(body)
+        except (ValueError, RecursionError):
+            raise invalid("The body must be JSON.") from None
+        with self._manager.get(self._manager.name).used() as servable:
+            return json_response(dumps(await page.recommend(servable, wanted)))
+
+
+async def _file(name: str, media_type: str, request: Request) -> Response:
+    content = files("keras_multvae.server").joinpath("static", name).read_bytes()
+    return Response(content, media_type=media_type, headers=PAGE_HEADERS)

@@ -1,0 +1,185 @@
+"""Requests that wait at the same time are run as one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from keras_multvae.server.status import StatusError
+
+Arrays = Mapping[str, np.ndarray]
+# Lists of ids, which padding makes equally long. What else a request holds must have
+# the same shape for two to go together.
+PADDED = ("item_ids", "deny", "allow")
+MAX_ROWS = 64  # of a batch; a larger request runs alone
+MAX_WAITING = 1000  # requests
+
+
+@dataclass
+class _Task:
+    signature: str
+    inputs: Arrays
+    rows: int
+    group: Hashable
+    done: asyncio.Future[dict[str, np.ndarray]] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class Batcher:
+    """Runs requests in threads, merging those that wait for the same signature.
+
+    Nobody waits for company: a batch is what has come while all threads were busy. A
+    merged request gets the arrays that it would have got alone: lists of ids are padded
+    with the id that counts for none, and requests whose answers would differ in width,
+    as for different k, are not merged.
+
+    Args:
+        run: (signature, inputs) -> outputs; called in a thread.
+        rowwise: Whether the rows of a signature may be merged at all.
+        executor: The threads.
+        threads: Int, how many of them to keep busy.
+        on_batch: Called with the requests in each batch.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[str, Arrays], dict[str, np.ndarray]],
+        rowwise: Callable[[str], bool],
+        executor: Executor,
+        threads: int = 1,
+        on_batch: Callable[[int], None] = lambda size: None,
+    ) -> None:
+        self._run = run
+        self._rowwise = rowwise
+        self._executor = executor
+        self._idle = threads
+        self._on_batch = on_batch
+        self._waiting: deque[_Task] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that no thread has taken yet."""
+        return len(self._waiting)
+
+    async def submit(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
+        """The outputs for a request.
+
+        Raises:
+            StatusError: The graph refuses it, or too many requests wait (UNAVAILABLE).
+        """
+        if len(self._waiting) >= MAX_WAITING:
+            raise StatusError(
+                "UNAVAILABLE",
+                "The batch scheduling queue to which this task was submitted is full",
+            )
+        task = _Task(signature, inputs, *self._group(signature, inputs))
+        self._waiting.append(task)
+        self._start()
+        return await task.done
+
+    def _group(self, signature: str, inputs: Arrays) -> tuple[int, Hashable]:
+        """Rows, and what two requests must have in common to be merged."""
+        sizes = {len(array) if array.ndim else None for array in inputs.values()}
+        rows = sizes.pop() if len(sizes) == 1 else None
+        if not rows or rows >= MAX_ROWS or not self._rowwise(signature):
+            return 1, object()
+        shapes = tuple(
+            (name, array.ndim if name in PADDED else array.shape[1:])
+            for name, array in sorted(inputs.items())
+        )
+        # The answer is as wide as the largest k.
+        width = int(inputs["k"].max()) if "k" in inputs else None
+        return rows, (signature, shapes, width)
+
+    def _start(self) -> None:
+        while self._idle and self._waiting:
+            self._idle -= 1
+            batch = self._take()
+            loop = asyncio.get_running_loop()
+            running = loop.run_in_executor(self._executor, self._answer, batch)
+            running.add_done_callback(partial(self._finish, batch))
+
+    def _take(self) -> list[_Task]:
+        """The request that waits longest, and those that can go with it."""
+        first = self._waiting.popleft()
+        batch, rows, others = [first], first.rows, deque[_Task]()
+        for task in self._waiting:
+            if task.group == first.group and rows + task.rows <= MAX_ROWS:
+                batch.append(task)
+                rows += task.rows
+            else:
+                others.append(task)
+        self._waiting = others
+        return batch
+
+    def _answer(self, batch: list[_Task]) -> list[Any]:
+        """For each request its outputs or its error. In a thread."""
+        signature = batch[0].signature
+        if len(batch) > 1:
+            try:
+                outputs = self._run(signature, merge([task.inputs for task in batch]))
+                return split(outputs, [task.rows for task in batch])
+            except StatusError:
+                pass  # One of them is bad: each on its own shows which.
+        answers: list[Any] = []
+        for task in batch:
+            try:
+                answers.append(self._run(signature, task.inputs))
+            except Exception as error:
+                answers.append(error)
+        return answers
+
+    def _finish(self, batch: list[_Task], ended: asyncio.Future[list[Any]]) -> None:
+        self._idle += 1
+        self._start()
+        self._on_batch(len(batch))
+        error = ended.exception()
+        answers = [error] * len(batch) if error else ended.result()
+        for task, answer in zip(batch, answers, strict=True):
+            if task.done.cancelled():
+                continue
+            if isinstance(answer, BaseException):
+                task.done.set_exception(answer)
+            else:
+                task.done.set_result(answer)
+
+
+def merge(requests: list[Arrays]) -> dict[str, np.ndarray]:
+    """Inputs of several requests, one below the other.
+
+    Example:
+
+    >>> a, b = np.array([[7]]), np.array([[1, 2]])
+    >>> merge([{"item_ids": a}, {"item_ids": b}])["item_ids"].tolist()
+    [[7, -1], [1, 2]]
+    """
+    merged = {}
+    for name in requests[0]:
+        arrays = [request[name] for request in requests]
+        if name in PADDED and arrays[0].ndim == 2:
+            width = max(array.shape[1] for array in arrays)
+            arrays = [_widened(array, width) for array in arrays]
+        merged[name] = np.concatenate(arrays)
+    return merged
+
+
+def _widened(array: np.ndarray, width: int) -> np.ndarray:
+    padding = b"" if array.dtype == object else -1
+    wide = np.full((len(array), width), padding, array.dtype)
+    wide[:, : array.shape[1]] = array
+    return wide
+
+
+def split(outputs: Arrays, rows: list[int]) -> list[dict[str, np.ndarray]]:
+    """Outputs of merged requests, to each its own."""
+    ends = np.cumsum(rows)[:-1]
+    parts = {name: np.split(array, ends) for name, array in outputs.items()}
+    return [{name: part[i] for name, part in parts.items()} for i in range(len(rows))]

@@ -1,0 +1,194 @@
+"""A version of a SavedModel in memory, run by TensorFlow alone as its server does."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_multvae.extras import import_extra
+from keras_multvae.server.parsing import Input
+from keras_multvae.server.status import CODES, StatusError, invalid
+from keras_multvae.serving.versions import WARMUP
+
+logger = logging.getLogger(__name__)
+PREDICT = "tensorflow/serving/predict"
+
+
+def disable_xla() -> None:
+    """Throws the switch that TensorFlow Serving throws at its start.
+
+    What would need XLA fails from here on, in this whole process, as it would there.
+
+    Raises:
+        ImportError: TensorFlow is not installed.
+    """
+    tf = import_extra("tensorflow", "tensorflow")
+    library = ctypes.CDLL(f"{tf.sysconfig.get_lib()}/libtensorflow_cc.so.2")
+    library._ZN10tensorflow21DisableXlaCompilationEv()
+
+
+class LoadedModel:
+    """A SavedModel, loaded by the server's own loader into a session of its own.
+
+    `run` may be called from several threads at once.
+
+    Args:
+        folder: The version folder.
+
+    Raises:
+        Exception: Whatever TensorFlow says of a folder that is not whole.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import tensorflow as tf
+
+        graph = tf.Graph()
+        self._session = tf.compat.v1.Session(graph=graph)
+        self.signatures: dict[str, Signature] = {}
+        try:
+            with graph.as_default():
+                meta = tf.compat.v1.saved_model.loader.load(
+                    self._session, ["serve"], str(folder)
+                )
+            graph.finalize()
+            self.signatures = {
+                name: Signature(self._session, signature)
+                for name, signature in meta.signature_def.items()
+                if signature.method_name == PREDICT
+            }
+        except BaseException:
+            self.close()
+            raise
+        self._definitions = dict(meta.signature_def)
+
+    def inputs_of(self, name: str) -> Mapping[str, Input]:
+        """The inputs of a signature; `StatusError` if there is none."""
+        return self._signature(name).inputs
+
+    def run(self, name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs of a signature; `StatusError` if the graph refuses the inputs."""
+        return self._signature(name).run(inputs)
+
+    def describe(self) -> dict[str, Any]:
+        """All signatures, as GET /metadata gives them."""
+        from google.protobuf import json_format
+
+        return {
+            name: json_format.MessageToDict(
+                definition,
+                preserving_proto_field_name=True,
+                always_print_fields_with_no_presence=True,
+            )
+            for name, definition in self._definitions.items()
+        }
+
+    def close(self) -> None:
+        """Gives the memory back; there is nothing to run any more."""
+        self._session.close()
+        # The graph's objects refer to each other: 10 MB that would lie about until
+        # Python looks through all generations by itself.
+        del self._session
+        self.signatures.clear()
+        gc.collect()
+
+    def _signature(self, name: str) -> Signature:
+        if name not in self.signatures:
+            raise invalid(
+                f'Serving signature name: "{name}" not found in signature def'
+            )
+        return self.signatures[name]
+
+
+class Signature:
+    """One signature of a loaded model.
+
+    Attributes:
+        inputs: An `Input` each, by name.
+        rowwise: Whether rows of several requests can be run as one: the first
+            dimension of every input and output is free.
+    """
+
+    def __init__(self, session: Any, definition: Any) -> None:
+        import tensorflow as tf
+
+        self._errors = tf.errors.OpError
+        infos = dict(definition.inputs)
+        self.inputs = {
+            name: Input(
+                tf.dtypes.as_dtype(info.dtype)
+                .name.replace("float32", "float")
+                .replace("float64", "double"),
+                _shape(info.tensor_shape),
+            )
+            for name, info in sorted(infos.items())
+        }
+        self._outputs = sorted(definition.outputs)
+        shapes = [_shape(info.tensor_shape) for info in definition.outputs.values()]
+        shapes += [each.shape for each in self.inputs.values()]
+        self.rowwise = all(shape and shape[0] == -1 for shape in shapes)
+        self._call = session.make_callable(
+            [definition.outputs[name].name for name in self._outputs],
+            [infos[name].name for name in self.inputs],
+        )
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """An array an output."""
+        try:
+            values = self._call(*(inputs[name] for name in self.inputs))
+        except self._errors as error:
+            code = CODES.get(error.error_code, CODES[2])[0]
+            # Before and below it are words of TensorFlow's for Python alone.
+            text = str(error.message).removeprefix("Graph execution error:\n\n")
+            text = text.partition("\n\nOriginal stack trace")[0]
+            raise StatusError(code, text) from None
+        except ValueError as error:
+            raise invalid(error) from None
+        return dict(zip(self._outputs, values, strict=True))
+
+
+def warm_up(model: LoadedModel, folder: Path) -> int:
+    """Runs the requests that were packed with a version.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        Exception: The file is damaged, or a request in it fails: TensorFlow Serving
+            would not serve the version either.
+    """
+    file = folder / WARMUP
+    if not file.exists():
+        return 0
+    import tensorflow as tf
+
+    try:
+        from tensorflow_serving.apis import prediction_log_pb2
+    except ImportError:
+        logger.warning(
+            "%s is left out: reading it needs tensorflow-serving-api. Install "
+            "it with: pip install --no-deps tensorflow-serving-api",
+            file,
+        )
+        return 0
+    count = 0
+    for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+        if log.WhichOneof("log_type") != "predict_log":
+            continue
+        request = log.predict_log.request
+        inputs = {key: tf.make_ndarray(each) for key, each in request.inputs.items()}
+        model.run(request.model_spec.signature_name or "serving_default", inputs)
+        count += 1
+    return count
+
+
+def _shape(shape: Any) -> tuple[int, ...] | None:
+    if shape.unknown_rank:
+        return None
+    return tuple(dimension.size for dimension in shape.dim)

@@ -1,5 +1,0 @@
-"""TensorFlow Serving's REST API for those without Docker, and a page to try it on."""
-
-from keras_multvae.serving.local.server import serve
-
-__all__ = ["serve"]

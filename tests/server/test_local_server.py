@@ -1,0 +1,376 @@
+"""The local server's HTTP: answers, errors, versions, limits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+PREDICT = "/v1/models/films:predict"
+
+
+@pytest.fixture(scope="module")
+def server(served, running, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one") / "films"
+    shutil.copytree(served.folder / "1", folder / "1")
+    with running(folder, max_body=100_000) as client:
+        yield client
+
+
+def error(response, status):
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert list(response.json()) == ["error"]
+    return response.json()["error"]
+
+
+def check(recommender, history, answer, k=100):
+    """An answer of serving_default against `Recommender`."""
+    items, scores = recommender.recommend(history, k=k)[0]
+    valid = answer["valid"]
+    assert answer["item_ids"][:valid] == items.tolist()
+    np.testing.assert_allclose(answer["scores"][:valid], scores, atol=1e-5)
+
+
+def test_rows_and_columns(served, server):
+    rows = {"instances": [{"item_ids": ["f1", "f2"]}, {"item_ids": ["f3", ""]}]}
+    for path in (PREDICT, "/V1/models/films/versions/1:predict"):
+        found = server.post(path, json=rows).json()["predictions"]
+        check(served.recommender, ["f1", "f2"], found[0])
+        check(served.recommender, ["f3"], found[1])
+    columns = {"inputs": {"item_ids": [["f1", "f2"], ["f3", ""]]}}
+    outputs = server.post(PREDICT, json=columns).json()["outputs"]
+    for i, row in enumerate(found):
+        assert {key: values[i] for key, values in outputs.items()} == row
+    # One input has no need of its name, and a content type is never looked at.
+    body = json.dumps({"instances": [["f1", "f2"]]})
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    again = server.post(PREDICT, content=body, headers=form).json()["predictions"]
+    assert again == found[:1]
+    embedded = server.post(
+        PREDICT, json={"signature_name": "embed", "instances": [["f1", "f2"]]}
+    ).json()["predictions"]
+    mean, variance = served.recommender.embed([["f1", "f2"]])
+    np.testing.assert_allclose(embedded[0]["mean"], mean[0], atol=1e-5)
+    np.testing.assert_allclose(
+        np.exp(embedded[0]["log_variance"]), variance[0], atol=1e-5
+    )
+
+
+def test_status_and_metadata(server):
+    for path in ("/v1/models/films", "/v1/models/films/versions/1"):
+        assert server.get(path).json() == {
+            "model_version_status": [
+                {
+                    "version": "1",
+                    "state": "AVAILABLE",
+                    "status": {"error_code": "OK", "error_message": ""},
+                }
+            ]
+        }
+    found = server.get("/v1/models/films/metadata").json()
+    assert found["model_spec"] == {
+        "name": "films",
+        "signature_name": "",
+        "version": "1",
+    }
+    signatures = found["metadata"]["signature_def"]["signature_def"]
+    assert {"serving_default", "recommend", "score", "embed"} <= set(signatures)
+    info = signatures["serving_default"]["inputs"]["item_ids"]
+    assert info["dtype"] == "DT_STRING"
+    assert [dim["size"] for dim in info["tensor_shape"]["dim"]] == ["-1", "-1"]
+    assert signatures["embed"]["method_name"] == "tensorflow/serving/predict"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "text"),
+    [
+        # http_rest_api_handler_test.cc, UnsupportedApiCalls and what follows it.
+        ("GET", "/v1/foo", 400, "Malformed request: GET /v1/foo"),
+        ("POST", "/v1/foo", 400, "Malformed request: POST /v1/foo"),
+        ("GET", "/v1/models", 400, "Missing model name in request."),
+        ("GET", "/v1/models/debug/model_name", 400, "Malformed request"),
+        ("POST", "/v1/models", 400, "Malformed request"),
+        ("GET", "/v1/models/foo:predict", 400, "Malformed request"),
+        ("GET", "/v1/models/foo/version/50:predict", 400, "Malformed request"),
+        ("POST", "/v1/models/foo/version/50:regress", 400, "Malformed request"),
+        ("POST", "/v1/models/foo/versions/HELLO:regress", 400, "Malformed request"),
+        ("POST", f"/v1/models/foo/versions/{2**64 - 1}:regress", 400,
+         "Failed to convert version"),
+        ("GET", f"/v1/models/films/versions/{'9' * 5000}", 400, "convert version"),
+        ("POST", "/v1/models:predict", 400, "Malformed request"),
+        ("POST", "/v1/models/foo/metadata", 400, "Malformed request"),
+        ("POST", "/v1/models/foo/label/some_label:regress", 400, "Malformed request"),
+        ("POST", "/v1/models/foo/versions/50/labels/some_label:regress", 400,
+         "Malformed request"),
+        ("POST", "/v1/models/foo:predict", 404,
+         "Servable not found for request: Latest(foo)"),
+        ("POST", "/v1/models/foo/versions/50:predict", 404,
+         "Servable not found for request: Specific(foo, 50)"),
+        ("POST", "/v1/models/films/versions/99:predict", 404,
+         "Servable not found for request: Specific(films, 99)"),
+        ("POST", "/v1/models/films/labels/canary:predict", 400,
+         "Unrecognized servable version label: canary"),
+        ("GET", "/v1/models/foo", 404, "Could not find any versions of model foo"),
+        ("GET", "/v1/models/films/versions/9", 404,
+         "Could not find version 9 of model films"),
+        ("GET", "/v1/models/foo/metadata", 404, "Servable not found"),
+        ("POST", "/v1/models/films:classify", 400, "only predict is"),
+        ("PUT", PREDICT, 400, "Malformed request: PUT"),
+        ("DELETE", PREDICT, 400, "Malformed request: DELETE"),
+        ("GET", "/elsewhere", 404, "Not Found"),
+        ("POST", "/", 404, "Not Found"),
+    ],
+)  # fmt: skip
+def test_paths_that_are_refused(server, method, path, status, text):
+    content = b'{"instances": [1]}' if method == "POST" else None
+    assert text in error(server.request(method, path, content=content), status)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"instances": [{"item_ids": [1]}]}, "is not of expected type: string"),
+        ({"instances": ["f1"]}, "signature asks for [-1,-1]"),
+        ({"signature_name": "x", "instances": [["f1"]]},
+         'Serving signature name: "x" not found in signature def'),
+        ({"signature_name": "recommend", "instances": [
+            {"item_ids": ["f1"], "k": -1, "deny": [], "allow": []}]}, "k must be >= 1"),
+        ({"signature_name": "recommend", "instances": [
+            {"item_ids": ["f1"], "k": 1.5, "deny": [], "allow": []}]}, "type: int32"),
+        ({"signature_name": "recommend", "instances": [{"item_ids": ["f1"]}]},
+         "keys must be equal to: allow,deny,item_ids,k"),
+        ({"signature_name": "recommend", "inputs": {
+            "item_ids": [["f1"]], "k": [1, 2], "deny": [[]], "allow": [[]]}}, ""),
+        (b'{"signature_name": "discover", "instances": '
+         b'[{"item_ids": ["f1"], "k": 1, "niche": NaN}]}', "niche"),
+        (b'{"instances": [{"item_ids": ["f1"', "JSON Parse error"),
+        (b'{"instances": [["\xff\xfe"]]}', "Invalid encoding"),
+        (b"[" * 90_000, "nested too deeply"),
+        (b"", "The document is empty"),
+    ],
+)  # fmt: skip
+def test_bodies_that_are_refused(server, body, text):
+    content = body if isinstance(body, bytes) else json.dumps(body)
+    assert text in error(server.post(PREDICT, content=content), 400)
+    assert server.post(PREDICT, json={"instances": [[]]}).status_code == 200
+
+
+def test_large_requests_are_refused(server):
+    for size in (100_001, 10_000_000):
+        text = error(server.post(PREDICT, content=b" " * size), 413)
+        assert "larger than 100000 bytes" in text
+    # Without a length that is told beforehand, too.
+    parts = (b" " * 10_000 for _ in range(20))
+    assert error(server.post(PREDICT, content=parts), 413)
+    fits = json.dumps({"instances": [["f1"] + ["x"] * 15_000]})
+    assert server.post(PREDICT, content=fits).status_code == 200
+
+
+def test_a_client_that_goes_away_is_no_failure(running, films, caplog):
+    with running(films) as client:
+        with socket.create_connection(
+            (client.base_url.host, client.base_url.port)
+        ) as it:
+            it.sendall(
+                b"POST /v1/models/films:predict HTTP/1.1\r\nHost: x\r\n"
+                b"Content-Length: 100\r\n\r\n{"
+            )
+        eventually(lambda: 'method="predict",status="499"} 1.0' in client.get(
+            "/monitoring/prometheus/metrics").text)  # fmt: skip
+        assert client.post(PREDICT, json={"instances": [["f1"]]}).status_code == 200
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_version_with_damaged_warm_up_is_not_served(served, running, films):
+    shutil.copytree(served.folder / "2", films / "2")
+    file = films / "2" / "assets.extra" / "tf_serving_warmup_requests"
+    file.write_bytes(file.read_bytes()[:-3])
+    with running(films) as client:
+        assert states(client) == {"2": "END", "1": "AVAILABLE"}
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+LEAVES |= st.sampled_from(["f1", "f2", "", 1, 5, -1, 0.5, {"b64": "ZjE="}])
+KEYS = st.sampled_from(["item_ids", "k", "deny", "allow", "candidates", "niche", "b64"])
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(KEYS | st.text(), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+SIGNATURES = st.sampled_from(
+    ["serving_default", "recommend", "discover", "score", "embed", "similar_items",
+     "recommend_examples", "none such"]
+)  # fmt: skip
+REQUESTS = st.fixed_dictionaries(
+    {}, optional={"signature_name": SIGNATURES | LEAVES, "inputs": VALUES,
+                  "instances": st.lists(VALUES, max_size=3) | VALUES},
+)  # fmt: skip
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+@given(request=REQUESTS | VALUES, cut=st.integers(0, 400) | st.none())
+def test_whatever_comes_is_answered(server, request, cut):
+    body = json.dumps(request).encode()[:cut]
+    response = server.post(PREDICT, content=body)
+    assert response.status_code in (200, 400), response.text
+    answer = response.json()
+    assert len(answer) == 1
+    assert set(answer) <= {"predictions", "outputs", "error"}
+
+
+@settings(max_examples=100, deadline=None, derandomize=True,
+          suppress_health_check=list(HealthCheck))  # fmt: skip
+@given(body=st.binary(max_size=60))
+def test_bytes_are_answered(server, body):
+    for start in (b"", b'{"instances": [["', b'{"inputs": '):
+        error(server.post(PREDICT, content=start + body), 400)
+
+
+def eventually(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def states(client):
+    found = client.get("/v1/models/films").json()["model_version_status"]
+    return {each["version"]: each["state"] for each in found}
+
+
+def test_a_new_version_takes_over_without_a_failed_request(served, running, films):
+    """Asked without a pause while it happens, each answer is that of a version."""
+    history, answers, over = ["f1", "f2"], [], threading.Event()
+
+    def ask(client):
+        while not over.is_set():
+            answers.append(client.post(PREDICT, json={"instances": [history]}))
+
+    with running(films) as client:
+        asking = [threading.Thread(target=ask, args=[client]) for _ in range(3)]
+        for each in asking:
+            each.start()
+        try:
+            eventually(lambda: len(answers) > 20)
+            # A damaged one meanwhile changes nothing.
+            (films / "2").mkdir()
+            (films / "2" / "saved_model.pb").write_bytes(b"no graph")
+            eventually(lambda: states(client).get("2") == "END")
+            damaged = client.get("/v1/models/films").json()["model_version_status"]
+            shutil.copytree(served.folder / "2", films / "new")
+            (films / "new").rename(films / "3")
+            eventually(lambda: states(client)["1"] == "END")
+            assert states(client) == {"3": "AVAILABLE", "2": "END", "1": "END"}
+            count = len(answers)
+            eventually(lambda: len(answers) > count + 20)
+        finally:
+            over.set()
+            for each in asking:
+                each.join()
+    assert {answer.status_code for answer in answers} == {200}
+    found = [answer.json()["predictions"][0] for answer in answers]
+    old, new = (
+        recommender.recommend(history, k=30).items[0].tolist()
+        for recommender in (served.recommender, served.newer)
+    )
+    seen = [answer["item_ids"][: answer["valid"]] for answer in found]
+    assert old != new
+    assert seen[0] == old
+    assert all(items in (old, new) for items in seen)
+    check(served.newer, history, found[-1])
+    bad, good = damaged
+    assert (bad["version"], bad["state"]) == ("2", "END")
+    assert bad["status"]["error_code"] == "UNKNOWN"
+    assert bad["status"]["error_message"]
+    assert (good["version"], good["state"]) == ("1", "AVAILABLE")
+
+
+def test_a_damaged_version_is_tried_again_only_when_it_changes(
+    served, running, films, monkeypatch
+):
+    from keras_multvae.server import versions
+
+    loaded = []
+    make = versions.LoadedModel
+    monkeypatch.setattr(
+        versions,
+        "LoadedModel",
+        lambda folder: loaded.append(folder.name) or make(folder),
+    )
+    (films / "2").mkdir()
+    with running(films) as client:
+        assert states(client) == {"2": "END", "1": "AVAILABLE"}
+        time.sleep(0.3)  # Several looks at the folder.
+        assert loaded == ["2", "1"]
+        # Copied file by file, as it should not be, it is served once it is whole.
+        shutil.copytree(served.folder / "2", films / "2", dirs_exist_ok=True)
+        eventually(lambda: states(client) == {"2": "AVAILABLE", "1": "END"})
+        assert "Specific(films, 1)" in error(
+            client.post("/v1/models/films/versions/1:predict", content=b"{}"), 404
+        )
+
+
+def test_a_version_that_disappears(served, running, films):
+    shutil.copytree(served.folder / "2", films / "2")
+    ask = {"instances": [["f1"]]}
+    with running(films) as client:
+        check(
+            served.newer,
+            ["f1"],
+            client.post(PREDICT, json=ask).json()["predictions"][0],
+        )
+        shutil.rmtree(films / "2")
+        eventually(lambda: states(client).get("1") == "AVAILABLE")
+        check(
+            served.recommender,
+            ["f1"],
+            client.post(PREDICT, json=ask).json()["predictions"][0],
+        )
+        # The last one goes on from memory.
+        shutil.rmtree(films)
+        time.sleep(0.3)
+        assert client.post(PREDICT, json=ask).status_code == 200
+        assert states(client)["1"] == "AVAILABLE"
+
+
+def test_without_a_version_that_loads_nothing_is_found(running, tmp_path):
+    (tmp_path / "films" / "1").mkdir(parents=True)
+    with running(tmp_path / "films") as client:
+        assert "Latest(films)" in error(client.post(PREDICT, content=b"{}"), 404)
+        assert states(client) == {"1": "END"}
+
+
+def test_metrics_count(running, films):
+    with running(films) as client:
+        client.post(PREDICT, json={"instances": [["f1"]]})
+        client.post(PREDICT, content=b"")
+        page = client.get("/monitoring/prometheus/metrics")
+    assert page.headers["content-type"].startswith("text/plain")
+    lines = page.text.splitlines()
+    for line in (
+        'keras_multvae_requests_total{method="predict",status="200"} 1.0',
+        'keras_multvae_requests_total{method="predict",status="400"} 1.0',
+        'keras_multvae_model_version{model="films"} 1.0',
+        'keras_multvae_model_loads_total{model="films",outcome="loaded"} 1.0',
+        "keras_multvae_batch_requests_count 1.0",
+        'keras_multvae_request_seconds_count{method="predict"} 2.0',
+        "keras_multvae_requests_in_flight 0.0",
+    ):
+        assert line in lines, page.text
+    assert any(line.startswith("process_resident_memory_bytes") for line in lines)
