@@ -27,7 +27,7 @@ LOGGING = {
     "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "loggers": {
-        "keras_multvae.serving": {"handlers": ["stderr"], "level": "INFO"},
+        "keras_multvae.server": {"handlers": ["stderr"], "level": "INFO"},
         "uvicorn": {"handlers": ["stderr"], "level": "WARNING"},
         # It calls the loader deprecated that TensorFlow Serving uses.
         "tensorflow": {"level": "ERROR"},
