@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse, stats
 
+from keras_multvae.abilities import Ranks
 from keras_multvae.data import FoldIn
-from keras_multvae.ranking import Ranker, TopK, rank
+from keras_multvae.ranking import TopK, rank
 
 
 def _discounts(k: int) -> np.ndarray:
@@ -119,7 +120,7 @@ class RankingReport:
 
 
 def evaluate_ranking(
-    model: Ranker,
+    model: Ranks,
     fold_in: FoldIn,
     metrics: Sequence[str] = DEFAULT_METRICS,
     batch_size: int = 500,

@@ -27,7 +27,7 @@ def placement_of(model: Any) -> Iterator[None]:
     A model that was made on one device may be used by one process alone, while its
     distributed copy is still being trained by all.
     """
-    if getattr(model.encoder.kernel, "_layout", None) is None:
+    if getattr(model.weights[0], "_layout", None) is None:
         with undistributed():
             yield
     else:
