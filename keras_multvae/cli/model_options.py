@@ -93,10 +93,8 @@ def converter(kind: Kind) -> Callable[[str], Any]:
 
 
 def _early() -> argparse.ArgumentParser:
-    """A parser that takes what it knows and leaves all else, errors too."""
-    return argparse.ArgumentParser(
-        add_help=False, allow_abbrev=False, exit_on_error=False
-    )
+    """A parser that takes what it knows and leaves all else."""
+    return argparse.ArgumentParser(add_help=False, allow_abbrev=False)
 
 
 def _add(group: Any, settings: Settings) -> None:

@@ -40,13 +40,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         take_imports(arguments)
         if "train" in arguments[:1]:
             recipe = recipe_of(arguments)
-    except (
-        ValueError,
-        TypeError,
-        OSError,
-        ImportError,
-        argparse.ArgumentError,
-    ) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         parser.error(str(error))
     _add_commands(parser, recipe)
     parsed = parser.parse_args(arguments)

@@ -95,10 +95,8 @@ class MultVAE(SampledTraining):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        settings = self.Config(
-            latent_dim, hidden_dims, dropout, likelihood, beta, tied, head
-        )
-        super().__init__(num_items, settings, seed, **kwargs)
+        settings = self.Config(latent_dim, hidden_dims, dropout, likelihood, tied, head)
+        super().__init__(num_items, settings, seed, beta=beta, **kwargs)
         self.encoder = InteractionEncoder(
             self.num_items,
             settings.latent_dim,

@@ -8,7 +8,6 @@ from typing import Any
 from keras_multvae.models.heads import SampledSoftmax
 from keras_multvae.settings import (
     LIKELIHOOD,
-    NON_NEGATIVE,
     POSITIVE_INT,
     SHARE,
     Flag,
@@ -23,7 +22,7 @@ HEADS = OneOf({"full": None, "sampled": SampledSoftmax})
 
 @dataclass(frozen=True)
 class MultVAEConfig(Settings):
-    """The arguments of `MultVAE`, which describes them, but for its items and seed.
+    """The arguments of `MultVAE`, which describes them, but for its items, beta and seed.
 
     Example:
 
@@ -38,7 +37,6 @@ class MultVAEConfig(Settings):
     )
     dropout: float = setting(0.5, SHARE, "share of clicks dropped from the input")
     likelihood: Any = setting("multinomial", LIKELIHOOD, "of clicks")
-    beta: float = setting(0.2, NON_NEGATIVE, "KL weight where nothing anneals it")
     tied: bool = setting(False, Flag(), "one item table for encoder and decoder")
     head: SampledSoftmax | None = setting(
         None,

@@ -25,7 +25,8 @@ class SampledTraining(VariationalModel):
 
     head: SampledSoftmax | None
     tied: bool
-    candidates: CandidateSampler | None = None
+    # Not None here: PyTorch would find that before the layer.
+    candidates: CandidateSampler | None
 
     @property
     def table_dtype(self) -> str | None:
@@ -35,6 +36,7 @@ class SampledTraining(VariationalModel):
     def make_candidates(self) -> None:
         """Makes the layer that draws items, where there is a head."""
         if self.head is None:
+            self.candidates = None
             return
         self.candidates = CandidateSampler(
             self.num_items,

@@ -16,7 +16,7 @@ from keras_multvae.models.autoencoder import Autoencoder
 from keras_multvae.models.base import weighed
 from keras_multvae.models.placement import placement_of
 from keras_multvae.schedules import BetaSchedule
-from keras_multvae.settings import Settings
+from keras_multvae.settings import NON_NEGATIVE, Settings, checked
 
 
 class VariationalModel(Autoencoder):
@@ -24,13 +24,13 @@ class VariationalModel(Autoencoder):
 
     Its encoder gives the pair (mean, log_var) of q(z | x); z is drawn from q in
     training and its mean in inference. beta is a function of the optimiser step; see
-    `MultVAE`. Without a `BetaAnneal` callback it is the setting `beta`, .2 where there
-    is none.
+    `MultVAE`.
 
     Args:
         num_items: See `RankingModel`.
         settings: See `RankingModel`.
         seed: See `RankingModel`.
+        beta: Float >= 0, the KL weight when no `BetaAnneal` sets a schedule.
         prior: A `keras_multvae.layers.Prior`; N(0, I) by default.
         **kwargs: Passed to `keras.Model`.
     """
@@ -40,6 +40,7 @@ class VariationalModel(Autoencoder):
         num_items: int,
         settings: Settings,
         seed: int | None,
+        beta: float = 0.2,
         prior: Prior | None = None,
         **kwargs: Any,
     ) -> None:
@@ -48,8 +49,8 @@ class VariationalModel(Autoencoder):
         self.sampling = Sampling(
             seed=self._part_seed(1), dtype="float32", name="sampling"
         )
-        initial = getattr(settings, "beta", 0.2)
-        self.beta = Beta(initial, dtype="float32", name="beta")
+        beta = checked("beta", beta, NON_NEGATIVE)
+        self.beta = Beta(beta, dtype="float32", name="beta")
         self._kl_tracker = keras.metrics.Mean(name="kl")
         self._beta_tracker = LastValue(name="beta")
         self._kl_of_batch: Any = None
@@ -123,3 +124,7 @@ class VariationalModel(Autoencoder):
                 parts.append(list(map(ops.convert_to_numpy, self.encoder(inputs))))
         means, log_vars = (np.concatenate(part) for part in zip(*parts, strict=True))
         return means, np.exp(log_vars)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras.Model.get_config`."""
+        return {**super().get_config(), "beta": self.beta.initial}

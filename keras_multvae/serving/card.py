@@ -100,9 +100,8 @@ def _network(model: Any) -> str:
         return ", ".join(layer.name for layer in model.layers)
     hidden = settings["hidden_dims"]
     inner = (*hidden, settings["latent_dim"], *hidden[::-1])
-    return " - ".join(
-        f"{size:,}" for size in (model.num_items, *inner, model.num_items)
-    )
+    units = (model.num_items, *inner, model.num_items)
+    return " - ".join(f"{size:,}" for size in units)
 
 
 def _training(record: TrainingRecord | None) -> str:
