@@ -15,8 +15,17 @@ import numpy as np
 from keras import ops
 from scipy import sparse
 
-from keras_multvae import Recipe, Recommender, Settings, VariationalModel, compare
-from keras_multvae import export_saved_model, register_model, setting
+from keras_multvae import (
+    Recipe,
+    Recommender,
+    Settings,
+    VariationalModel,
+    compare,
+    export_saved_model,
+    register_model,
+    setting,
+    train,
+)
 from keras_multvae.data import Interactions, strong_generalization
 from keras_multvae.layers import InteractionEncoder, ItemDecoder, Prior
 from keras_multvae.settings import POSITIVE_INT, SHARE
@@ -58,7 +67,9 @@ class GatedVAE(VariationalModel):
         width: int = setting(600, POSITIVE_INT, "gated units of the first layer")
         dropout: float = setting(0.5, SHARE, "share of clicks dropped")
 
-    def __init__(self, num_items, latent_dim=200, width=600, dropout=0.5, seed=None, **kw):
+    def __init__(
+        self, num_items, latent_dim=200, width=600, dropout=0.5, seed=None, **kw
+    ):
         settings = self.Config(latent_dim, width, dropout)
         super().__init__(num_items, settings, seed, prior=MixturePrior(), **kw)
         self.encoder = GatedEncoder(num_items, width, latent_dim, dropout)
@@ -71,6 +82,6 @@ if __name__ == "__main__":
     recipe = Recipe(GatedVAE.Config(16, 32), epochs=5, batch_size=50)
     found = compare(split, {"Mult-VAE": Recipe(epochs=5), "Gated VAE": recipe})
     print(found)
-    model = recipe.build(split.train.num_items)
+    model, _ = train(split, recipe, "demo/gated.training")
     Recommender(model, split.train.items).save("demo/gated")
     print(export_saved_model(Recommender.load("demo/gated"), "saved_models/gated"))
