@@ -1,11 +1,9 @@
-"""Add a model of your own: a VAE with another encoder and another prior than Mult-VAE.
+"""A model of your own: a VAE with another encoder and another prior than Mult-VAE's.
 
-    keras-multvae train prepared --out model --import add_a_model --model GatedVAE \
-        --width 64
+    keras-multvae train prepared --out model --import add_a_model --model GatedVAE
 
-One file is enough. The decorator makes the class known by its name; from `Config` come
-the options above, `Recipe` and what is stored. Run as a program, it compares the model
-with the others on random clicks, and stores and exports it.
+One file is enough: the decorator makes the class known by its name, and its `Config`
+makes the command line's options, `Recipe` and what is stored.
 """
 
 from dataclasses import dataclass
@@ -15,37 +13,26 @@ import numpy as np
 from keras import ops
 from scipy import sparse
 
-from keras_multvae import (
-    Recipe,
-    Recommender,
-    Settings,
-    VariationalModel,
-    compare,
-    export_saved_model,
-    register_model,
-    setting,
-    train,
-)
+import keras_multvae as km
 from keras_multvae.data import Interactions, strong_generalization
 from keras_multvae.layers import InteractionEncoder, ItemDecoder, Prior
-from keras_multvae.settings import POSITIVE_INT, SHARE
+from keras_multvae.settings import POSITIVE_INT
 
 
-@keras.saving.register_keras_serializable("add_a_model")
 class GatedEncoder(keras.layers.Layer):
     """Gated units h(x) * sigmoid(g(x)), as in Kim and Suh, RecSys 2019."""
 
-    def __init__(self, num_items, width, latent_dim, dropout, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, num_items, width, latent_dim):
+        super().__init__()
         # Its two outputs are the two halves of a gated layer over sparse clicks.
-        self.first = InteractionEncoder(num_items, width, (), dropout)
-        self.gate, self.value = (keras.layers.Dense(2 * latent_dim) for _ in range(2))
+        self.first = InteractionEncoder(num_items, width, ())
+        self.value = keras.layers.Dense(2 * latent_dim)
+        self.gate = keras.layers.Dense(2 * latent_dim, activation="sigmoid")
 
     def call(self, inputs, training=None):
         value, gate = self.first(inputs, training=training)
         hidden = value * ops.sigmoid(gate)
-        units = self.value(hidden) * ops.sigmoid(self.gate(hidden))
-        return tuple(ops.split(units, 2, axis=-1))  # mean and log-variance
+        return ops.split(self.value(hidden) * self.gate(hidden), 2, axis=-1)
 
 
 class MixturePrior(Prior):
@@ -59,29 +46,27 @@ class MixturePrior(Prior):
         return ops.sum(log_q - log_p, axis=-1)
 
 
-@register_model
-class GatedVAE(VariationalModel):
+@km.register_model
+class GatedVAE(km.VariationalModel):
     @dataclass(frozen=True)
-    class Config(Settings):
-        latent_dim: int = setting(200, POSITIVE_INT, "size of the latent vector")
-        width: int = setting(600, POSITIVE_INT, "gated units of the first layer")
-        dropout: float = setting(0.5, SHARE, "share of clicks dropped")
+    class Config(km.Settings):
+        latent_dim: int = km.setting(200, POSITIVE_INT, "size of the latent vector")
+        width: int = km.setting(600, POSITIVE_INT, "gated units of the first layer")
 
-    def __init__(
-        self, num_items, latent_dim=200, width=600, dropout=0.5, seed=None, **kw
-    ):
-        settings = self.Config(latent_dim, width, dropout)
-        super().__init__(num_items, settings, seed, prior=MixturePrior(), **kw)
-        self.encoder = GatedEncoder(num_items, width, latent_dim, dropout)
-        self.decoder = ItemDecoder(num_items, latent_dim, (), name="decoder")
+    def __init__(self, num_items, latent_dim=200, width=600, seed=None, **options):
+        settings = self.Config(latent_dim, width)
+        super().__init__(num_items, settings, seed, prior=MixturePrior(), **options)
+        self.encoder = GatedEncoder(num_items, width, latent_dim)
+        self.decoder = ItemDecoder(num_items, latent_dim, ())
 
 
 if __name__ == "__main__":
     clicks = sparse.random(300, 50, 0.2, "csr", rng=0)
     split = strong_generalization(Interactions.from_matrix(clicks), 30, 30)
-    recipe = Recipe(GatedVAE.Config(16, 32), epochs=5, batch_size=50)
-    found = compare(split, {"Mult-VAE": Recipe(epochs=5), "Gated VAE": recipe})
-    print(found)
-    model, _ = train(split, recipe, "demo/gated.training")
-    Recommender(model, split.train.items).save("demo/gated")
-    print(export_saved_model(Recommender.load("demo/gated"), "saved_models/gated"))
+    recipe = km.Recipe(GatedVAE.Config(16, width=32), epochs=5, batch_size=50)
+    mult_vae = km.Recipe(epochs=5, batch_size=50)
+    print(km.compare(split, {"Mult-VAE": mult_vae, "Gated VAE": recipe}))
+    model, _ = km.train(split, recipe, "demo/gated.training")
+    km.Recommender(model, split.train.items).save("demo/gated")
+    recommender = km.Recommender.load("demo/gated")
+    print(km.export_saved_model(recommender, "saved_models/gated"))

@@ -134,6 +134,6 @@ class FreezeBeta(keras.callbacks.Callback):
 def _check_has_beta(callback: keras.callbacks.Callback) -> None:
     if not can(callback.model, HasBeta):
         raise TypeError(
-            f"{type(callback).__name__} moves the beta of a MultVAE or of a model like it. Received one "
-            f"of type {type(callback.model).__name__}."
+            f"{type(callback).__name__} moves the beta of a MultVAE or of a model like "
+            f"it. Received a model of type {type(callback.model).__name__}."
         )

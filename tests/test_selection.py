@@ -39,7 +39,7 @@ def found():
         "popularity": Popularity(24),
         "EASE": [Popularity(24), EASE(24, 10.0)],
         "Mult-VAE": RECIPE,
-        "Mult-DAE": replace(RECIPE, model="MultDAE", hidden_dims=()),
+        "Mult-DAE": replace(RECIPE, model=MultDAE.Config(latent_dim=4)),
     }
     return compare(SPLIT, models, reference="popularity", metrics=METRICS)
 
@@ -111,5 +111,5 @@ def test_beta_rises_to_one_and_the_peak_is_the_cap():
 def test_bad_searches_are_named():
     with pytest.raises(ValueError, match="validation=None"):
         find_beta_cap(strong_generalization(CLICKS, 0, 30), RECIPE)
-    with pytest.raises(TypeError, match="needs a model with a beta.*MultDAE"):
+    with pytest.raises(TypeError, match=r"needs a model with a beta.*MultDAE"):
         find_beta_cap(SPLIT, Recipe("MultDAE"))

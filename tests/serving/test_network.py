@@ -82,6 +82,7 @@ def dequantized(weights, quantize, axis):
 @pytest.mark.parametrize("quantize", ["bfloat16", "int8"])
 def test_quantized_weights_by_hand(quantize, monkeypatch):
     from keras_multvae.serving import tables
+    from keras_multvae.serving.forward import forward_of
 
     monkeypatch.setattr(tables, "PART", 4 * 16 * 7)  # parts of a few items
     model = randomised(MultVAE(ITEMS, 4, (16,)))
