@@ -147,7 +147,9 @@ def test_any_events_come_to_the_same(pairs, limit, run, chunk, minimum, weighted
         patch.setattr(spilled, "LIMIT", limit)
         patch.setattr(spilled, "RUN", run)
         for name in ("events", "partitioning"):
-            patch.setattr(sys.modules[f"keras_multvae.data.ingest.{name}"], "CHUNK", chunk)
+            patch.setattr(
+                sys.modules[f"keras_multvae.data.ingest.{name}"], "CHUNK", chunk
+            )
         assert read() == expected
 
 
