@@ -9,6 +9,8 @@ import pytest
 
 import keras_multvae
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(keras_multvae.__file__).parent
 # From the ground up: a room may import only what stands before it.
 ROOMS = [

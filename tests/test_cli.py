@@ -191,6 +191,7 @@ def test_unknown_items_stop_or_are_skipped(folder, capsys, tmp_path):
     )
 
 
+@pytest.mark.once
 def test_ids_that_are_none_are_named(capsys, tmp_path):
     (tmp_path / "clicks.csv").write_text("user_id,item_id\n1,7\n,8\n")
     line = failure(capsys, "prepare", tmp_path / "clicks.csv", "--out", tmp_path / "p")
@@ -208,6 +209,7 @@ def test_bad_histories_are_named(folder, capsys, tmp_path):
         assert expected in failure(capsys, "recommend", folder / "model", histories)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -320,6 +322,7 @@ def test_other_backends_than_jax_are_told(folder, capsys, tmp_path):
     assert "KERAS_BACKEND=jax" in failure(capsys, *train, "--distribute", "data")
 
 
+@pytest.mark.once
 def test_help_tells_defaults(capsys):
     with pytest.raises(SystemExit) as error:
         main(["train", "--help"])

@@ -29,6 +29,8 @@ from keras_multvae.data.columns import spilled
 from keras_multvae.data.columns.mapped import is_mapped
 from keras_multvae.data.ingest import events as events_module
 
+pytestmark = pytest.mark.once
+
 SPLITS = {
     "strong": lambda clicks: strong_generalization(
         clicks, clicks.num_users // 4, clicks.num_users // 3
