@@ -9,6 +9,7 @@ import pytest
 
 from keras_multvae import (
     EASE,
+    MultDAE,
     MultVAE,
     Popularity,
     compare,

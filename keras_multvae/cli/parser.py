@@ -12,6 +12,7 @@ from keras_multvae.cli.model_options import (
     recipe_of,
     take_imports,
 )
+from keras_multvae.compat import DefaultsHelpFormatter
 from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE_INT
 from keras_multvae.training.recipe import Recipe
 
@@ -61,15 +62,6 @@ def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
             parser.error("--address and --workers need --engine ray.")
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Defaults in the help, where there are any to tell."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, argparse.SUPPRESS):
-            return action.help
-        return super()._get_help_string(action)
-
-
 def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -113,7 +105,10 @@ def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
         ),
     ):
         sub = subparsers.add_parser(
-            name, help=summary, description=summary, formatter_class=_Help
+            name,
+            help=summary,
+            description=summary,
+            formatter_class=DefaultsHelpFormatter,
         )
         sub.set_defaults(run=f"keras_multvae.cli.{run}")
         if add_options is _train_options:

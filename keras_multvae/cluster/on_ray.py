@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import keras
 
+from keras_multvae import registry
 from keras_multvae.cluster.job import Job
 from keras_multvae.data import Vocabulary, save_interactions
 from keras_multvae.data.columns.spilled import spilling_into
@@ -203,13 +204,14 @@ def _filled(
         max_calls=0,
         runtime_env={"env_vars": {"KERAS_BACKEND": keras.backend.backend()}},
     )(_fill)
+    imported = registry.modules()
     waiting = iter(shards)
     running: dict[Any, int] = {}
     try:
         while True:
             free = len(shards) if num_workers is None else num_workers - len(running)
             for shard in islice(waiting, free):
-                running[fill.remote(job, shard)] = shard
+                running[fill.remote(job, shard, imported)] = shard
             if not running:
                 return
             (done,), _ = ray.wait(list(running))
@@ -221,8 +223,9 @@ def _filled(
             ray.cancel(future)
 
 
-def _fill(job: Job, shard: int) -> None:
-    """What Ray calls in a worker process."""
+def _fill(job: Job, shard: int, imported: list[str]) -> None:
+    """What Ray calls in a worker process, which is to know the caller's models."""
+    registry.import_modules(imported)
     job.fill(shard)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 from scipy import sparse
 
-from keras_multvae import backend, bags
+from keras_multvae import backend, bags, compat
 from keras_multvae.backend.saved_model import export_model
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.layers.dense import wide_dtype
@@ -126,8 +126,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
         )
         # Built now, so that the first validation does not change the compiled state.
         spec = keras.KerasTensor((None, self.num_items), dtype="float32")
-        if self._compile_metrics is not None:
-            self._compile_metrics.build(spec, spec)
+        compat.build_compiled_metrics(self, spec, spec)
 
     def compute_loss(
         self,
@@ -162,7 +161,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
             )
             masked = mask_seen(y_pred[:, :items] if self.fillers else y_pred, seen)
             return dict(super().compute_metrics(x, targets, masked, sample_weight))
-        trackers = (self._loss_tracker, *self.trackers)
+        trackers = (compat.loss_tracker(self), *self.trackers)
         return {tracker.name: tracker.result() for tracker in trackers}
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -315,7 +314,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
         # Keras keeps what "auto" came to on this backend, wrong on the next, and on
         # PyTorch the name of an optimiser class that only runs there.
         optimizer = dict(config["optimizer"])
-        if optimizer["module"].startswith("keras.src.backend.torch"):
+        if compat.is_for_torch_only(optimizer["module"]):
             optimizer.update(module="keras.optimizers", registered_name=None)
         return {
             **config,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -113,8 +115,9 @@ class Recipe(Settings):
         """The untrained model of these settings, compiled."""
         from keras_multvae.optimizers import FusedAdam
 
-        cls = registry.config_entry(self.model).model
-        model: Any = cls(num_items, **self.model.arguments(), seed=self.seed)
+        cls: Any = registry.config_entry(self.model).model
+        with _default_seeds_from(self.seed):
+            model = cls(num_items, **self.model.arguments(), seed=self.seed)
         model.compile(FusedAdam(self.learning_rate, epsilon=1e-8))
         return model
 
@@ -146,6 +149,20 @@ class Recipe(Settings):
         base = super().from_json(values.get("training", {}))
         model = config.from_json(values.get("settings", {}))
         return cls(model, **base.arguments())
+
+
+@contextmanager
+def _default_seeds_from(seed: int) -> Iterator[None]:
+    """A context in which layers without a seed of their own get one that follows.
+
+    Keras draws it from Python's global random state, which is put back.
+    """
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def trained_names() -> list[str]:
