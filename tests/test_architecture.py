@@ -14,6 +14,7 @@ ROOT = Path(keras_multvae.__file__).parent
 ROOMS = [
     "start",
     "compat",
+    "checks",
     "extras",
     "files",
     "progress",
