@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_multvae import checks
 from keras_multvae.abilities import HasBeta, can
 from keras_multvae.schedules import BetaSchedule, ConstantBeta, CyclicalBeta, LinearBeta
 
@@ -99,12 +100,8 @@ class FreezeBeta(keras.callbacks.Callback):
 
     def __init__(self, monitor: str = "val_ndcg_at_100", patience: int = 3) -> None:
         super().__init__()
-        if not isinstance(patience, int) or patience < 1:
-            raise ValueError(
-                f"`patience` must be an integer >= 1. Received: patience={patience!r}."
-            )
         self.monitor = monitor
-        self.patience = patience
+        self.patience = checks.integer("patience", patience)
         self.frozen: float | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_multvae import compat
+from keras_multvae import checks, compat
 
 # Finite, so that no arithmetic on scores gives NaN; below every real score.
 MASKED = float(np.finfo("float32").min)
@@ -24,8 +24,7 @@ class _RankingMetric(keras.metrics.Metric):
     """Mean over the users that have a target; more is better."""
 
     def __init__(self, k: int, name: str, dtype: Any = None) -> None:
-        if not isinstance(k, int) or k < 1:
-            raise ValueError(f"`k` must be an integer >= 1. Received: k={k!r}.")
+        k = checks.integer("k", k)
         super().__init__(name=name, dtype=dtype)
         self.k = k
         # For EarlyStopping and ModelCheckpoint in mode="auto".

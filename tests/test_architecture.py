@@ -16,6 +16,7 @@ ROOT = Path(keras_multvae.__file__).parent
 ROOMS = [
     "start",
     "compat",
+    "checks",
     "extras",
     "files",
     "settings",

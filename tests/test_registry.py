@@ -185,9 +185,7 @@ def test_what_gives_no_logits_is_not_exported(tmp_path):
     model = EASE(3, 1.0).fit(sparse.csr_matrix(np.eye(3)))
     recommender = Recommender(model, Vocabulary(list("abc")))
     with pytest.raises(TypeError, match=r"needs a Keras model that gives logits.*EASE"):
-        export_saved_model(
-            Recommender(model, Vocabulary(list("abc"))), tmp_path / "saved"
-        )
+        export_saved_model(recommender, tmp_path / "saved")
 
 
 def test_a_folder_never_says_what_to_import(tmp_path):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import keras
 
-from keras_multvae import registry
+from keras_multvae import checks, registry
 from keras_multvae.cluster.job import Job
 from keras_multvae.data import Vocabulary, save_interactions
 from keras_multvae.data.columns.spilled import spilling_into
@@ -98,12 +98,9 @@ def recommend_on_ray(
     References:
         https://docs.ray.io/en/latest/ray-core/fault_tolerance/tasks.html
     """
-    for name, value in (("num_workers", num_workers), ("shard_size", shard_size)):
-        default = name == "num_workers" and value is None
-        if not default and (not isinstance(value, int) or value < 1):
-            raise ValueError(
-                f"`{name}` must be an integer >= 1. Received: {name}={value!r}."
-            )
+    if num_workers is not None:
+        num_workers = checks.integer("num_workers", num_workers)
+    shard_size = checks.integer("shard_size", shard_size)
     ray = import_extra("ray", "ray")
     parquet = import_extra("pyarrow.parquet", "ray")
     options = {"k": 10, "exclude_seen": True, "on_unknown": "raise", **options}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from keras_multvae import backend
+from keras_multvae import backend, checks
 from keras_multvae.abilities import Ranks
 from keras_multvae.data.columns.csr import csr_over
 from keras_multvae.data.columns.mapped import take_runs
@@ -62,7 +62,10 @@ def rank(
     """
     if rows is None:
         rows = np.arange(histories.shape[0])
-    size = default_batch_size(model.num_items) if batch_size is None else batch_size
+    if batch_size is None:
+        size = default_batch_size(model.num_items)
+    else:
+        size = checks.integer("batch_size", batch_size)
     several = len(rows) > size
     with contextlib.ExitStack() as stack:
         pool = None
