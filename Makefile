@@ -7,25 +7,36 @@ TORCH := torch==2.13.0
 SERVING_API := tensorflow-serving-api==2.21.0
 BACKENDS := tensorflow jax torch
 
-.PHONY: demo test test-all lint unit doctest wheel docs benchmark clean
+.PHONY: demo test test-all lint unit unit-once $(BACKENDS:%=unit-%) doctest wheel docs benchmark clean
 
 demo: .venv/.demo
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/keras-multvae demo
 
-test: lint unit doctest wheel
+# Its parts go on two at a time, the longest first; each prints once it has ended.
+PARTS := unit-jax unit-once unit-torch unit-tensorflow wheel doctest lint
+JOBS ?= 2
+
+test: .venv/.test
+	@$(MAKE) --no-print-directory --jobs $(JOBS) --output-sync=target $(PARTS)
 	@echo "lint, $(words $(BACKENDS)) backends, doctests and the wheel: all passed"
 
-test-all: PYTEST_MARKS :=
-test-all: test
+test-all:
+	@$(MAKE) test SLOW=1
 
-PYTEST_MARKS := -m "not slow"
+unit: unit-once $(BACKENDS:%=unit-%)
 
-unit: .venv/.test
-	@set -e; for backend in $(BACKENDS); do \
-	  echo "== tests on $$backend"; \
-	  KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=2 \
-	    $(BIN)/python -m pytest -q $(PYTEST_MARKS) --durations=3; \
-	done
+NOT_SLOW := $(if $(SLOW),, and not slow)
+# Of parts that go on side by side, each has a core: more threads would only wait.
+PYTEST = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
+  TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -q --durations=5
+
+unit-once: .venv/.test
+	@echo "== tests that touch no backend"
+	@KERAS_BACKEND=tensorflow $(PYTEST) -m "once$(NOT_SLOW)"
+
+$(BACKENDS:%=unit-%): unit-%: .venv/.test
+	@echo "== tests on $*"
+	@KERAS_BACKEND=$* $(PYTEST) -m "not once$(NOT_SLOW)"
 
 doctest: .venv/.test
 	@echo "== examples in the docstrings"

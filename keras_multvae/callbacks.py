@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_multvae.abilities import HasBeta, can
 from keras_multvae.schedules import BetaSchedule, ConstantBeta, CyclicalBeta, LinearBeta
 
 _SCHEDULES: dict[str, Callable[[float, float], BetaSchedule]] = {
@@ -131,8 +132,8 @@ class FreezeBeta(keras.callbacks.Callback):
 
 
 def _check_has_beta(callback: keras.callbacks.Callback) -> None:
-    if not hasattr(callback.model, "set_beta_schedule"):
+    if not can(callback.model, HasBeta):
         raise TypeError(
-            f"{type(callback).__name__} moves the beta of a MultVAE. Received a model "
-            f"of type {type(callback.model).__name__}."
+            f"{type(callback).__name__} moves the beta of a MultVAE or of a model like "
+            f"it. Received a model of type {type(callback.model).__name__}."
         )

@@ -214,11 +214,11 @@ def handover() -> str:
             "A model that is registered in a notebook or typed in cannot be handed on "
             "to the process that exports. Put it into a module of its own."
         )
-    inside = not PROGRAM.isdisjoint(names)
+    program = None
+    if file is not None and not PROGRAM.isdisjoint(names):
+        program = os.path.abspath(file)
     others = [name for name in names if name not in PROGRAM]
-    return json.dumps(
-        {"modules": others, "program": os.path.abspath(file) if inside else None}
-    )
+    return json.dumps({"modules": others, "program": program})
 
 
 def take_over(text: str) -> None:

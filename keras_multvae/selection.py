@@ -224,7 +224,10 @@ def find_beta_cap(split: Split, recipe: Recipe | None = None) -> BetaSearch:
     """
     recipe = Recipe() if recipe is None else recipe
     if split.validation is None:
-        raise ValueError("find_beta_cap() needs a split with a validation part.")
+        raise ValueError(
+            "find_beta_cap() needs a split with a validation part. Received: "
+            "validation=None."
+        )
     require(config_entry(recipe.model).model, HasBeta, "find_beta_cap()")
     steps = recipe.epochs * -(-split.train.num_users // recipe.batch_size)
     rising = replace(recipe, beta_cap=1.0, anneal_steps=float(steps))

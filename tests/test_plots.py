@@ -9,6 +9,8 @@ from keras_multvae.evaluation import RankingReport
 from keras_multvae.plots import plot_annealing, plot_by_activity, plot_history
 
 pytest.importorskip("matplotlib")
+
+pytestmark = pytest.mark.once
 HISTORY = [
     {"step": 5, "loss": 9.0, "nll": 8.0, "beta": 0.1, "val_ndcg_at_100": 0.2},
     {"step": 10, "loss": 7.0, "nll": 6.0, "beta": 0.2, "val_ndcg_at_100": 0.4},

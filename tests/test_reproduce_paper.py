@@ -300,6 +300,7 @@ def test_a_killed_training_goes_on(example, finished, tmp_path, monkeypatch):
     assert not (tmp_path / "MultVAE.training").exists()
 
 
+@pytest.mark.once
 def test_kaggles_netflix_files_give_the_same_split(example, finished, tmp_path):
     run = finished("netflix")
     texts = [p.read_text() for p in sorted((run.source / "training_set").iterdir())]
@@ -311,6 +312,7 @@ def test_kaggles_netflix_files_give_the_same_split(example, finished, tmp_path):
     assert digests_of(split) == digests_of(expected)
 
 
+@pytest.mark.once
 def test_the_authors_split_of_real_ratings(example, shared_data, tmp_path):
     source = shared_data / "ml-latest-small" / "ratings.csv"
     more = ("--source", str(source), "--held-out", "60")
@@ -330,6 +332,7 @@ def test_the_authors_split_of_real_ratings(example, shared_data, tmp_path):
     }
 
 
+@pytest.mark.once
 def test_without_source_movielens_comes_through_tfds(example, tmp_path, monkeypatch):
     events = np.array(make_events())
     columns = events[np.lexsort((events[:, 1], events[:, 0]))].T
@@ -349,6 +352,7 @@ def test_without_source_movielens_comes_through_tfds(example, tmp_path, monkeypa
     assert split.validation.num_users == HELD_OUT
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("dataset", "text", "message"),
     [
@@ -370,6 +374,7 @@ def test_files_of_another_form_are_named(example, tmp_path, dataset, text, messa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.once
 def test_missing_files_and_bad_arguments_are_named(example, tmp_path, capsys):
     with pytest.raises(FileNotFoundError, match=r"mv_\*\.txt or .* without them"):
         example.main(arguments("netflix", tmp_path, tmp_path))

@@ -6,6 +6,8 @@ import pytest
 
 from keras_multvae import ConstantBeta, CyclicalBeta, LinearBeta
 
+pytestmark = pytest.mark.once
+
 
 def test_linear_follows_the_formula_of_the_paper():
     beta = LinearBeta(cap=0.2, total_steps=200_000)

@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import keras_multvae
+
+pytestmark = pytest.mark.once
 
 CODE = "import sys; sys.modules['jax'] = None; import keras_multvae"
 

@@ -114,7 +114,7 @@ def _add(group: Any, settings: Settings) -> None:
         else:
             group.add_argument(
                 flag,
-                type=converter(kind),
+                type=None if kind.choices else converter(kind),
                 choices=kind.choices,
                 metavar=kind.metavar,
                 default=argparse.SUPPRESS,
@@ -139,7 +139,7 @@ def _add_choice(group: Any, flag: str, kind: OneOf, value: Any, help: str) -> No
             inner = field.metadata["kind"]
             group.add_argument(
                 f"--{field.name.replace('_', '-')}",
-                type=converter(inner),
+                type=None if inner.choices else converter(inner),
                 choices=inner.choices,
                 metavar=inner.metavar,
                 default=argparse.SUPPRESS,

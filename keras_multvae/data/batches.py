@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from scipy import sparse
 
+from keras_multvae import compat
 from keras_multvae.data.columns.mapped import slices, take_runs
 from keras_multvae.data.interactions import checked_weights
 
@@ -311,7 +312,7 @@ def _own_blocks(blocks: int | None) -> tuple[int, slice]:
         )
     parts = min(replicas, distribution.num_processes) if blocks > 1 else 1
     size = blocks // parts
-    part = distribution.data_shard_id if parts > 1 else 0
+    part = compat.data_shard(distribution) if parts > 1 else 0
     return blocks, slice(part * size, (part + 1) * size)
 
 

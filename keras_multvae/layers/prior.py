@@ -11,6 +11,8 @@ from keras import ops
 class Prior(keras.layers.Layer):
     """Base of priors p(z): gives KL(q(z | x) || p(z)) of each user.
 
+    A subclass makes its weights when it is made.
+
     Call arguments:
         inputs: A triple `(mean, log_var, z)` of float tensors (users, latent_dim): the
             Gaussian q, and a draw from it (its mean in inference), for priors whose KL
@@ -19,6 +21,10 @@ class Prior(keras.layers.Layer):
     Returns:
         The KL of each user, (users,).
     """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.built = True
 
     def call(self, inputs: tuple[Any, Any, Any]) -> Any:
         """See the class."""

@@ -65,8 +65,18 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
         self.likelihood = get_likelihood(getattr(settings, "likelihood", "multinomial"))
         self._nll_tracker = keras.metrics.Mean(name="nll")
         self._scoring = Scoring(self)
-        # Layers are built when they are made: there is nothing left to build.
+        # Keras would build the layers from shapes, which batches do not tell.
         self.built = True
+
+    def build_layers(self) -> None:
+        """Makes the weights of layers that are not built yet, by a batch of one click.
+
+        `compile`, scoring and loading do so.
+        """
+        if all(layer.built for layer in self.layers):
+            return
+        one = np.ones(1, "int32")
+        self(dict(zip(bags.KEYS, (one, one - 1, one.astype("float32")), strict=True)))
 
     def _part_seed(self, part: int) -> int | None:
         """The seed of one of up to three random parts."""
@@ -105,6 +115,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
                 f"The loss of {type(self).__name__} follows from its `likelihood`, an "
                 f"argument of the model. Received: loss={loss!r}."
             )
+        self.build_layers()
         if optimizer is None:
             optimizer = FusedAdam(1e-3, epsilon=1e-8)
         if metrics is None:
@@ -212,6 +223,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
             what to subtract from all values of a user.
         """
         self._check_inputs(histories)
+        self.build_layers()
         return self._scoring(histories.tocsr(), pad_to)
 
     def with_new_items(self, num_items: int) -> Self:
@@ -291,7 +303,9 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
             )
             rest = {name: config[name] for name in config if name not in names}
             rest["dtype"] = keras.saving.deserialize_keras_object(rest["dtype"])
-        return cls(**rest, **settings.arguments())
+        model = cls(**rest, **settings.arguments())
+        model.build_layers()
+        return model
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """What `compile` was called with."""

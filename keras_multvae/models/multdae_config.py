@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ class MultDAEConfig(Settings):
     """
 
     latent_dim: int = setting(200, POSITIVE_INT, "size of the latent vector")
-    hidden_dims: tuple[int, ...] = setting(
+    hidden_dims: Sequence[int] = setting(
         (), Sizes(), "hidden layers of the encoder; empty for the paper's network"
     )
     dropout: float = setting(0.5, SHARE, "share of clicks dropped from the input")

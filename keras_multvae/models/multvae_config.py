@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ HEADS = OneOf({"full": None, "sampled": SampledSoftmax})
 
 @dataclass(frozen=True)
 class MultVAEConfig(Settings):
-    """The arguments of `MultVAE`, which describes them, but for its items, beta and seed.
+    """The arguments of `MultVAE`, described there, but for its items, beta and seed.
 
     Example:
 
@@ -32,7 +33,7 @@ class MultVAEConfig(Settings):
     """
 
     latent_dim: int = setting(200, POSITIVE_INT, "size of the latent vector")
-    hidden_dims: tuple[int, ...] = setting(
+    hidden_dims: Sequence[int] = setting(
         (600,), Sizes(), "hidden layers of the encoder; empty for a linear model"
     )
     dropout: float = setting(0.5, SHARE, "share of clicks dropped from the input")

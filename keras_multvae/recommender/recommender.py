@@ -386,9 +386,8 @@ class Recommender:
 
         Raises:
             FileNotFoundError: There is no such folder.
-            UnknownModelError: A model that this process does not know: import the
-                module that registers it, or install the package that announces it.
-            DamagedFileError: A foreign, truncated or newer folder.
+            DamagedFileError: A foreign, truncated or newer folder, or one of a model
+                that is not known here (see `register_model`).
         """
         model, items, histories, titles, training = storage.read(Path(folder))
         try:

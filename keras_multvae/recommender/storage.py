@@ -76,7 +76,7 @@ def read(
     try:
         entry = find(str(metadata.get("model")))
     except UnknownModelError as error:
-        raise UnknownModelError(f"{folder}: {error}") from None
+        raise DamagedFileError(f"{folder}: {error}") from None
     model = _load_model(entry, folder / _file(entry))
     items = Vocabulary.load(folder / "items.json")
     histories = None

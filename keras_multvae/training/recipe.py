@@ -192,9 +192,7 @@ class TrainingRecord:
             ValueError: A setting that is wrong, or a model that is not known.
         """
         values = read_format(folder / FILE, FORMAT, VERSION)
-        recipe = {
-            k: values[k] for k in ("model", "settings", "training") if k in values
-        }
+        recipe = {part: each for part, each in values.items() if part in PARTS}
         data, versions = values.get("data"), values.get("versions")
         if not isinstance(data, str) or not isinstance(versions, dict):
             raise DamagedFileError(f"{folder / FILE} has no data or no versions.")

@@ -9,6 +9,8 @@ from keras_multvae import EASE
 from keras_multvae.baselines import ease
 from keras_multvae.files import DamagedFileError
 
+pytestmark = pytest.mark.once
+
 
 def oracle(clicks, l2):
     """B in float64 by the textbook formula."""

@@ -12,6 +12,8 @@ from keras_multvae.files import DamagedFileError
 
 pytest.importorskip("implicit")
 
+pytestmark = pytest.mark.once
+
 
 def factors_of(fixed, clicks, regularization, alpha):
     """The other side's factors in float64, by the textbook normal equations."""

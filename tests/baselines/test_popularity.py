@@ -7,6 +7,8 @@ from scipy import sparse
 from keras_multvae import Popularity
 from keras_multvae.files import DamagedFileError
 
+pytestmark = pytest.mark.once
+
 CLICKS = sparse.csr_matrix([[1, 5, 0], [0, 1, 0]])
 
 

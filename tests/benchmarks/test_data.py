@@ -8,6 +8,8 @@ import pytest
 from benchmarks.speed import data
 from benchmarks.speed.options import Options
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def clicks():

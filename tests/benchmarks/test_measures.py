@@ -33,6 +33,7 @@ HERE = str(Path(__file__).parent)
 ECHO = System("echo", "echo:Echo", {"word": "ab"}, {"PYTHONPATH": HERE})
 
 
+@pytest.mark.once
 def test_a_worker_answers_though_its_system_prints():
     with Worker(ECHO, threads=1) as worker:
         seconds, value = worker.call("say", times=2)
@@ -42,6 +43,7 @@ def test_a_worker_answers_though_its_system_prints():
         assert worker.call("cores")[1] == [1, "1"]
 
 
+@pytest.mark.once
 def test_the_peak_is_seen_after_it_has_gone():
     with Worker(ECHO, threads=1) as worker, worker.watch() as peak:
         before = worker.memory("VmRSS")
@@ -52,6 +54,7 @@ def test_the_peak_is_seen_after_it_has_gone():
         assert worker.memory("VmRSS") - before < 32 << 20
 
 
+@pytest.mark.once
 def test_the_end_of_a_worker_is_explained():
     with (
         Worker(ECHO, threads=1) as worker,
@@ -60,12 +63,14 @@ def test_the_end_of_a_worker_is_explained():
         worker.call("fail")
 
 
+@pytest.mark.once
 def test_settings_that_slow_numpy_are_left_behind(monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
     assert "OPENBLAS_CORETYPE" not in environment(2)
     assert environment(2)["OMP_NUM_THREADS"] == "2"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("library", limit.LIBRARIES)
 def test_the_products_of_the_limit(library):
     pytest.importorskip({"PyTorch": "torch"}.get(library, library.lower()))
@@ -79,12 +84,14 @@ def test_the_products_of_the_limit(library):
         np.testing.assert_allclose(np.asarray(one), other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.once
 def test_the_weights_of_the_network():
     torch = pytest.importorskip("torch")
     model = PlainMultVAE(50, 600, 200, 0.5)
     assert limit.weights(50) == sum(map(torch.numel, model.parameters()))
 
 
+@pytest.mark.once
 def test_plain_top_k_leaves_out_what_was_seen():
     pytest.importorskip("torch")
     clicks = sparse.random(30, 40, 0.2, "csr", "float32", rng=0)
@@ -151,6 +158,7 @@ def test_items(tmp_path, monkeypatch):
     assert items.table(found).count("1.00x") == 1
 
 
+@pytest.mark.once
 def test_serving(tmp_path, monkeypatch):
     pytest.importorskip("tensorflow")
     monkeypatch.setattr(data, "NUM_ITEMS", 300)
@@ -163,6 +171,7 @@ def test_serving(tmp_path, monkeypatch):
     assert serving.table(found).startswith("| weights |")
 
 
+@pytest.mark.once
 def test_the_table_of_serving_compares_users():
     samples = {
         quantity: {"float32": [1.0, 3.0, 2.0], "int8": [3.0, 3.0, 3.0]}
@@ -179,6 +188,7 @@ def test_the_table_of_serving_compares_users():
     assert serving.plain(result) == {"float32": 2.0}
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_load(tmp_path, monkeypatch):
     pytest.importorskip("tensorflow")
@@ -196,6 +206,7 @@ def test_load(tmp_path, monkeypatch):
     assert load.table(found).count("\n| ") == 4
 
 
+@pytest.mark.once
 def test_traffic_counts_what_goes_wrong():
     def answer(*items):
         row = {"item_ids": list(items), "scores": [-1.0, -2.0], "valid": 2}
@@ -239,6 +250,7 @@ def test_traffic_counts_what_goes_wrong():
     assert known.newest == 2
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("items", "scores", "expected"),
     [
@@ -257,6 +269,7 @@ def test_answers_are_compared(items, scores, expected):
     assert not same(known, found | {"valid": 2})
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("wrong", ["0", "-1", "many"])
 def test_bad_counts_are_named(wrong, capsys):
     with pytest.raises(SystemExit):

@@ -9,6 +9,8 @@ from benchmarks.speed.command import MEASURES
 from benchmarks.speed.results import Result
 from benchmarks.speed.tables import markdown, number, ratio, spread
 
+pytestmark = pytest.mark.once
+
 RATES = {
     "TensorFlow, float32": [190.0, 210.0, 200.0],
     "JAX, float32": [300.0, 300.0, 300.0],

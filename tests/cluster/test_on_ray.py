@@ -149,6 +149,7 @@ def nobody_at_work(cluster):
     return lambda: not any(map(at_work, cluster.worker_nodes))
 
 
+@pytest.mark.once
 def test_a_job_that_was_stopped_does_what_is_left(cluster, folder, tmp_path):
     out = tmp_path / "out"
     arguments = (folder / "kept", out)
@@ -173,6 +174,7 @@ def test_a_job_that_was_stopped_does_what_is_left(cluster, folder, tmp_path):
         assert recommend_on_ray(*arguments, **JOB) == rows
 
 
+@pytest.mark.once
 def test_another_job_is_refused(cluster, folder, tmp_path):
     out = tmp_path / "out"
     job = {**JOB, "shard_size": 500, "deny": [3, np.int64(5)]}
@@ -212,6 +214,7 @@ def test_another_job_is_refused(cluster, folder, tmp_path):
         recommend_on_ray(folder / "kept", tmp_path / "mine")
 
 
+@pytest.mark.once
 def test_a_shard_that_fails_ends_the_job_with_its_reason(cluster, folder, tmp_path):
     prepared, out = tmp_path / "prepared", tmp_path / "out"
     shutil.copytree(folder / "prepared", prepared)
@@ -274,6 +277,7 @@ def test_events_from_files_and_the_command(cluster, folder, tmp_path, capsys):
     assert last["item_id"].to_list() == nothing_known.tolist()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("model", "options", "error", "text"),
     [
@@ -290,6 +294,7 @@ def test_bad_arguments_are_named(folder, tmp_path, model, options, error, text):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.once
 def test_a_wrong_option_may_be_mended(cluster, folder, tmp_path):
     arguments = (folder / "kept", tmp_path / "out")
     with pytest.raises(RuntimeError, match="`k` must be an integer >= 1"):
@@ -297,6 +302,7 @@ def test_a_wrong_option_may_be_mended(cluster, folder, tmp_path):
     assert recommend_on_ray(*arguments, k=1) > 0
 
 
+@pytest.mark.once
 def test_without_ray_or_a_cluster(folder, tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -308,6 +314,7 @@ def test_without_ray_or_a_cluster(folder, tmp_path, monkeypatch):
         recommend_on_ray(folder / "kept", tmp_path / "out")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("nodes", "workers", "each"),
     [([0, 8, 8], None, 8), ([8, 8], 4, 4), ([16, 4], 2, 4), ([2], 5, 1), ([0], 2, 1)],
@@ -322,6 +329,7 @@ def test_processors_a_worker(nodes, workers, each):
     assert on_ray._processors(FakeRay, workers) == each
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_shard_that_kills_its_workers_comes_to_an_end(
     cluster, folder, tmp_path, monkeypatch
@@ -340,6 +348,7 @@ recommend_on_ray(model, out, address=address, **json.loads(job))
 """
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_driver_that_is_killed(cluster, folder, tmp_path):
     out = tmp_path / "out"
@@ -357,6 +366,7 @@ def test_a_driver_that_is_killed(cluster, folder, tmp_path):
     assert_frame_equal(table, single(folder, tmp_path / "single.parquet", LONG))
 
 
+@pytest.mark.once
 def test_everybody_of_a_prepared_folder_although_a_node_is_killed(
     cluster, folder, tmp_path
 ):

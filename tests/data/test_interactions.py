@@ -12,6 +12,8 @@ from scipy import sparse
 
 from keras_multvae.data import Interactions, Vocabulary
 
+pytestmark = pytest.mark.once
+
 
 def brute_force(rows, min_rating, min_user_items, min_item_users, duplicates):
     """The protocol with dicts and loops: {(user, item): (value, time, row)}, items."""

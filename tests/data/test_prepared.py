@@ -32,6 +32,8 @@ from keras_multvae.data import (
 )
 from keras_multvae.files import DamagedFileError
 
+pytestmark = pytest.mark.once
+
 FIXTURE = Path(__file__).parent / "fixtures" / "prepared_v1"
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from keras_multvae.data import Interactions, read_interactions, read_titles
 
+pytestmark = pytest.mark.once
+
 FRAME = pd.DataFrame(
     {
         "user_id": [2, 1, 2, 1],

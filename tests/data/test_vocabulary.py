@@ -12,6 +12,8 @@ import pytest
 from keras_multvae.data import UnknownIdError, Vocabulary
 from keras_multvae.files import DamagedFileError
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     "ids",

@@ -16,6 +16,8 @@ from keras_multvae.server.batching import Batcher
 from keras_multvae.server.model import LoadedModel
 from keras_multvae.server.status import StatusError
 
+pytestmark = pytest.mark.once
+
 
 def ids(*rows):
     array = np.empty((len(rows), max(map(len, rows), default=0)), object)

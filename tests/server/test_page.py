@@ -19,6 +19,8 @@ from served import train
 
 from keras_multvae import export_saved_model
 
+pytestmark = pytest.mark.once
+
 PICKS = ["f3", "f14", "f5"]
 
 

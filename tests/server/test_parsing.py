@@ -19,6 +19,8 @@ from keras_multvae.server.answers import predict_body
 from keras_multvae.server.parsing import Input, parse_predict
 from keras_multvae.server.status import StatusError
 
+pytestmark = pytest.mark.once
+
 NAN, INF = float("nan"), float("inf")
 STRINGS = {"default": "string"}
 INTS = {"default": "int32"}

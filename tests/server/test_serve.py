@@ -20,6 +20,8 @@ pytest.importorskip("uvicorn")
 from keras_multvae.cli import main
 from keras_multvae.server.server import listen
 
+pytestmark = pytest.mark.once
+
 COMMAND = ("-m", "keras_multvae", "serve")
 
 

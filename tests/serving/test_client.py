@@ -31,6 +31,8 @@ from keras_multvae.serving.client import (
 )
 from keras_multvae.serving.client.client import ROWS
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch):

@@ -25,6 +25,8 @@ tf = pytest.importorskip("tensorflow")
 yaml = pytest.importorskip("yaml")
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
+pytestmark = pytest.mark.once
+
 # Of tensorflow_serving's session_bundle_config.proto and monitoring_config.proto, which
 # tensorflow-serving-api leaves out: name, number and type of each field.
 MESSAGES = {

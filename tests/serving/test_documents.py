@@ -14,6 +14,8 @@ from keras_multvae.data import Vocabulary
 
 tf = pytest.importorskip("tensorflow")
 
+pytestmark = pytest.mark.once
+
 PAGE = Path(__file__).parents[2] / "docs" / "serving.md"
 
 

@@ -81,11 +81,12 @@ def dequantized(weights, quantize, axis):
 @on_tensorflow
 @pytest.mark.parametrize("quantize", ["bfloat16", "int8"])
 def test_quantized_weights_by_hand(quantize, monkeypatch):
-    from keras_multvae.serving import network
+    from keras_multvae.serving import tables
+    from keras_multvae.serving.forward import forward_of
 
-    monkeypatch.setattr(network, "PART", 4 * 16 * 7)  # parts of a few items
+    monkeypatch.setattr(tables, "PART", 4 * 16 * 7)  # parts of a few items
     model = randomised(MultVAE(ITEMS, 4, (16,)))
-    made = network.Network(model, quantize)
+    made = forward_of(model, quantize)
     assert len(made.items.parts) == 6
     table = dequantized(model.encoder.kernel.numpy(), quantize, 1)
     matrix = dequantized(model.decoder.stack[-1].kernel.numpy(), quantize, 0)

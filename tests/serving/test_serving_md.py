@@ -14,6 +14,8 @@ from served import train
 
 from keras_multvae import export_saved_model
 
+pytestmark = pytest.mark.once
+
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "serving.md").read_text()
 IDS = [1, 260, 364, 588, 595, *range(1000, 1020)]
 

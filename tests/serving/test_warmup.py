@@ -10,6 +10,8 @@ from keras_multvae.data import Vocabulary
 tf = pytest.importorskip("tensorflow")
 logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("ids", [range(3), [f"film {'long ' * 40}{i}" for i in "abc"]])
 def test_the_requests_that_a_server_reads(tmp_path, ids):

@@ -29,6 +29,8 @@ from keras_multvae.data.columns import spilled
 from keras_multvae.data.columns.mapped import is_mapped
 from keras_multvae.data.ingest import events as events_module
 
+pytestmark = pytest.mark.once
+
 SPLITS = {
     "strong": lambda clicks: strong_generalization(
         clicks, clicks.num_users // 4, clicks.num_users // 3
@@ -147,7 +149,9 @@ def test_any_events_come_to_the_same(pairs, limit, run, chunk, minimum, weighted
         patch.setattr(spilled, "LIMIT", limit)
         patch.setattr(spilled, "RUN", run)
         for name in ("events", "partitioning"):
-            patch.setattr(sys.modules[f"keras_multvae.data.ingest.{name}"], "CHUNK", chunk)
+            patch.setattr(
+                sys.modules[f"keras_multvae.data.ingest.{name}"], "CHUNK", chunk
+            )
         assert read() == expected
 
 

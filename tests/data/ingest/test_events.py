@@ -12,6 +12,8 @@ from keras_multvae.data.columns.csr import order_by, order_within_rows
 from keras_multvae.data.ingest import events, files, frames
 from keras_multvae.data.ingest.events import encode
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(params=[7, events.CHUNK])
 def chunk(request, monkeypatch):

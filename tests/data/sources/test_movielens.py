@@ -10,6 +10,8 @@ import pytest
 
 from keras_multvae.data import load_movielens
 
+pytestmark = pytest.mark.once
+
 MOVIES = {1: "Toy Story (1995)", 10: "Café (1996)", 30: 'Comma, "quoted" (1997)'}
 # (user, movie, stars, seconds) in file order, which TFDS does not keep.
 RATINGS = [

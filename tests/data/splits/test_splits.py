@@ -18,6 +18,8 @@ from keras_multvae.data import (
     temporal_split,
 )
 
+pytestmark = pytest.mark.once
+
 # From SPLIT.md beside the data: two independent implementations agree on them.
 SHA256 = {
     "train": "99d498a4f80828ef68f76617e18c45b0402ff2d7186bc523d9130e57b3038c8a",
