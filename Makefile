@@ -36,7 +36,7 @@ unit-once: .venv/.test
 
 $(BACKENDS:%=unit-%): unit-%: .venv/.test
 	@echo "== tests on $*"
-	@KERAS_BACKEND=$* $(PYTEST) -m "not once$(NOT_SLOW)"
+	@$(if $(SLOW),JAX_DISABLE_MOST_OPTIMIZATIONS=0) KERAS_BACKEND=$* $(PYTEST) -m "not once$(NOT_SLOW)"
 
 doctest: .venv/.test
 	@echo "== examples in the docstrings"

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import sparse
+
+# XLA would optimise for seconds what a test runs for milliseconds. `make test-all` sets
+# 0, and has XLA optimise as it does for users.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+# One served model for the tests of the server and those of the client.
+pytest_plugins = ["served"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -38,6 +46,17 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def pairs(interactions):
+    """All (user, item) of interactions, by their ids."""
+    return set(
+        zip(
+            interactions.users.ids[interactions.rows].tolist(),
+            interactions.items.ids[interactions.matrix.indices].tolist(),
+            strict=True,
+        )
+    )
 
 
 @pytest.fixture

@@ -320,7 +320,7 @@ def test_the_authors_split_of_real_ratings(example, shared_data, tmp_path):
     assert (options.min_user_items, options.epochs) == (5, 200)
     split, _ = example.prepare(options, tmp_path / "prepared")
     assert split.train.num_items == 5660
-    # The hashes of tests/data/test_splits.py.
+    # The hashes of tests/data/splits/test_strong.py.
     found = {name: value[:16] for name, value in digests_of(split).items()}
     assert found == {
         "train": "99d498a4f80828ef",

@@ -29,7 +29,7 @@ from keras_multvae import BetaAnneal, MultVAE, Popularity, Recommender, evaluate
 from keras_multvae.data import Interactions, UserBatches, strong_generalization
 
 assert "site-packages" in keras_multvae.__file__, keras_multvae.__file__
-static = Path(keras_multvae.__file__).parent / "serving" / "local" / "static"
+static = Path(keras_multvae.__file__).parent / "server" / "static"
 assert {file.name for file in static.iterdir()} == {"index.html", "page.css", "page.js"}
 rng = np.random.default_rng(0)
 taste = np.arange(300)[:, None] % 2 == np.arange(40)[None] % 2

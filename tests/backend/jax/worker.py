@@ -1,6 +1,6 @@
-"""A process of a distributed training: see test_distributed.py.
+"""A process of a distributed training: see test_process.py.
 
-    python distributed_worker.py FOLDER ADDRESS PROCESSES PROCESS JOBS
+    python worker.py FOLDER ADDRESS PROCESSES PROCESS JOBS
 
 JOBS is a JSON list of jobs, done one after the other; the first process prints what
 comes out of each as a line of JSON.

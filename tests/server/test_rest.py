@@ -1,21 +1,18 @@
-"""The local server's HTTP: answers, errors, versions, limits."""
+"""The local server's HTTP: answers, errors, limits."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import socket
-import threading
-import time
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from server.asking import PREDICT, check, error, eventually
 
 pytestmark = pytest.mark.once
-
-PREDICT = "/v1/models/films:predict"
 
 
 @pytest.fixture(scope="module")
@@ -24,21 +21,6 @@ def server(served, running, tmp_path_factory):
     shutil.copytree(served.folder / "1", folder / "1")
     with running(folder, max_body=100_000) as client:
         yield client
-
-
-def error(response, status):
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/json"
-    assert list(response.json()) == ["error"]
-    return response.json()["error"]
-
-
-def check(recommender, history, answer, k=100):
-    """An answer of serving_default against `Recommender`."""
-    items, scores = recommender.recommend(history, k=k)[0]
-    valid = answer["valid"]
-    assert answer["item_ids"][:valid] == items.tolist()
-    np.testing.assert_allclose(answer["scores"][:valid], scores, atol=1e-5)
 
 
 def test_rows_and_columns(served, server):
@@ -191,14 +173,6 @@ def test_a_client_that_goes_away_is_no_failure(running, films, caplog):
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_a_version_with_damaged_warm_up_is_not_served(served, running, films):
-    shutil.copytree(served.folder / "2", films / "2")
-    file = films / "2" / "assets.extra" / "tf_serving_warmup_requests"
-    file.write_bytes(file.read_bytes()[:-3])
-    with running(films) as client:
-        assert states(client) == {"2": "END", "1": "AVAILABLE"}
-
-
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 LEAVES |= st.sampled_from(["f1", "f2", "", 1, 5, -1, 0.5, {"b64": "ZjE="}])
 KEYS = st.sampled_from(["item_ids", "k", "deny", "allow", "candidates", "niche", "b64"])
@@ -242,137 +216,3 @@ def test_whatever_comes_is_answered(server, request, cut):
 def test_bytes_are_answered(server, body):
     for start in (b"", b'{"instances": [["', b'{"inputs": '):
         error(server.post(PREDICT, content=start + body), 400)
-
-
-def eventually(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def states(client):
-    found = client.get("/v1/models/films").json()["model_version_status"]
-    return {each["version"]: each["state"] for each in found}
-
-
-def test_a_new_version_takes_over_without_a_failed_request(served, running, films):
-    """Asked without a pause while it happens, each answer is that of a version."""
-    history, answers, over = ["f1", "f2"], [], threading.Event()
-
-    def ask(client):
-        while not over.is_set():
-            answers.append(client.post(PREDICT, json={"instances": [history]}))
-
-    with running(films) as client:
-        asking = [threading.Thread(target=ask, args=[client]) for _ in range(3)]
-        for each in asking:
-            each.start()
-        try:
-            eventually(lambda: len(answers) > 20)
-            # A damaged one meanwhile changes nothing.
-            (films / "2").mkdir()
-            (films / "2" / "saved_model.pb").write_bytes(b"no graph")
-            eventually(lambda: states(client).get("2") == "END")
-            damaged = client.get("/v1/models/films").json()["model_version_status"]
-            shutil.copytree(served.folder / "2", films / "new")
-            (films / "new").rename(films / "3")
-            eventually(lambda: states(client)["1"] == "END")
-            assert states(client) == {"3": "AVAILABLE", "2": "END", "1": "END"}
-            count = len(answers)
-            eventually(lambda: len(answers) > count + 20)
-        finally:
-            over.set()
-            for each in asking:
-                each.join()
-    assert {answer.status_code for answer in answers} == {200}
-    found = [answer.json()["predictions"][0] for answer in answers]
-    old, new = (
-        recommender.recommend(history, k=30).items[0].tolist()
-        for recommender in (served.recommender, served.newer)
-    )
-    seen = [answer["item_ids"][: answer["valid"]] for answer in found]
-    assert old != new
-    assert seen[0] == old
-    assert all(items in (old, new) for items in seen)
-    check(served.newer, history, found[-1])
-    bad, good = damaged
-    assert (bad["version"], bad["state"]) == ("2", "END")
-    assert bad["status"]["error_code"] == "UNKNOWN"
-    assert bad["status"]["error_message"]
-    assert (good["version"], good["state"]) == ("1", "AVAILABLE")
-
-
-def test_a_damaged_version_is_tried_again_only_when_it_changes(
-    served, running, films, monkeypatch
-):
-    from keras_multvae.server import versions
-
-    loaded = []
-    make = versions.LoadedModel
-    monkeypatch.setattr(
-        versions,
-        "LoadedModel",
-        lambda folder: loaded.append(folder.name) or make(folder),
-    )
-    (films / "2").mkdir()
-    with running(films) as client:
-        assert states(client) == {"2": "END", "1": "AVAILABLE"}
-        time.sleep(0.3)  # Several looks at the folder.
-        assert loaded == ["2", "1"]
-        # Copied file by file, as it should not be, it is served once it is whole.
-        shutil.copytree(served.folder / "2", films / "2", dirs_exist_ok=True)
-        eventually(lambda: states(client) == {"2": "AVAILABLE", "1": "END"})
-        assert "Specific(films, 1)" in error(
-            client.post("/v1/models/films/versions/1:predict", content=b"{}"), 404
-        )
-
-
-def test_a_version_that_disappears(served, running, films):
-    shutil.copytree(served.folder / "2", films / "2")
-    ask = {"instances": [["f1"]]}
-    with running(films) as client:
-        check(
-            served.newer,
-            ["f1"],
-            client.post(PREDICT, json=ask).json()["predictions"][0],
-        )
-        shutil.rmtree(films / "2")
-        eventually(lambda: states(client).get("1") == "AVAILABLE")
-        check(
-            served.recommender,
-            ["f1"],
-            client.post(PREDICT, json=ask).json()["predictions"][0],
-        )
-        # The last one goes on from memory.
-        shutil.rmtree(films)
-        time.sleep(0.3)
-        assert client.post(PREDICT, json=ask).status_code == 200
-        assert states(client)["1"] == "AVAILABLE"
-
-
-def test_without_a_version_that_loads_nothing_is_found(running, tmp_path):
-    (tmp_path / "films" / "1").mkdir(parents=True)
-    with running(tmp_path / "films") as client:
-        assert "Latest(films)" in error(client.post(PREDICT, content=b"{}"), 404)
-        assert states(client) == {"1": "END"}
-
-
-def test_metrics_count(running, films):
-    with running(films) as client:
-        client.post(PREDICT, json={"instances": [["f1"]]})
-        client.post(PREDICT, content=b"")
-        page = client.get("/monitoring/prometheus/metrics")
-    assert page.headers["content-type"].startswith("text/plain")
-    lines = page.text.splitlines()
-    for line in (
-        'keras_multvae_requests_total{method="predict",status="200"} 1.0',
-        'keras_multvae_requests_total{method="predict",status="400"} 1.0',
-        'keras_multvae_model_version{model="films"} 1.0',
-        'keras_multvae_model_loads_total{model="films",outcome="loaded"} 1.0',
-        "keras_multvae_batch_requests_count 1.0",
-        'keras_multvae_request_seconds_count{method="predict"} 2.0',
-        "keras_multvae_requests_in_flight 0.0",
-    ):
-        assert line in lines, page.text
-    assert any(line.startswith("process_resident_memory_bytes") for line in lines)

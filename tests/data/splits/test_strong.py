@@ -1,4 +1,4 @@
-"""Splits: the protocol's checksums, and each rule against plain Python."""
+"""Strong generalization: the checksums of its protocol, and plain Python."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import hashlib
 
 import numpy as np
 import pytest
+from conftest import pairs
 from scipy import sparse
 
 from keras_multvae.data import (
-    FoldIn,
     Interactions,
-    Split,
-    leave_last_out,
     read_interactions,
     strong_generalization,
-    temporal_split,
 )
 
 pytestmark = pytest.mark.once
@@ -45,16 +42,6 @@ def movielens(shared_data):
         timestamp_column="timestamp",
         min_rating=4,
         min_user_items=5,
-    )
-
-
-def pairs(interactions):
-    return set(
-        zip(
-            interactions.users.ids[interactions.rows].tolist(),
-            interactions.items.ids[interactions.matrix.indices].tolist(),
-            strict=True,
-        )
     )
 
 
@@ -201,159 +188,3 @@ def test_bad_target_fraction(fraction):
     clicks = Interactions.from_matrix(sparse.eye(5))
     with pytest.raises(ValueError, match="`target_fraction`"):
         strong_generalization(clicks, 1, 1, target_fraction=fraction)
-
-
-def test_temporal_split_equals_plain_python():
-    rng = np.random.default_rng(3)
-    users, items = np.divmod(rng.choice(30 * 40, 400, replace=False), 40)
-    times = rng.integers(0, 100, 400)
-    rows = list(zip(users.tolist(), items.tolist(), times.tolist(), strict=True))
-    known = list(dict.fromkeys(item for _, item, time in rows if time < 20))
-
-    def between(low, high):
-        return {(u, i) for u, i, time in rows if low <= time < high and i in known}
-
-    split = temporal_split(
-        Interactions.from_events(users, items, timestamps=times), 20, 60
-    )
-    assert split.train.items.ids.tolist() == known
-    assert pairs(split.train) == between(0, 20)
-    for part, low, high in ((split.validation, 20, 60), (split.test, 60, 100)):
-        inputs, targets = between(0, low), between(low, high)
-        both = {u for u, _ in inputs} & {u for u, _ in targets}
-        assert set(part.input.users.ids) == both
-        assert pairs(part.input) == {pair for pair in inputs if pair[0] in both}
-        assert pairs(part.targets) == {pair for pair in targets if pair[0] in both}
-        assert part.input.timestamps.max() < low <= part.targets.timestamps.min()
-
-
-def test_temporal_split_refuses():
-    clicks = Interactions.from_events([1, 1, 1], [1, 2, 3], timestamps=[1, 2, 3])
-    with pytest.raises(ValueError, match=r"before `test_from`.*3 and 3"):
-        temporal_split(clicks, 3, 3)
-    with pytest.raises(ValueError, match=r"train part.*run from 1 to 3"):
-        temporal_split(clicks, 1, 2)
-    with pytest.raises(ValueError, match="validation part"):
-        temporal_split(clicks, 2, 3)
-    with pytest.raises(ValueError, match="needs timestamps"):
-        temporal_split(Interactions.from_matrix(sparse.eye(3)), 1, 2)
-
-
-def test_leave_last_out_equals_plain_python():
-    rng = np.random.default_rng(4)
-    users, items = np.divmod(rng.choice(60 * 15, 200, replace=False), 15)
-    times = rng.integers(0, 5, 200)
-    train, validation, test = set(), set(), set()
-    for user in set(users.tolist()):
-        own = [
-            (time, row, item)
-            for row, (u, item, time) in enumerate(zip(users, items, times, strict=True))
-            if u == user
-        ]
-        mine = [(user, int(item)) for _, _, item in sorted(own)]
-        cut = len(mine) - 2 if len(mine) >= 3 else len(mine)
-        train |= set(mine[:cut])
-        validation |= set(mine[cut : cut + 1])
-        test |= set(mine[cut + 1 :])
-    split = leave_last_out(Interactions.from_events(users, items, timestamps=times))
-    known = set(split.train.items.ids.tolist())
-    assert pairs(split.train) == train
-    assert known == {item for _, item in train}
-    for part, targets, inputs in (
-        (split.validation, validation, train),
-        (split.test, test, train | validation),
-    ):
-        kept = {pair for pair in targets if pair[1] in known}
-        assert pairs(part.targets) == kept
-        in_part = {user for user, _ in kept}
-        assert pairs(part.input) == {
-            (user, item) for user, item in inputs if user in in_part and item in known
-        }
-        assert (np.diff(part.targets.matrix.indptr) == 1).all()
-
-
-def test_leave_last_out_refuses():
-    short = Interactions.from_events([1, 1, 2], [1, 2, 1], timestamps=[1, 2, 3])
-    with pytest.raises(ValueError, match="No user has three events"):
-        leave_last_out(short)
-    with pytest.raises(ValueError, match="needs timestamps"):
-        leave_last_out(Interactions.from_matrix(sparse.eye(3)))
-
-
-def test_parts_over_other_users_or_items_are_refused():
-    clicks = Interactions.from_matrix(sparse.csr_matrix(np.ones((3, 3))))
-    other_users = Interactions.from_matrix(clicks.matrix, users=[7, 8, 9])
-    other_items = Interactions.from_matrix(clicks.matrix, items=["a", "b", "c"])
-    with pytest.raises(ValueError, match="same users"):
-        FoldIn(clicks, other_users)
-    with pytest.raises(ValueError, match="same items"):
-        FoldIn(clicks, other_items)
-    with pytest.raises(ValueError, match="items of `train`"):
-        Split(clicks, FoldIn(other_items, other_items))
-
-
-def events(pairs):
-    return Interactions.from_events(*zip(*pairs, strict=True))
-
-
-TRAIN = [("u", "a"), ("u", "b"), ("v", "b"), ("v", "c"), ("w", "a"), ("w", "c")]
-
-
-def rows(interactions):
-    """{user: [items]} of interactions."""
-    matrix = interactions.matrix
-    return {
-        user: sorted(interactions.items.ids[matrix[row].indices].tolist())
-        for row, user in enumerate(interactions.users.ids.tolist())
-    }
-
-
-def test_from_holdout_shows_the_training_clicks_and_asks_for_the_held_out_ones():
-    test = events([("w", "b"), ("u", "c")])
-    split = Split.from_holdout(events(TRAIN), test)
-    assert split.validation is None
-    assert rows(split.test.input) == {"w": ["a", "c"], "u": ["a", "b"]}
-    assert rows(split.test.targets) == {"w": ["b"], "u": ["c"]}
-    assert split.settings["dropped"] == {"test": 0}
-
-
-def test_from_holdout_shows_the_validation_clicks_in_the_test():
-    train = [*TRAIN, ("x", "d")]
-    split = Split.from_holdout(
-        events(train),
-        test=events([("v", "d"), ("x", "a"), ("v", "new")]),
-        validation=events([("v", "a"), ("w", "b")]),
-    )
-    assert rows(split.validation.input) == {"v": ["b", "c"], "w": ["a", "c"]}
-    assert rows(split.validation.targets) == {"v": ["a"], "w": ["b"]}
-    assert rows(split.test.input) == {"v": ["a", "b", "c"], "x": ["d"]}
-    assert rows(split.test.targets) == {"v": ["d"], "x": ["a"]}
-    assert split.settings["dropped"] == {"validation": 0, "test": 1}
-    assert rows(split.train) == rows(events(train))
-
-
-def test_from_holdout_names_what_does_not_fit():
-    with pytest.raises(ValueError, match=r"`test` must hold users of `train`.*'z'"):
-        Split.from_holdout(events(TRAIN), events([("z", "a")]))
-    with pytest.raises(ValueError, match=r"`test` must hold clicks .* Received 1"):
-        Split.from_holdout(events(TRAIN), events([("u", "a"), ("u", "c")]))
-    with pytest.raises(ValueError, match="`test` must hold clicks"):
-        Split.from_holdout(
-            events(TRAIN), events([("u", "c")]), validation=events([("u", "c")])
-        )
-
-
-def test_from_holdout_on_gowalla(shared_data):
-    arrays = np.load(shared_data / "gowalla" / "gowalla.npz")
-    parts = {
-        name: sparse.csr_matrix(
-            (np.ones(arrays[name].shape[1]), arrays[name]), shape=(29_858, 40_981)
-        )
-        for name in ("train", "test")
-    }
-    split = Split.from_holdout(*map(Interactions.from_matrix, parts.values()))
-    # The counts of the data set's own page.
-    assert split.train.num_entries == 810_128
-    assert split.test.targets.num_entries == 217_242
-    assert split.settings["dropped"] == {"test": 0}
-    assert (split.test.input.matrix != split.train.matrix).nnz == 0

@@ -6,7 +6,7 @@ import pytest
 from conftest import make_clicks
 from scipy import sparse
 
-from keras_multvae import InteractionEncoder, ItemDecoder
+from keras_multvae import InteractionEncoder
 from keras_multvae.data.batches import pack
 
 
@@ -62,25 +62,9 @@ def test_initial_weights_are_those_of_the_recipe():
         assert abs(b).max() <= 0.00201
 
 
-def test_seeds_decide_the_weights():
-    make = {seed: numpy(ItemDecoder(9, 2, (4,), seed=seed).weights) for seed in (1, 2)}
-    again = numpy(ItemDecoder(9, 2, (4,), seed=1).weights)
-    assert all(np.array_equal(a, b) for a, b in zip(make[1], again, strict=True))
-    assert not np.array_equal(make[1][0], make[2][0])
-
-
 @pytest.mark.parametrize("layer", [InteractionEncoder(9, 2, (4,), seed=3)])
 def test_encoder_config(layer):
     copy = InteractionEncoder.from_config(layer.get_config())
     for a, b in zip(layer.trainable_variables, copy.trainable_variables, strict=True):
         np.testing.assert_array_equal(*numpy([a, b]))
     assert layer.compute_output_shape((None, 9)) == ((None, 2), (None, 2))
-
-
-def test_decoder_config_and_width():
-    layer = ItemDecoder(9, 2, (4,), seed=3, dtype="mixed_bfloat16")
-    copy = ItemDecoder.from_config(layer.get_config())
-    assert copy.dtype_policy.name == "mixed_bfloat16"
-    logits = layer(np.zeros((5, 2), "float32"))
-    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
-    assert layer.compute_output_shape((5, 2)) == (5, 9)
