@@ -20,18 +20,25 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 import polars as pl
 
-from keras_multvae import Popularity, Recommender, evaluate_ranking
+from keras_multvae import (
+    MultDAE,
+    MultVAE,
+    Popularity,
+    Recipe,
+    Recommender,
+    evaluate_ranking,
+    train,
+)
 from keras_multvae.data import (
     Interactions,
     Split,
@@ -43,10 +50,13 @@ from keras_multvae.data import (
     strong_generalization,
 )
 from keras_multvae.files import read_json, write_json
-from keras_multvae.training import Recipe, train
+from keras_multvae.training.trainer import record
 
 METRICS = ("recall@20", "recall@50", "ndcg@100")
-HIDDEN_DIMS = {"MultVAE": (600,), "MultDAE": ()}  # I-600-200-600-I and I-200-I
+NETWORKS = {  # I-600-200-600-I and I-200-I
+    "MultVAE": MultVAE.Config(latent_dim=200, hidden_dims=(600,)),
+    "MultDAE": MultDAE.Config(latent_dim=200, hidden_dims=()),
+}
 MIN_RATING = 4
 
 
@@ -102,16 +112,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         systems["Popularity"] = {"test": measure(popularity, split)}
     for name in options.models:
         recipe = Recipe(
+            NETWORKS[name],
             epochs=options.epochs,
             batch_size=options.batch_size,
-            hidden_dims=HIDDEN_DIMS[name],
-            latent_dim=200,
             beta_cap=0.2,
             anneal_steps=200_000,
-            model=name,
         )
-        # As it will come back from the file: with lists for tuples.
-        stored = json.loads(json.dumps(asdict(recipe)))
+        stored = flat(recipe)
         state = out / f"{name}.training"
         if name in systems:
             check_same(systems[name]["recipe"], stored, path)
@@ -130,7 +137,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("dataset", choices=PAPER)
     parser.add_argument("--source", type=Path, help="raw file, or the folder it is in")
     parser.add_argument("--out", help="folder to make (reproduction/DATASET)")
-    parser.add_argument("--models", nargs="+", choices=HIDDEN_DIMS, default=HIDDEN_DIMS)
+    parser.add_argument("--models", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--batch-size", type=positive, default=500)
     for option in ("epochs", "held_out", "min_user_items", "min_item_users"):
         papers = ", ".join(f"{name} {getattr(p, option)}" for name, p in PAPER.items())
@@ -300,10 +307,16 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> Non
         )
 
 
+def flat(recipe: Recipe) -> dict[str, Any]:
+    """All settings side by side, so that one that has changed is told by its name."""
+    parts = recipe.to_json()
+    return {"model": parts["model"], **parts["settings"], **parts["training"]}
+
+
 def fit(split: Split, recipe: Recipe, folder: Path, state: Path) -> dict[str, Any]:
     """Trains, or goes on with an interrupted training; saves the model; measures."""
     resume = (state / "last.keras").is_file()
-    say(f"{'Going on with' if resume else 'Training'} {recipe.model}")
+    say(f"{'Going on with' if resume else 'Training'} {recipe.model_name}")
     progress = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: say(
             f"epoch {epoch + 1} of {recipe.epochs}, loss {logs['loss']:.2f}, "
@@ -311,7 +324,7 @@ def fit(split: Split, recipe: Recipe, folder: Path, state: Path) -> dict[str, An
         )
     )
     model, history = train(split, recipe, state, resume=resume, callbacks=[progress])
-    Recommender(model, split.train.items).save(folder)
+    Recommender(model, split.train.items, training=record(split, recipe)).save(folder)
     best = max(history, key=lambda row: row["val_ndcg_at_100"])
     return {"best_epoch": best, "test": measure(model, split)}
 

@@ -5,73 +5,72 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from keras_multvae import start  # noqa: F401  (first: it imports Keras)
-
-# Imported at once, so that Keras can load saved models by the registered names.
-from keras_multvae.baselines import EASE, IALS, Popularity
-from keras_multvae.callbacks import BetaAnneal, FreezeBeta
-from keras_multvae.layers import InteractionEncoder, ItemDecoder, Sampling
-from keras_multvae.losses import GaussianNLL, LogisticNLL, MultinomialNLL
-from keras_multvae.metrics import NDCGAtK, RecallAtK
-from keras_multvae.models import MultDAE, MultVAE
-from keras_multvae.optimizers import FusedAdam
-from keras_multvae.schedules import ConstantBeta, CyclicalBeta, LinearBeta
+from keras_multvae import start
 
 __version__ = "0.1.0"
 
-_LAZY = {
+# Every public name, and the module that has it.
+_PUBLIC = {
+    "EASE": "baselines",
+    "IALS": "baselines",
+    "Autoencoder": "models",
+    "Baseline": "baselines",
+    "BetaAnneal": "callbacks",
     "Comparison": "selection",
+    "ConstantBeta": "schedules",
+    "CyclicalBeta": "schedules",
+    "FreezeBeta": "callbacks",
+    "FusedAdam": "optimizers",
+    "GaussianNLL": "losses",
+    "InteractionEncoder": "layers",
+    "ItemDecoder": "layers",
+    "Likelihood": "losses",
+    "LinearBeta": "schedules",
+    "LogisticNLL": "losses",
+    "ModelCard": "serving",
+    "MultDAE": "models",
+    "MultVAE": "models",
+    "MultinomialNLL": "losses",
+    "NDCGAtK": "metrics",
+    "Popularity": "baselines",
+    "RankingModel": "models",
+    "RankingReport": "evaluation",
+    "RecallAtK": "metrics",
+    "Recipe": "training",
+    "Recommendations": "recommender",
+    "Recommender": "recommender",
+    "SampledSoftmax": "models",
+    "Sampling": "layers",
+    "ServingClient": "serving.client",
+    "Settings": "settings",
+    "VariationalModel": "models",
     "compare": "selection",
+    "evaluate_ranking": "evaluation",
+    "export_saved_model": "serving",
     "find_beta_cap": "selection",
     "recommend_on_ray": "cluster",
-    "evaluate_ranking": "evaluation",
-    "RankingReport": "evaluation",
-    "Recommender": "recommender",
-    "Recommendations": "recommender",
-    "ModelCard": "serving",
-    "export_saved_model": "serving",
-    "ServingClient": "serving.client",
+    "register_model": "registry",
+    "setting": "settings",
+    "train": "training",
     "write_serving_config": "serving",
 }
 
-__all__ = [
-    "EASE",
-    "IALS",
-    "BetaAnneal",
-    "Comparison",
-    "ConstantBeta",
-    "CyclicalBeta",
-    "FreezeBeta",
-    "FusedAdam",
-    "GaussianNLL",
-    "InteractionEncoder",
-    "ItemDecoder",
-    "LinearBeta",
-    "LogisticNLL",
-    "ModelCard",
-    "MultDAE",
-    "MultVAE",
-    "MultinomialNLL",
-    "NDCGAtK",
-    "Popularity",
-    "RankingReport",
-    "RecallAtK",
-    "Recommendations",
-    "Recommender",
-    "Sampling",
-    "ServingClient",
-    "compare",
-    "evaluate_ranking",
-    "export_saved_model",
-    "find_beta_cap",
-    "recommend_on_ray",
-    "write_serving_config",
-]
+__all__ = list(_PUBLIC)
+
+
+def _register_all() -> None:
+    """Imports what Keras must know by name to load saved models."""
+    start.choose_backend()
+    for module in ("callbacks", "losses", "metrics", "optimizers"):
+        import_module(f"{__name__}.{module}")
+    for module in ("models.multvae", "models.multdae"):
+        import_module(f"{__name__}.{module}")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name in _PUBLIC:
+        _register_all()
+        value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -79,3 +78,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
+
+
+if not start.is_command_line():
+    _register_all()

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from keras_multvae import checks
+from keras_multvae.abilities import HasBeta, can
 from keras_multvae.schedules import BetaSchedule, ConstantBeta, CyclicalBeta, LinearBeta
 
 _SCHEDULES: dict[str, Callable[[float, float], BetaSchedule]] = {
@@ -98,12 +100,8 @@ class FreezeBeta(keras.callbacks.Callback):
 
     def __init__(self, monitor: str = "val_ndcg_at_100", patience: int = 3) -> None:
         super().__init__()
-        if not isinstance(patience, int) or patience < 1:
-            raise ValueError(
-                f"`patience` must be an integer >= 1. Received: patience={patience!r}."
-            )
         self.monitor = monitor
-        self.patience = patience
+        self.patience = checks.integer("patience", patience)
         self.frozen: float | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -131,8 +129,8 @@ class FreezeBeta(keras.callbacks.Callback):
 
 
 def _check_has_beta(callback: keras.callbacks.Callback) -> None:
-    if not hasattr(callback.model, "set_beta_schedule"):
+    if not can(callback.model, HasBeta):
         raise TypeError(
-            f"{type(callback).__name__} moves the beta of a MultVAE. Received a model "
-            f"of type {type(callback.model).__name__}."
+            f"{type(callback).__name__} moves the beta of a MultVAE or of a model like "
+            f"it. Received a model of type {type(callback.model).__name__}."
         )

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_multvae import backend
+from keras_multvae.abilities import Spreads, require
 from keras_multvae.models.growth import copy_state
 from keras_multvae.models.placement import undistributed
 
@@ -159,7 +160,9 @@ def spread(model: Any) -> Any:
     no clicks, no probability and no gradient.
 
     Args:
-        model: A `MultVAE` or `MultDAE`, made while no distribution was in force.
+        model: A Keras model of ours or from outside, made while no distribution was in
+            force. Where its catalogue does not divide, it needs `output_bias`, as an
+            `Autoencoder` has it.
 
     Returns:
         The copy, compiled as the model is; the model itself where there is no
@@ -179,6 +182,8 @@ def spread(model: Any) -> Any:
     mesh = distribution.device_mesh
     parts = dict(zip(mesh.axis_names, mesh.shape, strict=True)).get(ITEMS, 1)
     fillers = -model.num_items % parts
+    if fillers:
+        require(model, Spreads, f"A catalogue that does not divide by {parts}")
     return _copy(model, fillers)
 
 
@@ -232,7 +237,7 @@ def _copy(model: Any, more_items: int, compiled: bool = True) -> Any:
 
 
 def _filler(model: Any, variable: Any) -> float:
-    return model.likelihood.absent_logit if variable is model.decoder.bias else 0.0
+    return model.likelihood.absent_logit if variable is model.output_bias else 0.0
 
 
 def _check_jax() -> None:

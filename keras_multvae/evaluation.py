@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse, stats
 
+from keras_multvae.abilities import Ranks
 from keras_multvae.data import FoldIn
-from keras_multvae.ranking import Ranker, TopK, rank
+from keras_multvae.ranking import TopK, rank
 
 
 def _discounts(k: int) -> np.ndarray:
@@ -76,15 +77,15 @@ class RankingReport:
         """The mean of a metric over users; its value for coverage."""
         if metric in self.coverage:
             return self.coverage[metric]
-        return float(self._values(metric).mean())
+        return float(self._of_metric(metric).mean())
 
     def stderr(self, metric: str) -> float | None:
         """The standard error of the mean; None for coverage or a single user."""
         if metric in self.coverage or self.users < 2:
             return None
-        return float(stats.sem(self._values(metric)))
+        return float(stats.sem(self._of_metric(metric)))
 
-    def _values(self, metric: str) -> np.ndarray:
+    def _of_metric(self, metric: str) -> np.ndarray:
         if metric not in self.values:
             raise KeyError(f"{metric!r} was not measured, only {self.metrics}.")
         return self.values[metric]
@@ -119,7 +120,7 @@ class RankingReport:
 
 
 def evaluate_ranking(
-    model: Ranker,
+    model: Ranks,
     fold_in: FoldIn,
     metrics: Sequence[str] = DEFAULT_METRICS,
     batch_size: int = 500,
@@ -244,7 +245,7 @@ def paired_difference(
             "A paired comparison needs two reports on the same users, at least two. "
             f"Received: {first.users} and {second.users} users."
         )
-    return paired_test(first._values(metric), second._values(metric))
+    return paired_test(first._of_metric(metric), second._of_metric(metric))
 
 
 def paired_test(a: np.ndarray, b: np.ndarray) -> PairedDifference:

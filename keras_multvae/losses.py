@@ -26,11 +26,13 @@ class SampledLogits(NamedTuple):
     hits: Any
 
 
-class _NLL(keras.losses.Loss):
-    """A likelihood: `call` gives each user's value, up to a constant.
+class Likelihood(keras.losses.Loss):
+    """Base of likelihoods: `call` gives each user's negative log, up to a constant.
 
     Targets are dense rows (users, items), or bags, whose zeros are never made: each
-    likelihood is a sum over the stored entries plus a sum over the logits alone.
+    likelihood is a sum over the stored entries plus a sum over the logits alone. A
+    subclass is registered with Keras, so that models with it can be stored, and writes
+    `call` and `unnormalized_scores`.
     """
 
     def __init__(self, name: str, **kwargs: Any) -> None:
@@ -58,7 +60,7 @@ class _NLL(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
-class MultinomialNLL(_NLL):
+class MultinomialNLL(Likelihood):
     """Minus `sum_i x_ui log pi_i(z_u)`, pi the softmax over all items.
 
     Example:
@@ -122,7 +124,7 @@ class MultinomialNLL(_NLL):
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
-class GaussianNLL(_NLL):
+class GaussianNLL(Likelihood):
     """`sum_i (c_ui / 2) (x_ui - f_ui)^2`: a squared error weighted by confidence.
 
     Args:
@@ -181,7 +183,7 @@ class GaussianNLL(_NLL):
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
-class LogisticNLL(_NLL):
+class LogisticNLL(Likelihood):
     """Minus `sum_i x_ui log s(f_ui) + (1 - x_ui) log(1 - s(f_ui))`, s the sigmoid.
 
     Targets are 0 or 1.
@@ -212,16 +214,16 @@ class LogisticNLL(_NLL):
         return ops.log_sigmoid(logits), ops.zeros_like(logits[:, 0])
 
 
-LIKELIHOODS: dict[str, Callable[[], _NLL]] = {
+LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
     "multinomial": MultinomialNLL,
     "gaussian": GaussianNLL,
     "logistic": LogisticNLL,
 }
 
 
-def get_likelihood(identifier: str | _NLL) -> _NLL:
+def get_likelihood(identifier: str | Likelihood) -> Likelihood:
     """A likelihood from its name or itself."""
-    if isinstance(identifier, _NLL):
+    if isinstance(identifier, Likelihood):
         return identifier
     if identifier not in LIKELIHOODS:
         raise ValueError(

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_multvae import checks, compat
+
 # Finite, so that no arithmetic on scores gives NaN; below every real score.
 MASKED = float(np.finfo("float32").min)
 
@@ -22,12 +24,11 @@ class _RankingMetric(keras.metrics.Metric):
     """Mean over the users that have a target; more is better."""
 
     def __init__(self, k: int, name: str, dtype: Any = None) -> None:
-        if not isinstance(k, int) or k < 1:
-            raise ValueError(f"`k` must be an integer >= 1. Received: k={k!r}.")
+        k = checks.integer("k", k)
         super().__init__(name=name, dtype=dtype)
         self.k = k
-        # What EarlyStopping and ModelCheckpoint read in mode="auto".
-        self._direction = "up"
+        # For EarlyStopping and ModelCheckpoint in mode="auto".
+        compat.higher_is_better(self)
         self.total = self.add_variable((), initializer="zeros", name="total")
         self.count = self.add_variable((), initializer="zeros", name="count")
 
@@ -45,14 +46,14 @@ class _RankingMetric(keras.metrics.Metric):
         hits = ops.take_along_axis(relevant, top, axis=-1)
         hits = hits * ops.cast(scores > MASKED, "float32")
         targets = ops.sum(relevant, axis=-1)
-        values = self._values(hits, ops.minimum(targets, float(self.k)))
+        values = self._per_user(hits, ops.minimum(targets, float(self.k)))
         weights = ops.cast(targets > 0, "float32")
         if sample_weight is not None:
             weights = weights * ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
         self.total.assign_add(ops.cast(ops.sum(values * weights), self.dtype))
         self.count.assign_add(ops.cast(ops.sum(weights), self.dtype))
 
-    def _values(self, hits: Any, ideal_hits: Any) -> Any:
+    def _per_user(self, hits: Any, ideal_hits: Any) -> Any:
         """Hits (users, k) in rank order and their possible number -> (users,)."""
         raise NotImplementedError
 
@@ -89,7 +90,7 @@ class RecallAtK(_RankingMetric):
     def __init__(self, k: int, name: str | None = None, dtype: Any = None) -> None:
         super().__init__(k, name or f"recall_at_{k}", dtype)
 
-    def _values(self, hits: Any, ideal_hits: Any) -> Any:
+    def _per_user(self, hits: Any, ideal_hits: Any) -> Any:
         return ops.divide_no_nan(ops.sum(hits, axis=-1), ideal_hits)
 
 
@@ -119,7 +120,7 @@ class NDCGAtK(_RankingMetric):
     def __init__(self, k: int, name: str | None = None, dtype: Any = None) -> None:
         super().__init__(k, name or f"ndcg_at_{k}", dtype)
 
-    def _values(self, hits: Any, ideal_hits: Any) -> Any:
+    def _per_user(self, hits: Any, ideal_hits: Any) -> Any:
         discounts = 1 / np.log2(np.arange(2, self.k + 2))
         ideal = np.concatenate([[0.0], np.cumsum(discounts)]).astype("float32")
         found = ops.convert_to_tensor(discounts[: hits.shape[-1]].astype("float32"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_multvae import backend
+from keras_multvae import backend, compat
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -54,11 +54,12 @@ class FusedAdam(keras.optimizers.Adam):
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """See `keras.optimizers.Optimizer.update_step`."""
         rows = backend.row_gradient(gradient) if self.takes_rows else None
-        index = self._get_variable_index(variable)
+        index = compat.variable_index(self, variable)
+        momentums, velocities = compat.moments(self)
         if rows is not None:
             ids, gradients = rows
             # From the step, so that a resumed training rounds as it would have.
-            seed = self.iterations * len(self._momentums) + index
+            seed = self.iterations * len(momentums) + index
             update = partial(backend.adam_rows, ids=ids, gradient=gradients, seed=seed)
         elif not self.amsgrad and backend.fuses_adam(gradient, variable):
             update = partial(backend.adam_update, gradient=gradient)
@@ -67,8 +68,8 @@ class FusedAdam(keras.optimizers.Adam):
             return
         update(
             variable=variable,
-            momentum=self._momentums[index],
-            velocity=self._velocities[index],
+            momentum=momentums[index],
+            velocity=velocities[index],
             step=self.iterations + 1,
             learning_rate=learning_rate,
             beta_1=self.beta_1,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from keras_multvae import checks
 from keras_multvae.data import FoldIn
 from keras_multvae.evaluation import RankingReport
 
@@ -193,10 +194,11 @@ def plot_by_activity(
     [['1', '(2 users)'], ['2', '(1 user)']]
     """
     users = np.flatnonzero(np.diff(fold_in.targets.matrix.indptr))
-    if not (reports and len(users) and groups >= 1):
+    groups = checks.integer("groups", groups)
+    if not (reports and len(users)):
         raise ValueError(
-            "The plot needs at least one report, one user with a target and one group. "
-            f"Received: {len(reports)} reports, {len(users)} users, groups={groups}."
+            "The plot needs at least one report and one user with a target. "
+            f"Received: {len(reports)} reports, {len(users)} users."
         )
     user_ids = fold_in.input.users.ids[users]
     for label, report in reports.items():

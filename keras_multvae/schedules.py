@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from keras_multvae import checks
+
 
 class BetaSchedule:
     """A KL weight that depends on the optimiser step alone.
@@ -54,7 +56,7 @@ class ConstantBeta(BetaSchedule):
     """
 
     def __init__(self, cap: float) -> None:
-        self.cap = _non_negative("cap", cap)
+        self.cap = checks.number("cap", cap)
         self.ramp_steps = 0.0
 
 
@@ -77,8 +79,8 @@ class LinearBeta(BetaSchedule):
     """
 
     def __init__(self, cap: float = 0.2, total_steps: float = 200_000) -> None:
-        self.cap = _non_negative("cap", cap)
-        self.ramp_steps = _non_negative("total_steps", total_steps)
+        self.cap = checks.number("cap", cap)
+        self.ramp_steps = checks.number("total_steps", total_steps)
 
 
 class CyclicalBeta(BetaSchedule):
@@ -102,20 +104,8 @@ class CyclicalBeta(BetaSchedule):
     def __init__(
         self, cap: float = 0.2, cycle_steps: float = 10_000, ramp: float = 0.5
     ) -> None:
-        self.cap = _non_negative("cap", cap)
-        self.period = _non_negative("cycle_steps", cycle_steps)
-        if self.period == 0 or not 0 < ramp <= 1:
-            raise ValueError(
-                "A cycle needs cycle_steps > 0 and ramp in (0, 1]. Received: "
-                f"cycle_steps={cycle_steps}, ramp={ramp}."
-            )
+        self.cap = checks.number("cap", cap)
+        self.period = checks.number("cycle_steps", cycle_steps, above=0)
+        ramp = checks.share("ramp", ramp, "(0, 1]")
         # The slope that reaches `cap` at the end of the ramp.
         self.ramp_steps = ramp * self.period / self.cap if self.cap else 0.0
-
-
-def _non_negative(name: str, value: float) -> float:
-    if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
-        raise ValueError(
-            f"`{name}` must be a finite number >= 0. Received: {name}={value!r}."
-        )
-    return float(value)

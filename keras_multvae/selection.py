@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from keras_multvae.abilities import FitsClicks, HasBeta, Ranks, require
 from keras_multvae.baselines import EASE, Popularity
 from keras_multvae.data import FoldIn, Split
 from keras_multvae.evaluation import (
@@ -19,7 +20,10 @@ from keras_multvae.evaluation import (
     evaluate_ranking,
     paired_difference,
 )
-from keras_multvae.training import BEST, Recipe, train
+from keras_multvae.registry import config_entry
+from keras_multvae.training.checkpoint import BEST
+from keras_multvae.training.recipe import Recipe
+from keras_multvae.training.trainer import train
 
 CHOSEN_BY = "ndcg@100"
 
@@ -79,7 +83,8 @@ def compare(
     Args:
         split: With a test part, and a validation part where there is something to
             choose. All train on `split.train`.
-        models: By name: a `Recipe`, a baseline yet to be fitted, or a list of either,
+        models: By name: a `Recipe`, a baseline (or whatever has its `fit` and
+            `score`) yet to be fitted, or a list of either,
             of which the one with the best validation NDCG@100 is taken. By default
             popularity, `EASE` with four values of `l2`, and `Recipe()`.
         reference: The name of the model that the others are compared with; the last
@@ -118,11 +123,19 @@ def compare(
         raise ValueError(
             f"`reference` must be one of {list(models)}. Received: {reference!r}."
         )
+    lists = {
+        name: each if isinstance(each, Sequence) else [each]
+        for name, each in models.items()
+    }
+    # What cannot be trained stops it before the first training.
+    for candidate in (each for candidates in lists.values() for each in candidates):
+        if not isinstance(candidate, Recipe):
+            require(candidate, FitsClicks, "compare()")
+            require(candidate, Ranks, "compare()")
     reports, seconds, chosen = {}, {}, {}
-    for name, candidates in models.items():
-        several = isinstance(candidates, Sequence)
+    for name, candidates in lists.items():
         start = time.monotonic()
-        model, chosen[name] = _best(split, candidates if several else [candidates])
+        model, chosen[name] = _best(split, candidates)
         seconds[name] = time.monotonic() - start
         reports[name] = evaluate_ranking(model, split.test, metrics)
     return Comparison(reports, seconds, chosen, reference)
@@ -203,17 +216,19 @@ def find_beta_cap(split: Split, recipe: Recipe | None = None) -> BetaSearch:
         `BetaSearch`.
 
     Raises:
-        ValueError: No validation part, or a recipe for a `MultDAE`.
+        ValueError: No validation part.
+        TypeError: A recipe for a model without a beta.
 
     References:
         - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), section 2.2.2
     """
     recipe = Recipe() if recipe is None else recipe
-    if split.validation is None or recipe.model != "MultVAE":
+    if split.validation is None:
         raise ValueError(
-            "find_beta_cap() needs a split with a validation part and a MultVAE. "
-            f"Received: validation={split.validation}, model={recipe.model!r}."
+            "find_beta_cap() needs a split with a validation part. Received: "
+            "validation=None."
         )
+    require(config_entry(recipe.model).model, HasBeta, "find_beta_cap()")
     steps = recipe.epochs * -(-split.train.num_users // recipe.batch_size)
     rising = replace(recipe, beta_cap=1.0, anneal_steps=float(steps))
     with tempfile.TemporaryDirectory() as folder:

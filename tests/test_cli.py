@@ -213,12 +213,12 @@ def test_bad_histories_are_named(folder, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["recommend", "model", "-k", "0"], "1 or more, not '0'"),
-        (["train", "p", "--out", "m", "--epochs", "0"], "1 or more, not '0'"),
-        (["train", "p", "--out", "m", "--epochs", "x"], "a whole number, 1 or more"),
-        (["train", "p", "--out", "m", "--dropout", "1"], "below 1, not '1'"),
-        (["train", "p", "--out", "m", "--learning-rate", "nan"], "above 0"),
-        (["train", "p", "--out", "m", "--beta-cap", "-1"], "0 or more, not '-1'"),
+        (["recommend", "model", "-k", "0"], "an integer >= 1, not '0'"),
+        (["train", "p", "--out", "m", "--epochs", "0"], "an integer >= 1, not '0'"),
+        (["train", "p", "--out", "m", "--epochs", "x"], "an integer >= 1, not 'x'"),
+        (["train", "p", "--out", "m", "--dropout", "1"], "[0, 1), not '1'"),
+        (["train", "p", "--out", "m", "--learning-rate", "nan"], "> 0, not 'nan'"),
+        (["train", "p", "--out", "m", "--beta-cap", "-1"], ">= 0, not '-1'"),
         (["prepare", "r", "--out", "p", "--min-rating", "4"], "--rating-column"),
         (["train", "p", "--out", "m", "--likelihood", "poisson"], "invalid choice"),
         (["prepare", "r.csv"], "--out"),
@@ -259,8 +259,8 @@ def test_failures_are_one_line(folder, capsys, tmp_path):
 def test_a_killed_training_resumes(folder, capsys, tmp_path, monkeypatch):
     """The same history as that of a training that was not killed."""
     prepared, out = folder / "prepared", tmp_path / "model"
-    from keras_multvae import training
     from keras_multvae.cli.output import TrainingProgress
+    from keras_multvae.training import checkpoint
 
     whole = TRAIN.copy()
     whole[1] = "4"
@@ -271,7 +271,7 @@ def test_a_killed_training_resumes(folder, capsys, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainingProgress, "on_epoch_end", kill)
-        patch.setattr(training.time, "monotonic", iter(range(0, 10**6, 100)).__next__)
+        patch.setattr(checkpoint.time, "monotonic", iter(range(0, 10**6, 100)).__next__)
         assert main(["train", str(prepared), "--out", str(out), *whole]) == 1
     assert "interrupted" in capsys.readouterr().err
     assert not out.exists()
@@ -329,7 +329,10 @@ def test_help_tells_defaults(capsys):
     assert error.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "--epochs EPOCHS passes over the users (default: 100)" in text
-    assert "--dropout DROPOUT share of clicks dropped (default: 0.5)" in text
+    assert (
+        "--dropout DROPOUT share of clicks dropped from the input (default: 0.5)"
+        in text
+    )
 
 
 def test_export_as_a_program(folder):

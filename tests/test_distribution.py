@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_multvae import MultDAE, MultVAE
+from keras_multvae import MultDAE, MultVAE, SampledSoftmax
 from keras_multvae.data import UserBatches
 from keras_multvae.distribution import (
     _copy,
@@ -72,9 +72,9 @@ def test_the_layout_finds_every_item_table():
         MultVAE(12, 3, (6,)),
         MultVAE(12, 3, ()),
         MultDAE(12, 3, ()),
-        MultVAE(12, 3, (6,), output="sampled", num_sampled=2),
-        MultVAE(12, 3, (6,), output="sampled", num_sampled=2, tied=True),
-        MultVAE(12, 3, (6,), output="sampled", num_sampled=2, table_dtype="bfloat16"),
+        MultVAE(12, 3, (6,), head=SampledSoftmax(2)),
+        MultVAE(12, 3, (6,), head=SampledSoftmax(2), tied=True),
+        MultVAE(12, 3, (6,), head=SampledSoftmax(2, table_dtype="bfloat16")),
     ):
         for variable in model.trainable_variables:
             layout = layouts[variable.path]

@@ -206,15 +206,22 @@ def test_counts_and_split_are_the_protocols(dataset, finished):
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_the_models_beat_popularity_and_stand_beside_the_paper(dataset, finished):
+def test_the_models_beat_popularity_and_stand_beside_the_paper(
+    dataset, example, finished
+):
     run = finished(dataset)
     systems = read_json(run.out / "results.json")["systems"]
     ndcg = {name: found["test"]["ndcg@100"] for name, found in systems.items()}
     assert list(ndcg) == ["Popularity", "MultVAE", "MultDAE"]
     for name in ("MultVAE", "MultDAE"):
         assert ndcg[name]["mean"] > ndcg["Popularity"]["mean"] + 0.02
-        assert systems[name]["recipe"]["anneal_steps"] == 200_000
-        assert type(Recommender.load(run.out / name).model).__name__ == name
+        recipe = systems[name]["recipe"]
+        assert recipe["anneal_steps"] == 200_000
+        # The paper's networks, I-600-200-600-I and I-200-I.
+        assert recipe["hidden_dims"] == ([600] if name == "MultVAE" else [])
+        stored = Recommender.load(run.out / name)
+        assert type(stored.model).__name__ == name
+        assert example.flat(stored.training.recipe) == recipe
         assert not (run.out / f"{name}.training").exists()
     mean, error = (ndcg["MultVAE"][key] for key in ("mean", "stderr"))
     assert f"| {mean:.4f} ± {error:.4f} |\n| MultVAE, paper |" in run.printed

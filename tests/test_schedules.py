@@ -39,7 +39,12 @@ def test_bad_numbers_are_named(make, bad):
         make(bad)
 
 
-@pytest.mark.parametrize("kwargs", [{"cycle_steps": 0}, {"ramp": 0}, {"ramp": 1.1}])
-def test_a_cycle_has_a_length_and_a_ramp(kwargs):
-    with pytest.raises(ValueError, match="cycle"):
-        CyclicalBeta(**kwargs)
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [("cycle_steps", 0, "> 0"), ("ramp", 0, r"in \(0, 1\]"), ("ramp", 1.1, "in")],
+)
+def test_a_cycle_has_a_length_and_a_ramp(name, value, wanted):
+    with pytest.raises(
+        ValueError, match=f"`{name}` must be .*{wanted}.*{name}={value}"
+    ):
+        CyclicalBeta(**{name: value})

@@ -7,7 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from keras_multvae import EASE, Popularity, compare, evaluate_ranking, find_beta_cap
+from keras_multvae import (
+    EASE,
+    MultDAE,
+    MultVAE,
+    Popularity,
+    compare,
+    evaluate_ranking,
+    find_beta_cap,
+)
 from keras_multvae.data import Interactions, strong_generalization
 from keras_multvae.evaluation import paired_difference
 from keras_multvae.selection import default_models
@@ -20,7 +28,9 @@ LIKED &= RNG.random(LIKED.shape) < 0.7
 USERS, ITEMS = (axis.tolist() for axis in LIKED.nonzero())
 CLICKS = Interactions.from_events(USERS, ITEMS)
 SPLIT = strong_generalization(CLICKS, 30, 30)
-RECIPE = Recipe(epochs=6, batch_size=20, hidden_dims=(16,), latent_dim=4)
+RECIPE = Recipe(
+    MultVAE.Config(latent_dim=4, hidden_dims=(16,)), epochs=6, batch_size=20
+)
 METRICS = ["recall@5", "ndcg@10"]
 
 
@@ -30,7 +40,7 @@ def found():
         "popularity": Popularity(24),
         "EASE": [Popularity(24), EASE(24, 10.0)],
         "Mult-VAE": RECIPE,
-        "Mult-DAE": replace(RECIPE, model="MultDAE", hidden_dims=()),
+        "Mult-DAE": replace(RECIPE, model=MultDAE.Config(latent_dim=4)),
     }
     return compare(SPLIT, models, reference="popularity", metrics=METRICS)
 
@@ -102,5 +112,5 @@ def test_beta_rises_to_one_and_the_peak_is_the_cap():
 def test_bad_searches_are_named():
     with pytest.raises(ValueError, match="validation=None"):
         find_beta_cap(strong_generalization(CLICKS, 0, 30), RECIPE)
-    with pytest.raises(ValueError, match="MultDAE"):
-        find_beta_cap(SPLIT, replace(RECIPE, model="MultDAE"))
+    with pytest.raises(TypeError, match=r"needs a model with a beta.*MultDAE"):
+        find_beta_cap(SPLIT, Recipe("MultDAE"))

@@ -15,11 +15,10 @@ RNG = np.random.default_rng(0)
 TASTE = (np.arange(120)[:, None] + np.arange(20)) % 2 == 0
 USERS, ITEMS = np.nonzero(TASTE & (RNG.random(TASTE.shape) < 0.7))
 SPLIT = strong_generalization(Interactions.from_events(USERS, ITEMS), 30, 0)
-RECIPE = Recipe(
-    epochs=6, batch_size=20, learning_rate=1e-2, latent_dim=4, hidden_dims=(8,)
-)
+MODEL = MultVAE.Config(latent_dim=4, hidden_dims=(8,))
+RECIPE = Recipe(MODEL, epochs=6, batch_size=20, learning_rate=1e-2)
 
-DAE = replace(RECIPE, model="MultDAE", hidden_dims=())
+DAE = replace(RECIPE, model=MultDAE.Config(latent_dim=4))
 
 
 class Kill(keras.callbacks.Callback):
@@ -88,7 +87,7 @@ def test_bad_resumes_are_named(tmp_path):
         train(SPLIT, RECIPE, tmp_path / "none", resume=True)
     with pytest.raises(KeyboardInterrupt):
         train(SPLIT, RECIPE, tmp_path / "s", save_every=0.0, callbacks=[Kill(1)])
-    other = Recipe(**{**vars(RECIPE), "dropout": 0.3})
+    other = replace(RECIPE, model=replace(MODEL, dropout=0.3))
     with pytest.raises(ValueError, match=r"dropout was 0\.5, now 0\.3"):
         train(SPLIT, other, tmp_path / "s", resume=True)
     interactions = Interactions.from_events(USERS, ITEMS)
@@ -113,7 +112,7 @@ def test_a_folder_of_somebody_else_survives(tmp_path):
 
 
 def test_a_diverged_training_is_an_error(tmp_path):
-    recipe = Recipe(**{**vars(RECIPE), "learning_rate": 1e12})
+    recipe = replace(RECIPE, learning_rate=1e12)
     with pytest.raises(ValueError, match=r"loss became (nan|inf) in epoch \d"):
         train(SPLIT, recipe, tmp_path / "s")
     with pytest.raises(ValueError, match="learning_rate"):
@@ -121,11 +120,16 @@ def test_a_diverged_training_is_an_error(tmp_path):
 
 
 def test_a_recipe_makes_the_model_that_it_names():
-    dae = replace(DAE, l2=0.5, likelihood="logistic", dropout=0.1).build(12)
+    config = MultDAE.Config(4, l2=0.5, likelihood="logistic", dropout=0.1)
+    dae = Recipe(config).build(12)
     assert isinstance(dae, MultDAE)
     config = dae.get_config()
     assert (config["l2"], config["dropout"], config["latent_dim"]) == (0.5, 0.1, 4)
     assert type(dae.likelihood).__name__ == "LogisticNLL"
     assert isinstance(RECIPE.build(12), MultVAE)
-    with pytest.raises(ValueError, match="model='MultXAE'"):
-        Recipe(model="MultXAE")
+    with pytest.raises(ValueError, match="'MultXAE' is not known; known are EASE"):
+        Recipe("MultXAE")
+    with pytest.raises(TypeError, match="EASE is not trained by a Recipe"):
+        Recipe("EASE")
+    with pytest.raises(TypeError, match="must be the Config of a model"):
+        Recipe(3)

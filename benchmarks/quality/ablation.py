@@ -22,6 +22,7 @@ from keras_multvae.data import FoldIn, Interactions, Split, UserBatches
 from keras_multvae.layers import InteractionEncoder, Sampling
 
 REFERENCE = "as the paper"
+NETWORK = PAPER.model
 
 
 class NarrowSampling(Sampling):
@@ -91,8 +92,8 @@ def fit(
     split: Split,
     seed: int,
     *,
-    latent_dim: int = PAPER.latent_dim,
-    dropout: float = PAPER.dropout,
+    latent_dim: int = NETWORK.latent_dim,
+    dropout: float = NETWORK.dropout,
     cap: float = PAPER.beta_cap,
     annealed: bool = True,
     monitor: str = "val_ndcg_at_100",
@@ -102,7 +103,7 @@ def fit(
 ) -> MultVAE:
     """One training as in the paper, but for what the arguments say."""
     model = MultVAE(
-        split.train.num_items, latent_dim, PAPER.hidden_dims, dropout, seed=seed
+        split.train.num_items, latent_dim, NETWORK.hidden_dims, dropout, seed=seed
     )
     if change is not None:
         change(model)
@@ -147,12 +148,12 @@ def _raw(model: MultVAE) -> None:
 
 TRAININGS: dict[str, dict[str, Any]] = {
     "eps with standard deviation 0.01": {"change": _narrow},
-    "latent size halved": {"latent_dim": PAPER.latent_dim // 2},
+    "latent size halved": {"latent_dim": NETWORK.latent_dim // 2},
     "no input normalisation": {"change": _raw},
     "no dropout": {"dropout": 0.0},
     "no annealing": {"annealed": False},
     "none of these three": {"change": _raw, "dropout": 0.0, "annealed": False},
-    "KL averaged over latent dimensions": {"cap": PAPER.beta_cap / PAPER.latent_dim},
+    "KL averaged over latent dimensions": {"cap": PAPER.beta_cap / NETWORK.latent_dim},
     "beta climbs to 1, then falls to the cap": {"climb": True},
     "last, smaller batch dropped": {"batches": DropLast},
     "`val_loss` picks the epoch": {"monitor": "val_loss"},

@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -39,9 +40,8 @@ def run(system: str, seeds: int, out: Path, data: str, ratings: str | None) -> N
     import keras
 
     from benchmarks.quality.runs import load
-    from keras_multvae import Popularity, evaluate_ranking
+    from keras_multvae import Popularity, evaluate_ranking, train
     from keras_multvae.cli.demo import RECIPE
-    from keras_multvae.training import Recipe, train
 
     if system.endswith(MIXED):
         keras.config.set_dtype_policy("mixed_bfloat16")
@@ -52,7 +52,7 @@ def run(system: str, seeds: int, out: Path, data: str, ratings: str | None) -> N
         "seeds": [],
     }
     for seed in range(seeds):
-        recipe = Recipe(**{**vars(RECIPE), "seed": seed})
+        recipe = replace(RECIPE, seed=seed)
         if system == "plain PyTorch":
             model = _train_plain(split, recipe)
         else:
@@ -73,8 +73,9 @@ def _train_plain(split, recipe):
 
     torch.manual_seed(recipe.seed)
     clicks = split.train.matrix
-    (hidden,) = recipe.hidden_dims
-    model = PlainMultVAE(clicks.shape[1], hidden, recipe.latent_dim, recipe.dropout)
+    network = recipe.model
+    (hidden,) = network.hidden_dims
+    model = PlainMultVAE(clicks.shape[1], hidden, network.latent_dim, network.dropout)
     steps = -(-clicks.shape[0] // recipe.batch_size)
     trainer = Trainer(
         model,

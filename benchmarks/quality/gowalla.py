@@ -22,9 +22,16 @@ import keras
 import numpy as np
 from scipy import sparse
 
-from keras_multvae import EASE, BetaAnneal, FusedAdam, MultVAE, evaluate_ranking
+from keras_multvae import (
+    EASE,
+    BetaAnneal,
+    FusedAdam,
+    MultVAE,
+    SampledSoftmax,
+    evaluate_ranking,
+)
 from keras_multvae.data import Interactions, Split, UserBatches
-from keras_multvae.layers.sampler import SAMPLERS
+from keras_multvae.models.heads import SAMPLERS
 
 METRICS = ["recall_untruncated@20", "ndcg@20"]
 NUM_USERS, NUM_ITEMS = 29_858, 40_981
@@ -68,14 +75,10 @@ class ReportEvery(keras.callbacks.Callback):
 def train_multvae(split: Split, options: argparse.Namespace, start: float) -> MultVAE:
     keras.config.set_dtype_policy(options.dtype)
     sampled = options.num_sampled > 0
-    more: dict[str, Any] = {}
-    if sampled:
-        more = {
-            "output": "sampled",
-            "num_sampled": options.num_sampled,
-            "sampler": options.sampler,
-        }
-    model = MultVAE(NUM_ITEMS, options.latent_dim, (), options.dropout, seed=0, **more)
+    head = SampledSoftmax(options.num_sampled, options.sampler) if sampled else None
+    model = MultVAE(
+        NUM_ITEMS, options.latent_dim, (), options.dropout, head=head, seed=0
+    )
     clicks = np.diff(split.train.matrix.indptr)
     weights = np.maximum(clicks, 1.0) ** -options.user_exponent
     batches = UserBatches(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from keras_multvae import evaluate_ranking
+from keras_multvae import Recipe, evaluate_ranking, train
 from keras_multvae.cli.demo import HELD_OUT
 from keras_multvae.data import (
     Split,
@@ -24,13 +24,12 @@ from keras_multvae.data import (
 )
 from keras_multvae.evaluation import paired_test
 from keras_multvae.files import write_json
-from keras_multvae.training import Recipe, train
 
 METRIC = "ndcg@100"
 # The paper's network and optimiser; batches of 100, or there would be 5 steps an epoch.
-PAPER = Recipe(epochs=100, batch_size=100)
-# The paper's Mult-DAE is I-200-I.
-PAPER_DAE = replace(PAPER, model="MultDAE", hidden_dims=())
+PAPER = Recipe("MultVAE", epochs=100, batch_size=100)
+# The paper's Mult-DAE is I-200-I, which is what its name alone stands for.
+PAPER_DAE = replace(PAPER, model="MultDAE")
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -98,6 +97,11 @@ class Store:
                 for seed in range(seeds)
             ]
         )
+
+
+def change(recipe: Recipe, **settings: Any) -> Recipe:
+    """The recipe with other settings of its model."""
+    return replace(recipe, model=replace(recipe.model, **settings))
 
 
 def fit_recipe(split: Split, recipe: Recipe) -> tuple[Any, list[dict[str, float]]]:

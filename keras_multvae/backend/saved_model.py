@@ -18,6 +18,7 @@ from typing import Any
 import keras
 
 from keras_multvae.files import replace_folder
+from keras_multvae.registry import handover
 
 
 def on_tensorflow() -> bool:
@@ -34,8 +35,19 @@ def check_tensorflow() -> None:
         )
 
 
+# What the process begins with: the models that this one knows, then `arguments`.
+IMPORTS = (
+    "import sys\n"
+    "from keras_multvae.registry import take_over\n"
+    "take_over(sys.argv.pop(1))\n"
+)
+
+
 def run_under_tensorflow(code: str, *arguments: str) -> None:
     """Runs Python code in a fresh process with KERAS_BACKEND=tensorflow.
+
+    Models that are registered here are registered there: the process imports what this
+    one did, from the same places.
 
     Raises:
         ImportError: TensorFlow is not installed.
@@ -43,13 +55,13 @@ def run_under_tensorflow(code: str, *arguments: str) -> None:
     """
     check_tensorflow()
     # The package may lie in a checkout that is not installed.
-    paths = [str(Path(__file__).parents[2]), os.getenv("PYTHONPATH", "")]
+    paths = [str(Path(__file__).parents[2]), *map(os.path.abspath, sys.path)]
     result = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-c", IMPORTS + code, handover(), *arguments],
         env={
             **os.environ,
             "KERAS_BACKEND": "tensorflow",
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
         },
         capture_output=True,
         text=True,
@@ -70,16 +82,11 @@ def save_module(module: Any, path: str | os.PathLike[str], **signatures: Any) ->
         tf.saved_model.save(module, str(temporary), signatures=signatures)
 
 
-def inference_weights(model: Any) -> list[Any]:
-    """The `tf.Variable`s of encoder and decoder, without beta, step and seeds."""
-    return [variable.value for variable in model.trainable_variables]
-
-
 def export_model(model: Any, path: str | os.PathLike[str]) -> None:
     """Writes a model's logits as a SavedModel: rows (users, items) in, logits out.
 
     Args:
-        model: A model with `encode`, `encoder` and `decoder`, of any backend.
+        model: A model with `logits`, of any backend.
         path: The folder to make.
 
     Raises:
@@ -90,7 +97,7 @@ def export_model(model: Any, path: str | os.PathLike[str]) -> None:
             file = Path(folder) / "model.keras"
             model.save(file)
             run_under_tensorflow(
-                "import sys, keras, keras_multvae\n"
+                "import keras\n"
                 "keras.saving.load_model(sys.argv[1]).export(sys.argv[2])",
                 str(file),
                 os.fspath(path),
@@ -102,10 +109,10 @@ def export_model(model: Any, path: str | os.PathLike[str]) -> None:
 
     @tf.function(input_signature=[spec])
     def logits(clicks: Any) -> dict[str, Any]:
-        z = model.encode(clicks)
-        return {"logits": model.decoder(z)}
+        return {"logits": model.logits(clicks)}
 
     module = tf.Module()
-    module.weights = inference_weights(model)
+    # What the logits read: without beta, step and seeds.
+    module.weights = list(logits.get_concrete_function().variables)
     module.logits = logits
     save_module(module, path, serving_default=logits)

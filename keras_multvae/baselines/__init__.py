@@ -1,7 +1,16 @@
-"""What every autoencoder must beat."""
+"""What every autoencoder must beat; imported when it is asked for."""
 
-from keras_multvae.baselines.ease import EASE
-from keras_multvae.baselines.ials import IALS
-from keras_multvae.baselines.popularity import Popularity
+from __future__ import annotations
 
-__all__ = ["EASE", "IALS", "Popularity"]
+from importlib import import_module
+from typing import Any
+
+_LAZY = {"EASE": "ease", "IALS": "ials", "Baseline": "base", "Popularity": "popularity"}
+
+__all__ = ["EASE", "IALS", "Baseline", "Popularity"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -70,12 +70,3 @@ class Baseline:
             raise DamagedFileError(
                 f"{path} holds no {cls.__name__} model ({error})."
             ) from None
-
-
-def positive(name: str, value: float) -> float:
-    """A setting as a float, or a `ValueError` unless it is finite and > 0."""
-    if not (np.isfinite(value) and value > 0):
-        raise ValueError(
-            f"`{name}` must be a finite number > 0. Received: {name}={value!r}."
-        )
-    return float(value)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.baselines.base import Baseline, positive
+from keras_multvae import checks
+from keras_multvae.baselines.base import Baseline
 
 # Columns handled at a time where a step would otherwise need a second matrix.
 BLOCK = 1024
@@ -41,7 +42,7 @@ class EASE(Baseline):
 
     def __init__(self, num_items: int, l2: float = 500.0) -> None:
         super().__init__(num_items)
-        self.l2 = positive("l2", l2)
+        self.l2 = checks.number("l2", l2, above=0)
         self.weights: np.ndarray | None = None
 
     def fit(self, interactions: Any) -> EASE:

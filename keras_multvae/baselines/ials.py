@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.baselines.base import Baseline, positive
+from keras_multvae import checks
+from keras_multvae.baselines.base import Baseline
 from keras_multvae.data.ingest.events import check_values
 from keras_multvae.extras import import_extra
 
@@ -59,26 +60,12 @@ class IALS(Baseline):
         iterations: int = 15,
         seed: int = 0,
     ) -> None:
-        for name, value, least in (
-            ("factors", factors, 1),
-            ("iterations", iterations, 1),
-            ("seed", seed, 0),
-        ):
-            if not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(
-                    f"`{name}` must be an integer >= {least}. Received: "
-                    f"{name}={value!r}."
-                )
-        if not (np.isfinite(alpha) and alpha >= 0):
-            raise ValueError(
-                f"`alpha` must be a finite number >= 0. Received: alpha={alpha!r}."
-            )
         super().__init__(num_items)
-        self.factors = int(factors)
-        self.regularization = positive("regularization", regularization)
-        self.alpha = float(alpha)
-        self.iterations = int(iterations)
-        self.seed = int(seed)
+        self.factors = checks.integer("factors", factors)
+        self.regularization = checks.number("regularization", regularization, above=0)
+        self.alpha = checks.number("alpha", alpha)
+        self.iterations = checks.integer("iterations", iterations)
+        self.seed = checks.integer("seed", seed, at_least=0)
         self.item_factors: np.ndarray | None = None
 
     def fit(self, interactions: Any) -> IALS:

@@ -10,7 +10,7 @@ import keras
 from rich.status import Status
 
 from keras_multvae.progress import console, progress
-from keras_multvae.training import steps_done
+from keras_multvae.training.checkpoint import steps_done
 
 
 def say(text: str) -> None:

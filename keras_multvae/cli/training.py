@@ -5,30 +5,28 @@ from __future__ import annotations
 import argparse
 import shutil
 from contextlib import nullcontext
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from keras_multvae import Recommender, backend
+from keras_multvae.cli.model_options import given_recipe
 from keras_multvae.cli.output import TrainingProgress, answer
 from keras_multvae.data import load_prepared
 from keras_multvae.distribution import data_parallel, initialize, item_parallel
 from keras_multvae.files import replace_file
 from keras_multvae.plots import figure_class, plot_history
 from keras_multvae.recommender import storage
-from keras_multvae.training import Recipe, write_history
-from keras_multvae.training import train as train_recipe
-
-DISTRIBUTIONS = ("data", "items")
+from keras_multvae.training.checkpoint import write_history
+from keras_multvae.training.recipe import Recipe
+from keras_multvae.training.trainer import record
+from keras_multvae.training.trainer import train as train_recipe
 
 
 def train(arguments: argparse.Namespace) -> None:
     """Prepared folder -> model folder."""
     distribution = _distribution(arguments)
     prepared = load_prepared(arguments.prepared)
-    recipe = Recipe(
-        **{field.name: getattr(arguments, field.name) for field in fields(Recipe)}
-    )
+    recipe = given_recipe(arguments, arguments.defaults)
     history = train_and_save(
         prepared, recipe, Path(arguments.out), arguments.resume, distribution
     )
@@ -97,7 +95,12 @@ def train_and_save(
         )
     if not first:
         return history
-    recommender = Recommender(model, prepared.split.train.items, titles=prepared.titles)
+    recommender = Recommender(
+        model,
+        prepared.split.train.items,
+        titles=prepared.titles,
+        training=record(prepared.split, recipe),
+    )
     recommender.save(out)
     write_history(out / "history.csv", history)
     with replace_file(out / "training.png") as temporary:

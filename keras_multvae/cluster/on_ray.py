@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import keras
 
+from keras_multvae import checks, registry
 from keras_multvae.cluster.job import Job
 from keras_multvae.data import Vocabulary, save_interactions
 from keras_multvae.data.columns.spilled import spilling_into
@@ -97,12 +98,9 @@ def recommend_on_ray(
     References:
         https://docs.ray.io/en/latest/ray-core/fault_tolerance/tasks.html
     """
-    for name, value in (("num_workers", num_workers), ("shard_size", shard_size)):
-        default = name == "num_workers" and value is None
-        if not default and (not isinstance(value, int) or value < 1):
-            raise ValueError(
-                f"`{name}` must be an integer >= 1. Received: {name}={value!r}."
-            )
+    if num_workers is not None:
+        num_workers = checks.integer("num_workers", num_workers)
+    shard_size = checks.integer("shard_size", shard_size)
     ray = import_extra("ray", "ray")
     parquet = import_extra("pyarrow.parquet", "ray")
     options = {"k": 10, "exclude_seen": True, "on_unknown": "raise", **options}
@@ -203,13 +201,14 @@ def _filled(
         max_calls=0,
         runtime_env={"env_vars": {"KERAS_BACKEND": keras.backend.backend()}},
     )(_fill)
+    imported = registry.modules()
     waiting = iter(shards)
     running: dict[Any, int] = {}
     try:
         while True:
             free = len(shards) if num_workers is None else num_workers - len(running)
             for shard in islice(waiting, free):
-                running[fill.remote(job, shard)] = shard
+                running[fill.remote(job, shard, imported)] = shard
             if not running:
                 return
             (done,), _ = ray.wait(list(running))
@@ -221,8 +220,9 @@ def _filled(
             ray.cancel(future)
 
 
-def _fill(job: Job, shard: int) -> None:
-    """What Ray calls in a worker process."""
+def _fill(job: Job, shard: int, imported: list[str]) -> None:
+    """What Ray calls in a worker process, which is to know the caller's models."""
+    registry.import_modules(imported)
     job.fill(shard)
 
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from scipy import sparse
 
+from keras_multvae import checks, compat
 from keras_multvae.data.columns.mapped import slices, take_runs
 from keras_multvae.data.interactions import checked_weights
 
@@ -80,11 +81,14 @@ class UserBatches(keras.utils.PyDataset):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        batch_size = checks.integer("batch_size", batch_size)
+        if blocks is not None:
+            blocks = checks.integer("blocks", blocks)
         blocks, self._own = _own_blocks(blocks)
-        if batch_size < 1 or blocks < 1 or batch_size % blocks:
+        if batch_size % blocks:
             raise ValueError(
-                "`batch_size` must be >= 1 and a multiple of `blocks` (one a "
-                "replica by default, where a distribution is in force). Received: "
+                "`batch_size` must be a multiple of `blocks` (one a replica by "
+                "default, where a distribution is in force). Received: "
                 f"batch_size={batch_size}, blocks={blocks}."
             )
         if sample_weight is None:
@@ -311,7 +315,7 @@ def _own_blocks(blocks: int | None) -> tuple[int, slice]:
         )
     parts = min(replicas, distribution.num_processes) if blocks > 1 else 1
     size = blocks // parts
-    part = distribution.data_shard_id if parts > 1 else 0
+    part = compat.data_shard(distribution) if parts > 1 else 0
     return blocks, slice(part * size, (part + 1) * size)
 
 

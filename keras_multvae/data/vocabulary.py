@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from keras_multvae import checks
 from keras_multvae.files import (
     DamagedFileError,
     read_format,
@@ -132,10 +133,7 @@ class Vocabulary:
             UnknownIdError: An id is unknown and `on_unknown` is "raise".
             ValueError: `on_unknown` is neither.
         """
-        if on_unknown not in ("raise", "skip"):
-            raise ValueError(
-                f'`on_unknown` must be "raise" or "skip". Received: {on_unknown!r}.'
-            )
+        checks.choice("on_unknown", on_unknown, ("raise", "skip"))
         ids = _as_list(ids)
         found = self.lookup(ids)
         if (found >= 0).all():

@@ -1,8 +1,9 @@
 """The layers of the network."""
 
 from keras_multvae.layers.beta import Beta
-from keras_multvae.layers.decoder import ItemDecoder
+from keras_multvae.layers.decoder import Decoder, ItemDecoder
 from keras_multvae.layers.encoder import InteractionEncoder, PointEncoder
+from keras_multvae.layers.prior import Prior, StandardNormal
 from keras_multvae.layers.sampler import CandidateSampler
 from keras_multvae.layers.sampling import Sampling
 from keras_multvae.layers.table_decoder import TableDecoder
@@ -10,9 +11,12 @@ from keras_multvae.layers.table_decoder import TableDecoder
 __all__ = [
     "Beta",
     "CandidateSampler",
+    "Decoder",
     "InteractionEncoder",
     "ItemDecoder",
     "PointEncoder",
+    "Prior",
     "Sampling",
+    "StandardNormal",
     "TableDecoder",
 ]

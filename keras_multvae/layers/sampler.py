@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_multvae import backend, bags
+from keras_multvae import backend, bags, checks
 from keras_multvae.layers.seeded import SeededLayer
 
 SAMPLERS = ("log_uniform", "popularity", "in_batch")
@@ -76,14 +76,9 @@ class CandidateSampler(SeededLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
-        if sampler not in SAMPLERS:
-            raise ValueError(
-                f"`sampler` must be one of {', '.join(SAMPLERS)}. Received: "
-                f"sampler={sampler!r}."
-            )
         self.num_items = num_items
         self.num_sampled = num_sampled
-        self.sampler = sampler
+        self.sampler = checks.choice("sampler", sampler, SAMPLERS)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.threshold = self._state("threshold", "float32")

@@ -1,6 +1,30 @@
-"""The models that Keras trains."""
+"""The models that Keras trains; imported when they are asked for."""
 
-from keras_multvae.models.multdae import MultDAE
-from keras_multvae.models.multvae import MultVAE
+from __future__ import annotations
 
-__all__ = ["MultDAE", "MultVAE"]
+from importlib import import_module
+from typing import Any
+
+_LAZY = {
+    "Autoencoder": "autoencoder",
+    "MultDAE": "multdae",
+    "MultVAE": "multvae",
+    "RankingModel": "base",
+    "SampledSoftmax": "heads",
+    "VariationalModel": "variational",
+}
+
+__all__ = [
+    "Autoencoder",
+    "MultDAE",
+    "MultVAE",
+    "RankingModel",
+    "SampledSoftmax",
+    "VariationalModel",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
@@ -10,74 +9,82 @@ import numpy as np
 from keras import ops
 from scipy import sparse
 
-from keras_multvae import backend, bags
+from keras_multvae import backend, bags, compat
 from keras_multvae.backend.saved_model import export_model
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.layers.dense import wide_dtype
-from keras_multvae.losses import get_likelihood
+from keras_multvae.losses import Likelihood, get_likelihood
 from keras_multvae.metrics import NDCGAtK, RecallAtK, mask_seen
 from keras_multvae.models.growth import copy_state
-from keras_multvae.models.placement import placement_of
 from keras_multvae.models.scoring import Scoring
 from keras_multvae.optimizers import FusedAdam
+from keras_multvae.settings import (
+    INTEGER,
+    POSITIVE_INT,
+    Optional,
+    Settings,
+    checked,
+    settings_of,
+)
 
 
 class RankingModel(backend.RowwiseTraining, keras.Model):
     """A `keras.Model` that maps users' clicks to a logit for every item.
 
-    A subclass makes `encoder` and `decoder`, and says in `call` how logits come from
-    them. What it adds there to `losses` counts per user where it has the shape
-    (users,), and once where it is a scalar, as weight regularisation.
+    A subclass has a `Config`, a frozen dataclass of its settings, makes its layers when
+    it is made, and writes `call`: batches in, logits (users, num_items) out. What it
+    adds there to `losses` counts per user where it has the shape (users,), and once
+    where it is a scalar, as weight regularisation. Put `register_model` over it, and it
+    can be trained by name, stored, exported and served.
 
     Args:
         num_items: Int >= 1, I, the size of the catalogue.
-        latent_dim: Int >= 1, K.
-        hidden_dims: Ints, sizes of the encoder's hidden layers.
-        dropout: Float in [0, 1), share of clicks dropped from the input in training.
-        likelihood: A name or an object of `keras_multvae.losses`.
+        settings: An instance of the class' `Config`; each setting becomes an attribute
+            of its name. A setting `likelihood` is a name or an object of
+            `keras_multvae.losses`; without it, the likelihood is the multinomial.
         seed: Int or None.
         **kwargs: Passed to `keras.Model`.
     """
 
-    encoder: Any
-    decoder: Any
+    Config: type[Settings]
+    likelihood: Likelihood
     # Whether training takes the gradients of item tables as rows.
     trains_rows = False
     # Items at the end that are none: see `distribution.spread`.
     fillers = 0
 
     def __init__(
-        self,
-        num_items: int,
-        latent_dim: int,
-        hidden_dims: Sequence[int],
-        dropout: float,
-        likelihood: Any,
-        seed: int | None,
-        **kwargs: Any,
+        self, num_items: int, settings: Settings, seed: int | None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        _check_positive(num_items=num_items, latent_dim=latent_dim)
-        for size in hidden_dims:
-            _check_positive(hidden_dims=size)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"`dropout` must be in [0, 1). Received: {dropout!r}.")
-        self.num_items = int(num_items)
-        self.latent_dim = int(latent_dim)
-        self.hidden_dims = tuple(int(size) for size in hidden_dims)
-        self.dropout = float(dropout)
-        self.likelihood = get_likelihood(likelihood)
-        self.seed = seed
+        self.num_items = checked("num_items", num_items, POSITIVE_INT)
+        self.seed = checked("seed", seed, Optional(INTEGER))
+        self.settings = settings
+        for name, value in settings.arguments().items():
+            setattr(self, name, value)
+        self.likelihood = get_likelihood(getattr(settings, "likelihood", "multinomial"))
         self._nll_tracker = keras.metrics.Mean(name="nll")
         self._scoring = Scoring(self)
+        # Keras would build the layers from shapes, which batches do not tell.
+        self.built = True
+
+    def build_layers(self) -> None:
+        """Makes the weights of layers that are not built yet, by a batch of one click.
+
+        `compile`, scoring and loading do so.
+        """
+        if all(layer.built for layer in self.layers):
+            return
+        one = np.ones(1, "int32")
+        self(dict(zip(bags.KEYS, (one, one - 1, one.astype("float32")), strict=True)))
 
     def _part_seed(self, part: int) -> int | None:
         """The seed of one of up to three random parts."""
         return None if self.seed is None else 3 * self.seed + part
 
-    def encode(self, inputs: Any) -> Any:
-        """The z that predictions are made from, (users, latent_dim)."""
-        raise NotImplementedError
+    def logits(self, inputs: Any) -> Any:
+        """The logits that predictions are made from, (users, num_items)."""
+        return self(inputs, training=False)
 
     @property
     def trackers(self) -> tuple[keras.metrics.Metric, ...]:
@@ -108,6 +115,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
                 f"The loss of {type(self).__name__} follows from its `likelihood`, an "
                 f"argument of the model. Received: loss={loss!r}."
             )
+        self.build_layers()
         if optimizer is None:
             optimizer = FusedAdam(1e-3, epsilon=1e-8)
         if metrics is None:
@@ -118,8 +126,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
         )
         # Built now, so that the first validation does not change the compiled state.
         spec = keras.KerasTensor((None, self.num_items), dtype="float32")
-        if self._compile_metrics is not None:
-            self._compile_metrics.build(spec, spec)
+        compat.build_compiled_metrics(self, spec, spec)
 
     def compute_loss(
         self,
@@ -154,7 +161,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
             )
             masked = mask_seen(y_pred[:, :items] if self.fillers else y_pred, seen)
             return dict(super().compute_metrics(x, targets, masked, sample_weight))
-        trackers = (self._loss_tracker, *self.trackers)
+        trackers = (compat.loss_tracker(self), *self.trackers)
         return {tracker.name: tracker.result() for tracker in trackers}
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -215,6 +222,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
             what to subtract from all values of a user.
         """
         self._check_inputs(histories)
+        self.build_layers()
         return self._scoring(histories.tocsr(), pad_to)
 
     def with_new_items(self, num_items: int) -> Self:
@@ -254,34 +262,6 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
         copy_state(self, grown)
         return grown
 
-    @property
-    def item_vectors(self) -> np.ndarray:
-        """The decoder's output weights, float32 (num_items, units), one row an item."""
-        return self.decoder.item_vectors()
-
-    @property
-    def item_biases(self) -> np.ndarray:
-        """The decoder's output biases, float32 (num_items,)."""
-        return self.decoder.item_biases()
-
-    def query_vectors(
-        self, histories: sparse.csr_matrix, batch_size: int = 500
-    ) -> np.ndarray:
-        """What the decoder's last layer takes, float32 (users, units).
-
-        Their products with `item_vectors`, plus `item_biases`, are the logits.
-        """
-        self._check_inputs(histories)
-        batches = UserBatches(histories, batch_size, shuffle=False, blocks=1)
-        with placement_of(self):
-            parts = [
-                ops.convert_to_numpy(
-                    ops.cast(self.decoder.hidden(self.encode(inputs)), "float32")
-                )
-                for (inputs,) in batches
-            ]
-        return np.concatenate(parts)
-
     def export(
         self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any
     ) -> None:
@@ -308,22 +288,23 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "trainable": self.trainable,
             "num_items": self.num_items,
-            "latent_dim": self.latent_dim,
-            "hidden_dims": list(self.hidden_dims),
-            "dropout": self.dropout,
-            "likelihood": keras.saving.serialize_keras_object(self.likelihood),
             "seed": self.seed,
+            **self.settings.to_json(),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """See `keras.Model.from_config`."""
-        config = dict(config)
-        for key in ("likelihood", "dtype"):
-            config[key] = keras.saving.deserialize_keras_object(
-                config[key], custom_objects=custom_objects
+        with keras.saving.custom_object_scope(custom_objects or {}):
+            names = {field.name for field in settings_of(cls.Config)}
+            settings = cls.Config.from_json(
+                {name: value for name, value in config.items() if name in names}
             )
-        return cls(**config)
+            rest = {name: config[name] for name in config if name not in names}
+            rest["dtype"] = keras.saving.deserialize_keras_object(rest["dtype"])
+        model = cls(**rest, **settings.arguments())
+        model.build_layers()
+        return model
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """What `compile` was called with."""
@@ -333,7 +314,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
         # Keras keeps what "auto" came to on this backend, wrong on the next, and on
         # PyTorch the name of an optimiser class that only runs there.
         optimizer = dict(config["optimizer"])
-        if optimizer["module"].startswith("keras.src.backend.torch"):
+        if compat.is_for_torch_only(optimizer["module"]):
             optimizer.update(module="keras.optimizers", registered_name=None)
         return {
             **config,
@@ -382,11 +363,3 @@ def weighed(values: Any, sample_weight: Any) -> Any:
     if sample_weight is None:
         return values
     return values * ops.cast(ops.reshape(sample_weight, (-1,)), values.dtype)
-
-
-def _check_positive(**values: Any) -> None:
-    for name, value in values.items():
-        if not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(
-                f"`{name}` takes integers >= 1. Received: {name}={value!r}."
-            )

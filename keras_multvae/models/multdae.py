@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_multvae.layers import ItemDecoder, PointEncoder
-from keras_multvae.models.base import RankingModel
+from keras_multvae.models.autoencoder import Autoencoder
+from keras_multvae.models.multdae_config import MultDAEConfig
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
-class MultDAE(RankingModel):
+class MultDAE(Autoencoder):
     """A denoising autoencoder with a multinomial likelihood for clicks.
 
     As `MultVAE` with a point z in place of a Gaussian: nothing is sampled, there is no
@@ -59,6 +59,8 @@ class MultDAE(RankingModel):
         - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), section 2.2.3
     """
 
+    Config = MultDAEConfig
+
     def __init__(
         self,
         num_items: int,
@@ -70,42 +72,24 @@ class MultDAE(RankingModel):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            num_items, latent_dim, hidden_dims, dropout, likelihood, seed, **kwargs
-        )
-        if not (np.isfinite(l2) and l2 >= 0):
-            raise ValueError(f"`l2` must be a finite number >= 0. Received: l2={l2!r}.")
-        self.l2 = float(l2)
+        settings = self.Config(latent_dim, hidden_dims, dropout, likelihood, l2)
+        super().__init__(num_items, settings, seed, **kwargs)
         self.encoder = PointEncoder(
             self.num_items,
-            self.latent_dim,
-            self.hidden_dims,
-            self.dropout,
-            l2=self.l2,
+            settings.latent_dim,
+            settings.hidden_dims,
+            settings.dropout,
+            l2=settings.l2,
             seed=self._part_seed(0),
             dtype=self.dtype_policy,
             name="encoder",
         )
         self.decoder = ItemDecoder(
             self.num_items,
-            self.latent_dim,
-            self.hidden_dims[::-1],
-            l2=self.l2,
+            settings.latent_dim,
+            settings.hidden_dims[::-1],
+            l2=settings.l2,
             seed=self._part_seed(2),
             dtype=self.dtype_policy,
             name="decoder",
         )
-        self.built = True
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Logits of all items."""
-        self._check_inputs(inputs)
-        return self.decoder(self.encoder(inputs, training=training))
-
-    def encode(self, inputs: Any) -> Any:
-        """The point z, (users, latent_dim)."""
-        return self.encoder(inputs)
-
-    def get_config(self) -> dict[str, Any]:
-        """See `keras.Model.get_config`."""
-        return {**super().get_config(), "l2": self.l2}

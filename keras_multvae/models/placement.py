@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from keras_multvae import compat
+
 
 @contextmanager
 def undistributed() -> Iterator[None]:
@@ -27,7 +29,7 @@ def placement_of(model: Any) -> Iterator[None]:
     A model that was made on one device may be used by one process alone, while its
     distributed copy is still being trained by all.
     """
-    if getattr(model.encoder.kernel, "_layout", None) is None:
+    if compat.layout_of(model.weights[0]) is None:
         with undistributed():
             yield
     else:

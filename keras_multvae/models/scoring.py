@@ -45,6 +45,5 @@ class Scoring:
 
     def _forward(self, inputs: Any) -> tuple[Any, Any]:
         model = self._model
-        logits = model.decoder(model.encode(inputs))
-        values, constants = model.likelihood.unnormalized_scores(logits)
+        values, constants = model.likelihood.unnormalized_scores(model.logits(inputs))
         return values, constants

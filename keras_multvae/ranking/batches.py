@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from keras_multvae import backend
+from keras_multvae import backend, checks
+from keras_multvae.abilities import Ranks
 from keras_multvae.data.columns.csr import csr_over
 from keras_multvae.data.columns.mapped import take_runs
 from keras_multvae.models.base import RankingModel
@@ -31,18 +32,8 @@ MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 
 
-class Ranker(Protocol):
-    """What can be evaluated and can recommend: our models and the baselines."""
-
-    num_items: int
-
-    def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
-        """(users, items) CSR -> (users, items) scores, seen items not masked."""
-        ...
-
-
 def rank(
-    model: Ranker,
+    model: Ranks,
     histories: sparse.csr_matrix,
     k: int,
     *,
@@ -71,7 +62,10 @@ def rank(
     """
     if rows is None:
         rows = np.arange(histories.shape[0])
-    size = default_batch_size(model.num_items) if batch_size is None else batch_size
+    if batch_size is None:
+        size = default_batch_size(model.num_items)
+    else:
+        size = checks.integer("batch_size", batch_size)
     several = len(rows) > size
     with contextlib.ExitStack() as stack:
         pool = None

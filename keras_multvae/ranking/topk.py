@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
+from keras_multvae import checks
+
 # Blocks, in multiples of k, and items a block at most.
 BLOCKS, WIDEST = 6, 64
 # Candidates, in multiples of k, from which on a user is ranked apart: the scores are
@@ -60,18 +62,16 @@ def top_k(
         `TopK`.
 
     Raises:
-        ValueError: k < 1, or scores that are NaN.
+        ValueError: `k` is no integer >= 1, or scores that are NaN.
 
     Example:
 
     >>> top_k(np.array([[0.1, 0.9, 0.9, 0.2]]), 3).indices
     array([[1, 2, 3]])
     """
-    if k < 1:
-        raise ValueError(f"`k` must be >= 1. Received: k={k}.")
     scores = np.asarray(scores)
     num_users, num_items = scores.shape
-    k = min(k, num_items)
+    k = min(checks.integer("k", k), num_items)
     constants = np.zeros(num_users) if constants is None else constants
     constants = constants.astype(scores.dtype, copy=False)
     if not np.isfinite(constants).all():

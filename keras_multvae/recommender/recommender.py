@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
+from keras_multvae.abilities import Embeds, HasItemVectors, Ranks, require
 from keras_multvae.data import Interactions, Vocabulary
 from keras_multvae.files import DamagedFileError
 from keras_multvae.progress import progress as progress_bar
@@ -17,17 +18,19 @@ from keras_multvae.ranking import TopK, rank, take_rows, top_k
 from keras_multvae.recommender import parquet, storage
 from keras_multvae.recommender.histories import OnUnknown, is_single, matrix_of
 from keras_multvae.recommender.recommendations import Recommendations
+from keras_multvae.training.recipe import TrainingRecord
 
 
 class Recommender:
     """Recommends items by their own ids, with a trained model.
 
     Args:
-        model: A `MultVAE`, `MultDAE` or a baseline.
+        model: A model of ours or from outside: whatever has `num_items` and `score`.
         items: `Vocabulary` of the model's items, in its order.
         histories: Optional `Interactions` over the same items: what `user_ids` look
             up. Kept by `save`.
         titles: Optional title by raw item id, for display.
+        training: Optional record of where the model came from, kept by `save`.
 
     Raises:
         ValueError: A model with another number of items than the vocabulary.
@@ -52,7 +55,9 @@ class Recommender:
         *,
         histories: Interactions | None = None,
         titles: Mapping[Any, str] | None = None,
+        training: TrainingRecord | None = None,
     ) -> None:
+        require(model, Ranks, "A Recommender")
         if model.num_items != len(items):
             raise ValueError(
                 f"The model ranks {model.num_items} items, the vocabulary has "
@@ -64,6 +69,7 @@ class Recommender:
         self.items = items
         self.histories = histories
         self.titles = dict(titles or {})
+        self.training = training
 
     def recommend(
         self,
@@ -195,12 +201,9 @@ class Recommender:
             `Recommendations`, one entry an id; scores are cosines in [-1, 1].
 
         Raises:
-            TypeError: A model without item vectors, as a baseline.
+            TypeError: A model without item vectors.
         """
-        if not hasattr(self.model, "item_vectors"):
-            raise TypeError(
-                f"{type(self.model).__name__} has no item vectors to compare."
-            )
+        require(self.model, HasItemVectors, "similar_items()")
         indices = self.items.index(list(item_ids), on_unknown=on_unknown)
         vectors = self.model.item_vectors
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -221,8 +224,7 @@ class Recommender:
         on_unknown: OnUnknown = "raise",
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of q(z | x) of each user, (users, latent_dim) float32."""
-        if not hasattr(self.model, "embed"):
-            raise TypeError(f"{type(self.model).__name__} has no latent space.")
+        require(self.model, Embeds, "embed()")
         _, matrix, rows = self._selected(histories, user_ids, on_unknown)
         mean, variance = self.model.embed(take_rows(matrix, rows))
         return mean, variance
@@ -252,7 +254,7 @@ class Recommender:
             that the item's bias is multiplied by.
 
         Raises:
-            TypeError: The model is a baseline.
+            TypeError: A model without item vectors.
             UnknownIdError: See `recommend`, and so for `ValueError`.
 
         Example:
@@ -264,7 +266,7 @@ class Recommender:
         >>> (queries @ recommender.item_vectors().T).shape
         (2, 3)
         """
-        self._check_vectors()
+        require(self.model, HasItemVectors, "query_vectors()")
         _, matrix, rows = self._selected(histories, user_ids, on_unknown)
         hidden = self.model.query_vectors(take_rows(matrix, rows))
         return np.concatenate([hidden, np.ones((len(hidden), 1), "float32")], axis=1)
@@ -277,19 +279,12 @@ class Recommender:
             its bias.
 
         Raises:
-            TypeError: The model is a baseline.
+            TypeError: A model without item vectors.
         """
-        self._check_vectors()
+        require(self.model, HasItemVectors, "item_vectors()")
         vectors = [self.model.item_vectors, self.model.item_biases[:, None]]
         # Search libraries want rows that lie one after the other.
         return np.ascontiguousarray(np.concatenate(vectors, axis=1))
-
-    def _check_vectors(self) -> None:
-        if not hasattr(self.model, "query_vectors"):
-            raise TypeError(
-                "Vectors of users and items that multiply to logits are there for a "
-                f"MultVAE or MultDAE. Received: {type(self.model).__name__}."
-            )
 
     def _rank(
         self,
@@ -374,8 +369,16 @@ class Recommender:
 
         Raises:
             FileExistsError: `folder` holds something else.
+            TypeError: The model is not registered: see `register_model`.
         """
-        storage.write(Path(folder), self.model, self.items, self.histories, self.titles)
+        storage.write(
+            Path(folder),
+            self.model,
+            self.items,
+            self.histories,
+            self.titles,
+            self.training,
+        )
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Recommender:
@@ -383,11 +386,14 @@ class Recommender:
 
         Raises:
             FileNotFoundError: There is no such folder.
-            DamagedFileError: A foreign, truncated or newer folder.
+            DamagedFileError: A foreign, truncated or newer folder, or one of a model
+                that is not known here (see `register_model`).
         """
-        model, items, histories, titles = storage.read(Path(folder))
+        model, items, histories, titles, training = storage.read(Path(folder))
         try:
-            return cls(model, items, histories=histories, titles=titles)
+            return cls(
+                model, items, histories=histories, titles=titles, training=training
+            )
         except ValueError as error:
             raise DamagedFileError(f"{folder} is mixed up: {error}") from None
 

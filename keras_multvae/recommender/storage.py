@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 
-from keras_multvae.baselines import EASE, IALS, Popularity
 from keras_multvae.data import (
     Interactions,
     Vocabulary,
@@ -23,16 +22,12 @@ from keras_multvae.files import (
     replace_folder,
     write_json,
 )
-from keras_multvae.models import MultDAE, MultVAE
+from keras_multvae.registry import Entry, UnknownModelError, entry_of, find
+from keras_multvae.training.recipe import TrainingRecord
 
 FORMAT = "keras_multvae.recommender"
 VERSION = 1
 METADATA = "metadata.json"
-BASELINES = {model.__name__: model for model in (Popularity, EASE, IALS)}
-MODEL_FILES = {
-    **dict.fromkeys((MultVAE.__name__, MultDAE.__name__), "model.keras"),
-    **dict.fromkeys(BASELINES, "model.npz"),
-}
 
 
 def write(
@@ -41,27 +36,31 @@ def write(
     items: Vocabulary,
     histories: Interactions | None,
     titles: dict[Any, str],
+    training: TrainingRecord | None,
 ) -> None:
     """Writes the folder, all of it or nothing; see `Recommender.save`."""
     check_out(folder)
-    kind = type(model).__name__
+    entry = entry_of(type(model))
     with replace_folder(folder) as temporary:
-        model.save(temporary / MODEL_FILES[kind])
+        model.save(temporary / _file(entry))
         items.save(temporary / "items.json")
         if titles:
             write_json(temporary / "titles.json", list(titles.items()))
         if histories is not None:
             save_interactions(histories, temporary / "histories")
+        if training is not None:
+            training.write(temporary)
         # Last: a folder without it is not a recommender.
         write_json(
             temporary / METADATA,
             {
                 "format": FORMAT,
                 "version": VERSION,
-                "model": kind,
+                "model": entry.name,
                 "num_items": len(items),
                 "titles": bool(titles),
                 "histories": histories is not None,
+                "recipe": training is not None,
                 "keras": keras.__version__,
             },
         )
@@ -69,18 +68,16 @@ def write(
 
 def read(
     folder: Path,
-) -> tuple[Any, Vocabulary, Interactions | None, dict[Any, str]]:
-    """Model, items, histories and titles of a folder; see `Recommender.load`."""
+) -> tuple[Any, Vocabulary, Interactions | None, dict[Any, str], TrainingRecord | None]:
+    """Model, items, histories, titles and recipe of a folder: `Recommender.load`."""
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
     metadata = read_format(folder / METADATA, FORMAT, VERSION)
-    kind = str(metadata.get("model"))
-    if kind not in MODEL_FILES:
-        raise DamagedFileError(
-            f"{folder} holds a model of kind {kind!r}; known are "
-            f"{', '.join(MODEL_FILES)}."
-        )
-    model = _load_model(kind, folder / MODEL_FILES[kind])
+    try:
+        entry = find(str(metadata.get("model")))
+    except UnknownModelError as error:
+        raise DamagedFileError(f"{folder}: {error}") from None
+    model = _load_model(entry, folder / _file(entry))
     items = Vocabulary.load(folder / "items.json")
     histories = None
     if metadata.get("histories"):
@@ -88,18 +85,31 @@ def read(
     titles = {}
     if metadata.get("titles"):
         titles = dict(read_json(folder / "titles.json"))
-    return model, items, histories, titles
+    training = TrainingRecord.read(folder) if metadata.get("recipe") else None
+    return model, items, histories, titles, training
 
 
-def _load_model(kind: str, path: Path) -> Any:
-    if kind in BASELINES:
-        return BASELINES[kind].load(path)
+def _file(entry: Entry) -> str:
+    """The name of the model's file: Keras' own format, or that of a baseline."""
+    return "model.keras" if issubclass(entry.model, keras.Model) else "model.npz"
+
+
+def _load_model(entry: Entry, path: Path) -> Any:
+    cls: Any = entry.model
+    if not issubclass(cls, keras.Model):
+        return cls.load(path)
     try:
-        return keras.saving.load_model(path)
+        model = keras.saving.load_model(path)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise DamagedFileError(
             f"{path} is missing, truncated or no model of ours ({error})."
         ) from None
+    if type(model) is not cls:
+        raise DamagedFileError(
+            f"{path} holds a {type(model).__name__}, where {METADATA} says "
+            f"{entry.name}."
+        )
+    return model
 
 
 def check_out(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_multvae import compat
 from keras_multvae.extras import import_extra
 from keras_multvae.server.parsing import Input
 from keras_multvae.server.status import CODES, StatusError, invalid
@@ -28,9 +28,7 @@ def disable_xla() -> None:
     Raises:
         ImportError: TensorFlow is not installed.
     """
-    tf = import_extra("tensorflow", "tensorflow")
-    library = ctypes.CDLL(f"{tf.sysconfig.get_lib()}/libtensorflow_cc.so.2")
-    library._ZN10tensorflow21DisableXlaCompilationEv()
+    compat.disable_xla(import_extra("tensorflow", "tensorflow"))
 
 
 class LoadedModel:

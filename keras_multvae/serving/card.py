@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from dataclasses import dataclass
 from importlib import metadata
 from string import Template
@@ -14,6 +15,7 @@ from keras_multvae.data import Interactions
 from keras_multvae.evaluation import RankingReport
 from keras_multvae.recommender import Recommender
 from keras_multvae.serving.config import read_template
+from keras_multvae.training.recipe import TrainingRecord
 
 CARD = "MODEL_CARD.md"
 UNKNOWN = "not stated"
@@ -66,8 +68,6 @@ def render(
 ) -> str:
     """The card as Markdown."""
     model = recommender.model
-    inner = (*model.hidden_dims, model.latent_dim, *model.hidden_dims[::-1])
-    units = (model.num_items, *inner, model.num_items)
     sizes = [int(np.prod(variable.shape)) for variable in model.trainable_variables]
     train = card.train
     licence = MOVIELENS if card.licence == "movielens" else card.licence
@@ -77,7 +77,7 @@ def render(
         package=_package_version(),
         date=datetime.date.today().isoformat(),
         kind=type(model).__name__,
-        network=" - ".join(f"{size:,}" for size in units),
+        network=_network(model),
         likelihood=model.likelihood.name.removesuffix("_nll"),
         parameters=f"{sum(sizes):,}",
         weights=WEIGHTS[quantize],
@@ -89,7 +89,32 @@ def render(
         entries=UNKNOWN if train is None else f"{train.num_entries:,}",
         licence=_sentence(licence),
         quality=_quality(card.report, quantize),
+        training=_training(recommender.training),
     )
+
+
+def _network(model: Any) -> str:
+    """The sizes of an autoencoder's layers; else the names of the layers."""
+    settings = model.settings.arguments()
+    if not {"hidden_dims", "latent_dim"} <= set(settings):
+        return ", ".join(layer.name for layer in model.layers)
+    hidden = settings["hidden_dims"]
+    inner = (*hidden, settings["latent_dim"], *hidden[::-1])
+    units = (model.num_items, *inner, model.num_items)
+    return " - ".join(f"{size:,}" for size in units)
+
+
+def _training(record: TrainingRecord | None) -> str:
+    """The recipe, the data and the versions of a training, as a table."""
+    if record is None:
+        return "Not recorded: the model was not trained by `train`."
+    values = record.recipe.to_json()
+    rows = {**values["settings"], **values["training"]}
+    lines = ["| | |", "| --- | --- |"]
+    lines += [f"| {name} | {json.dumps(value)} |" for name, value in rows.items()]
+    lines.append(f"| SHA-256 of the training and validation data | {record.data} |")
+    lines += [f"| {n} | {each} |" for n, each in record.versions.items()]
+    return "\n".join(lines)
 
 
 def _sentence(text: str | None) -> str:

@@ -10,21 +10,21 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
+from keras_multvae.abilities import GivesLogits, require
 from keras_multvae.backend.saved_model import (
     check_tensorflow,
     on_tensorflow,
     run_under_tensorflow,
 )
 from keras_multvae.files import replace_folder, write_json
-from keras_multvae.models.base import RankingModel
 from keras_multvae.recommender import Recommender
 from keras_multvae.recommender.recommendations import PADDING
 from keras_multvae.serving import config, versions
 from keras_multvae.serving.card import CARD, ModelCard, render
+from keras_multvae.serving.plain import check_quantize
 
 # Read by a server that is run with --enable_per_model_batching_parameters.
 BATCHING = "batching_params.pbtxt"
-QUANTIZE = (None, "bfloat16", "int8")
 
 
 def export_saved_model(
@@ -57,21 +57,22 @@ def export_saved_model(
     order. `write_serving_config` writes what a server needs besides.
 
     Args:
-        recommender: A `Recommender` with a `MultVAE` or `MultDAE`.
+        recommender: A `Recommender` with a Keras model, ours or from outside.
         path: The model's folder, as in `saved_models/NAME`.
         version: Int >= 1, the version folder; by default the next free number.
         k: Int >= 1, items a user; no more than the catalogue has.
         keep: Int >= 1, how many of the newest versions stay, this one included; the
             others are removed when it is in its place. By default all stay.
         quantize: "bfloat16" or "int8" (with a scale for each item) keep the first
-            layer's table and the item matrix in a half or a quarter of the memory.
+            layer's table and the item matrix in a half or a quarter of the memory; for
+            models with the encoder and decoder of this package.
         card: What the model card is to tell about data and quality.
 
     Returns:
         The version folder, complete or not there at all.
 
     Raises:
-        TypeError: The recommender holds a baseline.
+        TypeError: The recommender's model gives no logits, as a baseline.
         ValueError: k, version or keep < 1, an unknown `quantize`, an id that is also
             the padding, or scores that are not finite.
         FileExistsError: The version is already there.
@@ -120,11 +121,11 @@ def write_graph(
     import tensorflow as tf
 
     from keras_multvae.serving import warmup
-    from keras_multvae.serving.network import Network
+    from keras_multvae.serving.forward import forward_of
     from keras_multvae.serving.signatures import Signatures
 
     items = recommender.items
-    module = Signatures(Network(recommender.model, quantize), items, k)
+    module = Signatures(forward_of(recommender.model, quantize), items, k)
     tf.saved_model.save(module, str(folder), signatures=module.functions)
     warmup.write(
         folder / versions.WARMUP,
@@ -140,7 +141,6 @@ def _write_elsewhere(
     with tempfile.TemporaryDirectory() as source:
         Recommender(recommender.model, recommender.items).save(Path(source, "model"))
         run_under_tensorflow(
-            "import sys\n"
             "from pathlib import Path\n"
             "from keras_multvae import Recommender\n"
             "from keras_multvae.serving.export import write_graph\n"
@@ -170,22 +170,14 @@ def _write_catalogue(recommender: Recommender, path: Path) -> None:
 
 
 def _check(recommender: Recommender, quantize: str | None) -> None:
-    if not isinstance(recommender.model, RankingModel):
-        raise TypeError(
-            "Only a MultVAE or MultDAE can be exported. Received: "
-            f"{type(recommender.model).__name__}."
-        )
+    require(recommender.model, GivesLogits, "A SavedModel")
     padding = PADDING[recommender.items.kind]
     if recommender.items.lookup([padding])[0] >= 0:
         raise ValueError(
             f"{padding!r} pads histories in the SavedModel, so it cannot be an item "
             "id. Rename that item."
         )
-    if quantize not in QUANTIZE:
-        raise ValueError(
-            '`quantize` must be None, "bfloat16" or "int8". Received: '
-            f"quantize={quantize!r}."
-        )
+    check_quantize(recommender.model, quantize)
     nobody = sparse.csr_matrix((1, len(recommender.items)), dtype="float32")
     if not np.isfinite(recommender.model.score(nobody)).all():
         raise ValueError(

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_multvae.data import Vocabulary
 from keras_multvae.metrics import MASKED
 from keras_multvae.recommender.recommendations import PADDING
-from keras_multvae.serving.network import Network
+from keras_multvae.serving.forward import Forward
 
 
 class Signatures(tf.Module):
@@ -22,7 +22,7 @@ class Signatures(tf.Module):
             are.
     """
 
-    def __init__(self, network: Network, items: Vocabulary, k: int) -> None:
+    def __init__(self, network: Forward, items: Vocabulary, k: int) -> None:
         super().__init__(name="signatures")
         self.network = network
         self._k = min(k, len(items))
@@ -43,87 +43,79 @@ class Signatures(tf.Module):
         self.functions = self._functions()
 
     def _functions(self) -> dict[str, Any]:
+        """The signatures that the network's abilities allow, by name."""
         ids = self._raw_ids.dtype
-
-        def inputs(**specs: tuple[Any, int]) -> Any:
-            return tf.function(
-                input_signature=[
-                    tf.TensorSpec([None] * rank, dtype, name)
-                    for name, (dtype, rank) in specs.items()
-                ]
-            )
-
-        def recommend_default(item_ids: Any) -> dict[str, Any]:
-            history = self._history(item_ids)
-            scores = _without(self.network.scores(history), history)
-            return self._best(scores, self._k)
-
-        @inputs(item_ids=(ids, 2))
-        def serving_default(item_ids: Any) -> dict[str, Any]:
-            return recommend_default(item_ids)
-
-        @inputs(examples=(tf.string, 1))
-        def recommend_examples(examples: Any) -> dict[str, Any]:
-            parsed = tf.io.parse_example(
-                examples, {"item_ids": tf.io.VarLenFeature(ids)}
-            )
-            return recommend_default(
-                tf.sparse.to_dense(parsed["item_ids"], self._padding)
-            )
-
-        @inputs(item_ids=(ids, 2), k=(tf.int32, 1), deny=(ids, 2), allow=(ids, 2))
-        def recommend(item_ids: Any, k: Any, deny: Any, allow: Any) -> dict[str, Any]:
-            _check_rows(item_ids, k=k, deny=deny, allow=allow)
-            history = self._history(item_ids)
-            scores = _without(self.network.scores(history), history)
-            scores = _without(scores, self._lookup(deny))
-            scores = self._only(scores, allow)
-            return self._best(scores, *self._width(k))
-
-        @inputs(item_ids=(ids, 2), k=(tf.int32, 1), niche=(tf.float32, 1))
-        def discover(item_ids: Any, k: Any, niche: Any) -> dict[str, Any]:
-            _check_rows(item_ids, k=k, niche=niche)
-            tf.debugging.Assert(
-                tf.reduce_all((niche >= 0) & (niche <= 1)),
-                ["niche must be a number in [0, 1] in every row. Received:", niche],
-            )
-            history = self._history(item_ids)
-            scores = self.network.scores(history) - niche[:, None] * self.prior
-            return self._best(_without(scores, history), *self._width(k))
-
-        @inputs(item_ids=(ids, 2), candidates=(ids, 2))
-        def score(item_ids: Any, candidates: Any) -> dict[str, Any]:
-            _check_rows(item_ids, candidates=candidates)
-            scores = self.network.scores(self._history(item_ids))
-            indices = self._lookup(candidates)
-            found = tf.gather(scores, tf.maximum(indices, 0), batch_dims=1)
-            known = indices >= 0
-            return {"scores": tf.where(known, found, MASKED), "known": known}
-
-        @inputs(item_ids=(ids, 2))
-        def embed(item_ids: Any) -> dict[str, Any]:
-            mean, log_variance = self.network.encode(self._history(item_ids))
-            if log_variance is None:
-                return {"mean": mean}
-            return {"mean": mean, "log_variance": log_variance}
-
-        @inputs(item_ids=(ids, 1))
-        def similar_items(item_ids: Any) -> dict[str, Any]:
-            indices = self._lookup(item_ids)[:, None]
-            scores = self.network.items.cosines(tf.maximum(indices[:, 0], 0))
-            scores = tf.where(indices >= 0, scores, MASKED)
-            return self._best(_without(scores, indices), self._k)
-
-        functions = (
-            serving_default,
-            recommend,
-            discover,
-            score,
-            embed,
-            similar_items,
-            recommend_examples,
+        rows, one = (ids, 2), (ids, 1)
+        k, niche = (tf.int32, 1), (tf.float32, 1)
+        functions = {
+            "serving_default": _function(self._serving_default, item_ids=rows),
+            "recommend": _function(
+                self._recommend, item_ids=rows, k=k, deny=rows, allow=rows
+            ),
+            "discover": _function(self._discover, item_ids=rows, k=k, niche=niche),
+            "score": _function(self._score, item_ids=rows, candidates=rows),
+        }
+        if self.network.has_code:
+            functions["embed"] = _function(self._embed, item_ids=rows)
+        if self.network.items is not None:
+            functions["similar_items"] = _function(self._similar_items, item_ids=one)
+        functions["recommend_examples"] = _function(
+            self._recommend_examples, examples=(tf.string, 1)
         )
-        return {each.python_function.__name__: each for each in functions}
+        return functions
+
+    def _serving_default(self, item_ids: Any) -> dict[str, Any]:
+        history = self._history(item_ids)
+        scores = _without(self.network.scores(history), history)
+        return self._best(scores, self._k)
+
+    def _recommend_examples(self, examples: Any) -> dict[str, Any]:
+        features = {"item_ids": tf.io.VarLenFeature(self._raw_ids.dtype)}
+        parsed = tf.io.parse_example(examples, features)
+        return self._serving_default(
+            tf.sparse.to_dense(parsed["item_ids"], self._padding)
+        )
+
+    def _recommend(
+        self, item_ids: Any, k: Any, deny: Any, allow: Any
+    ) -> dict[str, Any]:
+        _check_rows(item_ids, k=k, deny=deny, allow=allow)
+        history = self._history(item_ids)
+        scores = _without(self.network.scores(history), history)
+        scores = _without(scores, self._lookup(deny))
+        scores = self._only(scores, allow)
+        return self._best(scores, *self._width(k))
+
+    def _discover(self, item_ids: Any, k: Any, niche: Any) -> dict[str, Any]:
+        _check_rows(item_ids, k=k, niche=niche)
+        tf.debugging.Assert(
+            tf.reduce_all((niche >= 0) & (niche <= 1)),
+            ["niche must be a number in [0, 1] in every row. Received:", niche],
+        )
+        history = self._history(item_ids)
+        scores = self.network.scores(history) - niche[:, None] * self.prior
+        return self._best(_without(scores, history), *self._width(k))
+
+    def _score(self, item_ids: Any, candidates: Any) -> dict[str, Any]:
+        _check_rows(item_ids, candidates=candidates)
+        scores = self.network.scores(self._history(item_ids))
+        indices = self._lookup(candidates)
+        found = tf.gather(scores, tf.maximum(indices, 0), batch_dims=1)
+        known = indices >= 0
+        return {"scores": tf.where(known, found, MASKED), "known": known}
+
+    def _embed(self, item_ids: Any) -> dict[str, Any]:
+        mean, log_variance = self.network.encode(self._history(item_ids))
+        if log_variance is None:
+            return {"mean": mean}
+        return {"mean": mean, "log_variance": log_variance}
+
+    def _similar_items(self, item_ids: Any) -> dict[str, Any]:
+        assert self.network.items is not None
+        indices = self._lookup(item_ids)[:, None]
+        scores = self.network.items.cosines(tf.maximum(indices[:, 0], 0))
+        scores = tf.where(indices >= 0, scores, MASKED)
+        return self._best(_without(scores, indices), self._k)
 
     def _lookup(self, item_ids: Any) -> Any:
         """Item indices of raw ids, int32; -1 for padding and the unknown."""
@@ -172,6 +164,15 @@ class Signatures(tf.Module):
             "scores": tf.where(counts, best, MASKED),
             "valid": valid,
         }
+
+
+def _function(method: Any, **inputs: tuple[Any, int]) -> Any:
+    """A `tf.function` whose inputs have these names, dtypes and numbers of axes."""
+    specs = [
+        tf.TensorSpec([None] * rank, dtype, name)
+        for name, (dtype, rank) in inputs.items()
+    ]
+    return tf.function(method, input_signature=specs)
 
 
 def _check_rows(item_ids: Any, **others: Any) -> None:

@@ -169,7 +169,7 @@ BAD = {
         "`timestamps` must be numbers",
     ),
     "no ratings": ({"min_rating": 4}, "`min_rating`=4 needs ratings"),
-    "zero minimum": ({"min_user_items": 0}, "`min_user_items` must be at least 1"),
+    "zero minimum": ({"min_user_items": 0}, "`min_user_items` must be an integer >= 1"),
     "bad duplicates": ({"duplicates": "sum"}, "`duplicates`.*'sum'"),
     "unequal ids": ({"items": [1]}, "2 users, 1 items"),
     "mixed user ids": ({"users": [1, "a"]}, "Bad user ids.*'a'"),

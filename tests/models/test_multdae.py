@@ -99,5 +99,5 @@ def test_it_learns_is_saved_and_has_no_beta(tmp_path, clicks):
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"`l2` must be .* l2=-1"):
         make_model(l2=-1)
-    with pytest.raises(ValueError, match="hidden_dims=0"):
+    with pytest.raises(ValueError, match=r"`hidden_dims` must be .*=\(0,\)"):
         make_model(hidden_dims=(0,))

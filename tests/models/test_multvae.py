@@ -193,7 +193,7 @@ def test_bad_arguments_and_inputs_are_named():
         ({"hidden_dims": (4, -1)}, "hidden_dims"),
         ({"dropout": 1.0}, "dropout"),
         ({"likelihood": "normal"}, "likelihood"),
-        ({"beta": -0.1}, "cap"),
+        ({"beta": -0.1}, "beta"),
     ):
         with pytest.raises(ValueError, match=text):
             make_model(**kwargs)

@@ -8,7 +8,7 @@ import pytest
 from conftest import make_clicks
 from scipy import sparse
 
-from keras_multvae import BetaAnneal, FusedAdam, MultVAE, backend
+from keras_multvae import BetaAnneal, FusedAdam, MultVAE, SampledSoftmax, backend
 from keras_multvae.data import UserBatches
 from keras_multvae.layers.sampler import SAMPLERS, CandidateSampler, alias_tables
 from keras_multvae.losses import MultinomialNLL, SampledLogits
@@ -18,9 +18,9 @@ ITEMS = 12
 ALL = 3000
 
 
-def make(items=ITEMS, **options):
-    options = {"output": "sampled", "num_sampled": ALL, **options}
-    return MultVAE(items, 3, (6,), dropout=0.0, seed=1, **options)
+def make(items=ITEMS, num_sampled=ALL, sampler="log_uniform", **options):
+    head = SampledSoftmax(num_sampled, sampler)
+    return MultVAE(items, 3, (6,), dropout=0.0, head=head, seed=1, **options)
 
 
 def batch(clicks):
@@ -205,7 +205,7 @@ def test_the_samplers_draw_as_they_say():
 
 def test_fit_learns_validates_saves_and_goes_on(tmp_path):
     clicks = make_clicks(users=60, items=40, seed=1)
-    model = MultVAE(40, 4, (8,), output="sampled", num_sampled=10, tied=True, seed=0)
+    model = MultVAE(40, 4, (8,), head=SampledSoftmax(10), tied=True, seed=0)
     model.compile(FusedAdam(0.01))
     history = model.fit(
         UserBatches(clicks, 20),
@@ -243,9 +243,8 @@ def test_tied_halves_the_item_tables():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"output": "some"}, "`output` must be one of full, sampled"),
         ({"sampler": "even"}, "`sampler` must be one of"),
-        ({"num_sampled": 0}, "`num_sampled` must be >= 1"),
+        ({"num_sampled": 0}, "`num_sampled` must be an integer >= 1"),
         ({"likelihood": "gaussian"}, "estimates the multinomial likelihood"),
     ],
 )
@@ -255,6 +254,8 @@ def test_bad_arguments(options, message):
 
 
 def test_what_cannot_be_done(clicks):
+    with pytest.raises(ValueError, match="`head` must be None or SampledSoftmax"):
+        MultVAE(ITEMS, 3, (6,), head="some")
     with pytest.raises(ValueError, match="there must be one"):
         MultVAE(ITEMS, 3, (), tied=True)
     with pytest.raises(ValueError, match="is trained on UserBatches"):

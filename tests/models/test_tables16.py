@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from conftest import make_clicks
 
-from keras_multvae import BetaAnneal, FusedAdam, MultVAE, Recommender, backend
+from keras_multvae import (
+    BetaAnneal,
+    FusedAdam,
+    MultVAE,
+    Recommender,
+    SampledSoftmax,
+    backend,
+)
 from keras_multvae.data import Interactions, Split, UserBatches
 from keras_multvae.training import Recipe, train
 
@@ -18,9 +25,9 @@ CLICKS = make_clicks(users=60, items=ITEMS, seed=1)
 BFLOAT16 = np.dtype("bfloat16")
 
 
-def make(items=ITEMS, **options):
-    options = {"num_sampled": 10, "table_dtype": "bfloat16", **options}
-    return MultVAE(items, 4, (8,), output="sampled", seed=1, **options)
+def make(items=ITEMS, num_sampled=10, table_dtype="bfloat16", **options):
+    head = SampledSoftmax(num_sampled, table_dtype=table_dtype)
+    return MultVAE(items, 4, (8,), head=head, seed=1, **options)
 
 
 def numpy(tensor):
@@ -226,15 +233,9 @@ def test_saves_loads_and_grows(narrow, tmp_path):
 def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path):
     interactions = Interactions.from_matrix(CLICKS)
     split = Split(interactions, None, None)
-    recipe = Recipe(
-        epochs=4,
-        batch_size=20,
-        latent_dim=4,
-        hidden_dims=(8,),
-        output="sampled",
-        num_sampled=10,
-        table_dtype="bfloat16",
-    )
+    head = SampledSoftmax(10, table_dtype="bfloat16")
+    config = MultVAE.Config(latent_dim=4, hidden_dims=(8,), head=head)
+    recipe = Recipe(config, epochs=4, batch_size=20)
     whole, _ = train(split, recipe, tmp_path / "whole")
 
     class Stop(keras.callbacks.Callback):
@@ -245,7 +246,8 @@ def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path):
     state = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):
         train(split, recipe, state, save_every=0, callbacks=[Stop()])
-    assert json.loads((state / "recipe.json").read_text())["table_dtype"] == "bfloat16"
+    stored = json.loads((state / "recipe.json").read_text())
+    assert stored["settings"]["head"]["table_dtype"] == "bfloat16"
     resumed, history = train(split, recipe, state, resume=True)
     assert len(history) == 4
     for one, other in zip(resumed.weights, whole.weights, strict=True):
@@ -259,18 +261,9 @@ def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path):
     np.testing.assert_array_equal(loaded.model.score(matrix), again.score(matrix))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"table_dtype": "float16"}, "`table_dtype` must be None or bfloat16"),
-        ({"output": "full"}, "goes with output="),
-    ],
-)
-def test_bad_arguments(options, message):
-    with pytest.raises(ValueError, match=message):
-        MultVAE(
-            12, 3, (6,), **{"output": "sampled", "table_dtype": "bfloat16"} | options
-        )
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="`table_dtype` must be one of bfloat16"):
+        make(table_dtype="float16")
 
 
 @pytest.mark.parametrize(

@@ -44,10 +44,10 @@ def randomised(model):
 @pytest.mark.parametrize("hidden_dims", [(), (16,), (16, 8)])
 @pytest.mark.parametrize("kind", [MultVAE, MultDAE])
 def test_the_layers_and_the_graph_agree(kind, hidden_dims, likelihood):
-    from keras_multvae.serving.network import Network
+    from keras_multvae.serving.forward import forward_of
 
     model = randomised(kind(ITEMS, 4, hidden_dims, likelihood=likelihood))
-    network = Network(model)
+    network = forward_of(model)
     indices, dense = histories()
     expected = model.score(sparse.csr_matrix(dense))
     np.testing.assert_allclose(network.scores(indices), expected, atol=1e-5)
@@ -59,11 +59,11 @@ def test_the_layers_and_the_graph_agree(kind, hidden_dims, likelihood):
 @on_tensorflow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
 def test_other_policies_are_served_in_float32(policy):
-    from keras_multvae.serving.network import Network
+    from keras_multvae.serving.forward import forward_of
 
     model = randomised(MultVAE(ITEMS, 4, (16,), dtype=policy))
     indices, dense = histories()
-    found = Network(model).scores(indices)
+    found = forward_of(model).scores(indices)
     assert found.dtype == tf.float32
     tolerance = 0.2 if policy == "mixed_bfloat16" else 1e-4
     expected = model.score(sparse.csr_matrix(dense))
@@ -81,11 +81,12 @@ def dequantized(weights, quantize, axis):
 @on_tensorflow
 @pytest.mark.parametrize("quantize", ["bfloat16", "int8"])
 def test_quantized_weights_by_hand(quantize, monkeypatch):
-    from keras_multvae.serving import network
+    from keras_multvae.serving import tables
+    from keras_multvae.serving.forward import forward_of
 
-    monkeypatch.setattr(network, "PART", 4 * 16 * 7)  # parts of a few items
+    monkeypatch.setattr(tables, "PART", 4 * 16 * 7)  # parts of a few items
     model = randomised(MultVAE(ITEMS, 4, (16,)))
-    made = network.Network(model, quantize)
+    made = forward_of(model, quantize)
     assert len(made.items.parts) == 6
     table = dequantized(model.encoder.kernel.numpy(), quantize, 1)
     matrix = dequantized(model.decoder.stack[-1].kernel.numpy(), quantize, 0)

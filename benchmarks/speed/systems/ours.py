@@ -9,7 +9,7 @@ import keras
 from scipy import sparse
 
 from benchmarks.speed.systems.bare import bare_epoch
-from keras_multvae import BetaAnneal, MultVAE, Recommender
+from keras_multvae import BetaAnneal, MultVAE, Recommender, SampledSoftmax
 from keras_multvae.data import Interactions, UserBatches, load_prepared
 
 
@@ -88,9 +88,7 @@ class Sampled(InParts):
             "float32",
             latent_dim=units,
             hidden_dims=(units,),
-            output="sampled",
-            num_sampled=num_sampled,
-            table_dtype=table_dtype,
+            head=SampledSoftmax(num_sampled, table_dtype=table_dtype),
         )
 
 

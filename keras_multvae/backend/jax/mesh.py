@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import keras
 from jax.sharding import PartitionSpec
 
+from keras_multvae import compat
 from keras_multvae.backend import ITEMS
 
 EVERYWHERE = PartitionSpec()
@@ -147,7 +148,7 @@ def _split(entries: int, items: int) -> _Split | None:
     distribution = keras.distribution.distribution()
     if distribution is None:
         return None
-    mesh = distribution.device_mesh.backend_mesh
+    mesh = compat.jax_mesh(distribution)
 
     def fitting(axis: str, size: int) -> str | None:
         parts = mesh.shape.get(axis, 1)

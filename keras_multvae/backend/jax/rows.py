@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import keras
 
+from keras_multvae import compat
 from keras_multvae.backend.adam import adam_step
 from keras_multvae.backend.jax import mesh
 from keras_multvae.backend.jax.ops import _add_rows
@@ -170,19 +171,12 @@ class RowwiseTraining:
         if not self.trains_rows:
             return super().train_step(state, data)  # type: ignore[misc]
         trainable, non_trainable, of_optimizer, of_metrics = state
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        batch = keras.utils.unpack_x_y_sample_weight(data)
 
         def loss(offsets: list[Any] | None, trainable: Any) -> Any:
             with _taking(offsets) as taken:
-                value, results = model.compute_loss_and_updates(
-                    trainable,
-                    non_trainable,
-                    of_metrics,
-                    x,
-                    y,
-                    sample_weight,
-                    training=True,
-                    optimizer_variables=of_optimizer,
+                value, results = compat.loss_and_updates(
+                    model, trainable, non_trainable, of_metrics, batch, of_optimizer
                 )
             tables.extend(taken.tables)
             return value, (results, taken.ids, taken.rows)
@@ -201,8 +195,8 @@ class RowwiseTraining:
         trainable, of_optimizer = model.optimizer.stateless_apply(
             of_optimizer, gradients, trainable
         )
-        logs, of_metrics = model._update_metrics_variables(
-            of_metrics, unscaled, x, y, y_pred, sample_weight
+        logs, of_metrics = compat.update_metrics(
+            model, of_metrics, unscaled, batch, y_pred
         )
         return logs, (trainable, non_trainable, of_optimizer, of_metrics)
 

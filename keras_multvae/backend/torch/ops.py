@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.optim.adam import adam
+
+from keras_multvae import compat
 
 # Floats that are worked on at a time where more passes than one go over them: they
 # stay in a processor's cache.
@@ -20,6 +21,7 @@ FAINT = 1e-30
 # mallopt's parameters and defaults, from glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 DEFAULTS = {M_TRIM_THRESHOLD: 128 << 10, M_MMAP_MAX: 65536}
+_adam = compat.torch_adam()
 # One entry for each `kept_memory` that is open.
 _keepers: list[Any] = []
 
@@ -159,7 +161,7 @@ def fused_adam(
 ) -> None:
     """A step of Adam on tensors, in place."""
     with torch.no_grad():
-        adam(
+        _adam(
             [weights],
             [gradient],
             [momentum],

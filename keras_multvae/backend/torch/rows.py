@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from keras_multvae import compat
 from keras_multvae.backend.torch.ops import CACHED, fused_adam
 
 COMPILES = True
@@ -67,7 +68,7 @@ def row_gradient(gradient: Any) -> tuple[Any, Any] | None:
     if not gradient.is_sparse:
         return None
     # The ids are distinct, as `take_rows` got them: there is nothing to add up.
-    return gradient._indices()[0], gradient._values()
+    return compat.sparse_parts(gradient)
 
 
 def adam_rows(

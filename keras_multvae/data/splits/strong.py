@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from keras_multvae import checks
 from keras_multvae.data.interactions import Interactions
 from keras_multvae.data.splits.base import FoldIn, Split, with_own_items
 
@@ -55,17 +56,11 @@ def strong_generalization(
     References:
         PAPER.md, protocol, steps 2 to 4 (Liang et al. 2018, section 4.1).
     """
-    for name, number in (
-        ("num_validation_users", num_validation_users),
-        ("num_test_users", num_test_users),
-    ):
-        if number < 0:
-            raise ValueError(f"`{name}` must be >= 0. Received: {number}.")
-    if not 0 < target_fraction < 1:
-        raise ValueError(
-            "`target_fraction` must lie between 0 and 1, both excluded. Received: "
-            f"{target_fraction}."
-        )
+    num_validation_users = checks.integer(
+        "num_validation_users", num_validation_users, at_least=0
+    )
+    num_test_users = checks.integer("num_test_users", num_test_users, at_least=0)
+    target_fraction = checks.share("target_fraction", target_fraction, "(0, 1)")
     num_users = interactions.num_users
     num_train = num_users - num_validation_users - num_test_users
     if num_train < 1:

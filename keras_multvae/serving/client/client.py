@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_multvae import checks
 from keras_multvae.ranking import TopK
 from keras_multvae.recommender import Recommendations
 from keras_multvae.recommender.histories import is_single
@@ -72,14 +73,10 @@ class ServingClient:
             )
         if not model or "/" in model or ":" in model:
             raise ValueError(f"`model` must be a model's name. Received: {model!r}.")
-        for name, value, least in (("version", version, 1), ("retries", retries, 0)):
-            if value is not None and value < least:
-                raise ValueError(
-                    f"`{name}` must be >= {least}. Received: {name}={value}."
-                )
-        if timeout <= 0:
-            raise ValueError(f"`timeout` must be > 0. Received: timeout={timeout}.")
-        self._retries = retries
+        if version is not None:
+            version = checks.integer("version", version)
+        timeout = checks.number("timeout", timeout, above=0)
+        self._retries = checks.integer("retries", retries, at_least=0)
         self._transport: RestTransport | RpcTransport
         if scheme in ("http", "https") and separator:
             self._transport = RestTransport(address, model, version, timeout)
@@ -109,8 +106,7 @@ class ServingClient:
         Raises:
             ValueError: k < 1, or an empty `allow`.
         """
-        if k < 1:
-            raise ValueError(f"`k` must be an integer >= 1. Received: k={k!r}.")
+        k = checks.integer("k", k)
         allowed = [] if allow is None else list(allow)
         if allow is not None and not allowed:
             raise ValueError("`allow` leaves no item to recommend.")
@@ -138,8 +134,7 @@ class ServingClient:
         Returns:
             `Recommendations`, one entry an id; scores are cosines in [-1, 1].
         """
-        if k < 1:
-            raise ValueError(f"`k` must be an integer >= 1. Received: k={k!r}.")
+        k = checks.integer("k", k)
         items = list(item_ids)
         ids = self._ids([[item] for item in items])
         found = self._predict("similar_items", {"item_ids": ids[:, -1]})

@@ -26,6 +26,13 @@ ENVIRONMENT = {
     **os.environ,
     "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
 }
+
+
+def sampled(**options):
+    """The head of a recipe, as JSON has it."""
+    return {"type": "sampled", "num_sampled": 5, **options}
+
+
 # 13 items divide by no number of parts: the last ones are filled up.
 RECIPES = {
     "multvae": (13, {"epochs": 3}),
@@ -33,16 +40,14 @@ RECIPES = {
         13,
         {"epochs": 2, "model": "MultDAE", "likelihood": "gaussian", "hidden_dims": ()},
     ),
-    "sampled": (12, {"epochs": 2, "output": "sampled", "num_sampled": 5}),
+    "sampled": (12, {"epochs": 2, "head": sampled()}),
     "tied": (
         12,
-        {"epochs": 2, "output": "sampled", "sampler": "in_batch", "num_sampled": 5}
-        | {"tied": True},
+        {"epochs": 2, "head": sampled(sampler="in_batch"), "tied": True},
     ),
     "narrow": (
         12,
-        {"epochs": 2, "output": "sampled", "num_sampled": 5}
-        | {"table_dtype": "bfloat16"},
+        {"epochs": 2, "head": sampled(table_dtype="bfloat16")},
     ),
 }
 pytestmark = pytest.mark.skipif(
@@ -159,15 +164,15 @@ def test_four_processes_train_as_one(alone, tmp_path):
     assert_same(sampled, *alone("sampled"))
 
 
-@pytest.mark.parametrize("output", ["full", "sampled"])
-def test_no_table_is_sent_whole_where_devices_have_parts_of_it(monkeypatch, output):
+@pytest.mark.parametrize("head", ["None", "SampledSoftmax(num_sampled=5)"])
+def test_no_table_is_sent_whole_where_devices_have_parts_of_it(monkeypatch, head):
     """What XLA sends in a compiled step, by the shapes in its own text."""
     script = f"""
 from conftest import make_clicks
-from keras_multvae import MultVAE
+from keras_multvae import MultVAE, SampledSoftmax
 from keras_multvae.data import UserBatches
 from keras_multvae.distribution import item_parallel, spread
-model = MultVAE(998, 3, (6,), output="{output}", num_sampled=5)
+model = MultVAE(998, 3, (6,), head={head})
 model.compile()
 with item_parallel().scope():
     spread(model).fit(UserBatches(make_clicks(20, 998), 20), verbose=0)

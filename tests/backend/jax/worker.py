@@ -22,13 +22,18 @@ from keras_multvae import distribution
 from keras_multvae.data import Interactions, strong_generalization
 from keras_multvae.training import Recipe, train
 
-RECIPE = {
-    "batch_size": 20,
-    "latent_dim": 3,
-    "hidden_dims": (6,),
-    "anneal_steps": 100,
-    "blocks": 4,
-}
+MODEL = {"latent_dim": 3, "hidden_dims": [6]}
+TRAINING = {"batch_size": 20, "anneal_steps": 100, "blocks": 4}
+
+
+def recipe(epochs, model="MultVAE", **settings):
+    return Recipe.from_json(
+        {
+            "model": model,
+            "settings": {**MODEL, **settings},
+            "training": {**TRAINING, "epochs": epochs},
+        }
+    )
 
 
 class Kill(keras.callbacks.Callback):
@@ -55,7 +60,7 @@ def do(job, folder, is_first):
     with scope:
         model, history = train(
             split,
-            Recipe(**{**RECIPE, **job["recipe"]}),
+            recipe(**job["recipe"]),
             folder / job["name"],
             save_every=0,
             resume=job.get("resume", False),

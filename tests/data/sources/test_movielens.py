@@ -132,7 +132,7 @@ def test_the_demo_needs_no_download():
 
 
 def test_unknown_name_and_missing_library(monkeypatch):
-    with pytest.raises(ValueError, match=r"'20m'.*Received: '10m'"):
+    with pytest.raises(ValueError, match=r"'20m'.*Received: name='10m'"):
         load_movielens("10m")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(ImportError, match=r"keras_multvae\[data\]"):

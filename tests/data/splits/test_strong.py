@@ -173,8 +173,8 @@ def test_no_held_out_users_no_part():
     [
         ((3, 2), "3 validation and 2 test users of 5"),
         ((9, 9), "at least one user must be left"),
-        ((-1, 1), "`num_validation_users` must be >= 0"),
-        ((1, -1), "`num_test_users` must be >= 0"),
+        ((-1, 1), "`num_validation_users` must be an integer >= 0"),
+        ((1, -1), "`num_test_users` must be an integer >= 0"),
     ],
 )
 def test_more_held_out_users_than_users(arguments, text):

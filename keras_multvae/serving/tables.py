@@ -1,9 +1,4 @@
-"""A model's forward pass in plain TensorFlow, made for histories of a few items.
-
-The layers of the package are made for batches of training: they look for dense rows,
-carry random state and know three backends. Here the same sums stand once more, over the
-weights of inference alone; tests/serving holds the two together.
-"""
+"""Item tables in the served graph: looked up, multiplied, maybe quantized."""
 
 from __future__ import annotations
 
@@ -11,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
 # Bytes of float32 that a part of a quantized item matrix comes to: it stays in the
 # cache between being made and being multiplied.
@@ -20,57 +14,6 @@ PART = 4 << 20
 AT_A_TIME = 2
 # Parts at most, as each is a few operations of the graph.
 MOST_PARTS = 64
-
-
-class Network(tf.Module):
-    """Encoder and decoder of a model, in float32 whatever the model's dtype policy.
-
-    Args:
-        model: A `RankingModel` under the TensorFlow backend.
-        quantize: None, "bfloat16" or "int8": how the first layer's table and the
-            decoder's item matrix are kept. All else stays float32.
-    """
-
-    def __init__(self, model: Any, quantize: str | None = None) -> None:
-        super().__init__(name="network")
-        self.num_items = model.num_items
-        self.latent_dim = model.latent_dim
-        self.has_variance = model.encoder.outputs == 2
-        self._likelihood = model.likelihood
-        encoder, decoder = model.encoder, model.decoder
-        self.table = Table(_array(encoder.kernel), quantize)
-        self.bias = _variable(encoder.bias)
-        self.encoder = [(_variable(d.kernel), _variable(d.bias)) for d in encoder.stack]
-        self.decoder = [(_variable(d.kernel), _variable(d.bias)) for d in decoder.inner]
-        self.items = ItemMatrix(decoder.item_vectors().T, quantize)
-        self.item_bias = _variable(decoder.item_biases())
-
-    def encode(self, indices: Any) -> tuple[Any, Any]:
-        """What is known of users from their items.
-
-        Args:
-            indices: int32 (users, length), item indices, each item once in a row; -1
-                for none.
-
-        Returns:
-            z (users, latent_dim), the mean of q(z | x), and its log-variance; None in
-            its place for a `MultDAE`.
-        """
-        hidden = self.table.mean_rows(indices) + self.bias
-        # Each layer's activation stands before the next one: the last has none.
-        for kernel, bias in self.encoder:
-            hidden = tf.matmul(tf.tanh(hidden), kernel) + bias
-        if not self.has_variance:
-            return tf.tanh(hidden), None
-        mean, log_variance = tf.split(hidden, 2, axis=1)
-        return mean, log_variance
-
-    def scores(self, indices: Any) -> Any:
-        """What `RankingModel.score` gives, (users, items), for rows as in `encode`."""
-        hidden, _ = self.encode(indices)
-        for kernel, bias in self.decoder:
-            hidden = tf.tanh(tf.matmul(hidden, kernel) + bias)
-        return self._likelihood.scores(self.items.products(hidden) + self.item_bias)
 
 
 class Table(tf.Module):
@@ -158,15 +101,6 @@ class ItemMatrix(tf.Module):
             columns = tf.cast(tf.gather(part, place, axis=1), tf.float32)
             total += tf.transpose(tf.where(inside, columns, 0.0))
         return total
-
-
-def _array(variable: Any) -> np.ndarray:
-    array: np.ndarray = ops.convert_to_numpy(variable).astype("float32")
-    return array
-
-
-def _variable(variable: Any) -> Any:
-    return tf.Variable(_array(variable), trainable=False)
 
 
 def _quantized(

@@ -1,0 +1,121 @@
+"""What a model can do, as protocols. What uses a model asks for these, not for a name.
+
+docs/architecture.md has them side by side. `Ranks` is what every model is; the others
+are optional, and `require` says in one line which one is missing.
+"""
+
+from __future__ import annotations
+
+from inspect import getattr_static
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import sparse
+
+
+class Ranks(Protocol):
+    """Scores items for histories: evaluation, recommendation, comparison."""
+
+    num_items: int
+
+    def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
+        """CSR (users, num_items) -> float32 (users, num_items), higher is better."""
+
+
+class FitsClicks(Protocol):
+    """Is fitted to a matrix at once, as a baseline: `compare`."""
+
+    def fit(self, interactions: Any) -> Any:
+        """`Interactions` or CSR (users, num_items) -> the model itself."""
+
+
+class HasBeta(Protocol):
+    """Weighs a KL by beta: `BetaAnneal`, `FreezeBeta`, `find_beta_cap`."""
+
+    def set_beta_schedule(self, schedule: Any) -> None:
+        """Makes beta follow a `BetaSchedule` from the next step on."""
+
+
+class HasItemVectors(Protocol):
+    """Inner products of vectors are logits: similar items, approximate search."""
+
+    @property
+    def item_vectors(self) -> np.ndarray:
+        """float32 (num_items, units)."""
+
+    @property
+    def item_biases(self) -> np.ndarray:
+        """float32 (num_items,)."""
+
+    def query_vectors(
+        self, histories: sparse.csr_matrix, batch_size: int = 500
+    ) -> np.ndarray:
+        """CSR (users, num_items) -> float32 (users, units)."""
+
+
+class Embeds(Protocol):
+    """Has a latent space: `Recommender.embed`."""
+
+    def embed(
+        self, histories: sparse.csr_matrix, batch_size: int = 500
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of each user's z, two float32 (users, latent_dim)."""
+
+
+class GivesLogits(Protocol):
+    """A Keras model from a batch to logits: `export_saved_model`."""
+
+    likelihood: Any
+
+    def logits(self, inputs: Any) -> Any:
+        """A batch -> logits (users, num_items), in inference."""
+
+
+class Spreads(Protocol):
+    """Can have items at the end that are none: `distribution.spread`."""
+
+    fillers: int
+
+    @property
+    def output_bias(self) -> Any:
+        """The variable with the bias of each item's logit."""
+
+
+_WORDS: dict[type, str] = {
+    Ranks: "a model with `num_items` and `score`",
+    FitsClicks: "a model that is fitted to a matrix, as EASE",
+    HasBeta: "a model with a beta, as MultVAE",
+    HasItemVectors: "a model with item vectors, as MultVAE",
+    Embeds: "a model with a latent space, as MultVAE",
+    GivesLogits: "a Keras model that gives logits, as MultVAE",
+    Spreads: "a model with `output_bias`, as MultVAE",
+}
+
+
+def can(model: Any, ability: type) -> bool:
+    """Whether a model, or a class of models, has all that an ability consists of.
+
+    Nothing is computed: a property counts by being there.
+
+    Example:
+
+    >>> from keras_multvae import EASE, MultVAE
+    >>> can(MultVAE, HasBeta), can(EASE(3), HasBeta)
+    (True, False)
+    """
+    names = {*vars(ability), *vars(ability).get("__annotations__", {})}
+    members = (name for name in names if not name.startswith("_"))
+    return all(getattr_static(model, name, None) is not None for name in members)
+
+
+def require(model: Any, ability: type, what: str) -> None:
+    """Raises `TypeError` where a model lacks an ability.
+
+    Args:
+        model: A model or a class of models.
+        ability: A protocol of this module.
+        what: What needs it, as in "similar_items()".
+    """
+    if not can(model, ability):
+        name = model.__name__ if isinstance(model, type) else type(model).__name__
+        raise TypeError(f"{what} needs {_WORDS[ability]}. Received: {name}.")

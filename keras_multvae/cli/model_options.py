@@ -1,0 +1,191 @@
+"""Options made from the settings of a model and of a recipe. No Keras here.
+
+Which options `train` has depends on its model, so `--import`, `--model` and `--recipe`
+are looked for before the parser is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, replace
+from pathlib import Path
+from typing import Any
+
+from keras_multvae import registry
+from keras_multvae.settings import Flag, Kind, OneOf, Settings, settings_of
+from keras_multvae.training.recipe import Recipe, read_recipe, trained_names
+
+
+def take_imports(arguments: Sequence[str]) -> None:
+    """Imports the modules of --import, which may bring models.
+
+    Raises:
+        ImportError: There is no such module.
+    """
+    early = _early()
+    early.add_argument("--import", dest="modules", action="append", default=[])
+    registry.import_modules(early.parse_known_args(arguments)[0].modules)
+
+
+def recipe_of(arguments: Sequence[str]) -> Recipe:
+    """The recipe whose settings are the defaults: that of --recipe, or of --model.
+
+    Raises:
+        ValueError: An unknown model, or what `read_recipe` raises.
+    """
+    early = _early()
+    early.add_argument("--model")
+    early.add_argument("--recipe", type=Path)
+    found = early.parse_known_args(arguments)[0]
+    if found.recipe is None:
+        return Recipe(found.model or Recipe.model)
+    recipe = read_recipe(found.recipe)
+    if found.model is not None and found.model != recipe.model_name:
+        raise ValueError(
+            f"{found.recipe} is a recipe for {recipe.model_name}. Received besides: "
+            f"--model {found.model}."
+        )
+    return recipe
+
+
+def add_recipe_options(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
+    """Options for every setting of a recipe and of its model.
+
+    They stand in the namespace only where they are given; see `given_recipe`.
+    """
+    parser.add_argument(
+        "--model",
+        choices=trained_names(),
+        default=recipe.model_name,
+        help="whose options are shown below",
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="FOLDER_OR_FILE",
+        type=Path,
+        help="a model's folder, or JSON: what trained it; other options change it",
+    )
+    _add(parser.add_argument_group("training"), recipe)
+    _add(parser.add_argument_group(f"settings of {recipe.model_name}"), recipe.model)
+
+
+def given_recipe(parsed: argparse.Namespace, recipe: Recipe) -> Recipe:
+    """The recipe, with the options that were given.
+
+    Raises:
+        ValueError: Settings that do not go together.
+    """
+    model = replace(recipe.model, **_given(parsed, recipe.model))
+    return replace(recipe, model=model, **_given(parsed, recipe))
+
+
+def converter(kind: Kind) -> Callable[[str], Any]:
+    """A type for argparse that says what was expected."""
+
+    def convert(text: str) -> Any:
+        try:
+            return kind.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"must be {error}, not {text!r}") from None
+
+    return convert
+
+
+def _early() -> argparse.ArgumentParser:
+    """A parser that takes what it knows and leaves all else."""
+    return argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+
+
+def _add(group: Any, settings: Settings) -> None:
+    for field in settings_of(settings):
+        kind, help = field.metadata["kind"], field.metadata["help"]
+        value = getattr(settings, field.name)
+        flag = f"--{field.name.replace('_', '-')}"
+        if isinstance(kind, OneOf):
+            _add_choice(group, flag, kind, value, help)
+        elif isinstance(kind, Flag):
+            group.add_argument(
+                flag,
+                action=argparse.BooleanOptionalAction,
+                default=argparse.SUPPRESS,
+                help=help,
+            )
+        else:
+            group.add_argument(
+                flag,
+                type=None if kind.choices else converter(kind),
+                choices=kind.choices,
+                metavar=kind.metavar,
+                default=argparse.SUPPRESS,
+                help=help + _shown(value),
+            )
+
+
+def _add_choice(group: Any, flag: str, kind: OneOf, value: Any, help: str) -> None:
+    """An option for the name, and one for each setting of what it names."""
+    name = kind.name_of(value)
+    group.add_argument(
+        flag,
+        choices=kind.choices,
+        default=argparse.SUPPRESS,
+        help=f"{help} (default: {name})",
+    )
+    for choice, cls in kind.classes.items():
+        if cls is None:
+            continue
+        shown = value if choice == name else cls()
+        for field in settings_of(cls):
+            inner = field.metadata["kind"]
+            group.add_argument(
+                f"--{field.name.replace('_', '-')}",
+                type=None if inner.choices else converter(inner),
+                choices=inner.choices,
+                metavar=inner.metavar,
+                default=argparse.SUPPRESS,
+                help=f"with {flag} {choice}: {field.metadata['help']}"
+                + _shown(getattr(shown, field.name)),
+            )
+
+
+def _shown(value: Any) -> str:
+    """The default as the help tells it."""
+    if value is None or value is MISSING:
+        return ""
+    if isinstance(value, tuple):
+        value = ",".join(map(str, value)) or "none"
+    return f" (default: {value})"
+
+
+def _given(parsed: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """The values of the options that were given, by name."""
+    given = vars(parsed)
+    found = {}
+    for field in settings_of(settings):
+        kind = field.metadata["kind"]
+        if isinstance(kind, OneOf):
+            value = _given_choice(given, field.name, kind, settings)
+            if value is not getattr(settings, field.name):
+                found[field.name] = value
+        elif field.name in given:
+            found[field.name] = given[field.name]
+    return found
+
+
+def _given_choice(
+    given: dict[str, Any], name: str, kind: OneOf, settings: Settings
+) -> Any:
+    value = getattr(settings, name)
+    if name in given and given[name] != kind.name_of(value):
+        value = kind.parse(given[name])
+    for choice, cls in kind.classes.items():
+        if cls is None:
+            continue
+        inner = {f.name: given[f.name] for f in settings_of(cls) if f.name in given}
+        if not inner:
+            continue
+        if not isinstance(value, cls):
+            option = next(iter(inner)).replace("_", "-")
+            raise ValueError(f"--{option} goes with --{name} {choice}.")
+        value = replace(value, **inner)
+    return value

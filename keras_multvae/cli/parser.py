@@ -1,0 +1,311 @@
+"""What the command line takes: commands, options and their help. No Keras here."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from keras_multvae import __version__
+from keras_multvae.cli.model_options import (
+    add_recipe_options,
+    converter,
+    recipe_of,
+    take_imports,
+)
+from keras_multvae.compat import DefaultsHelpFormatter
+from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE_INT
+from keras_multvae.training.recipe import Recipe
+
+DEBUG = "KERAS_MULTVAE_DEBUG"
+PARTS = ("train", "validation", "test")
+DISTRIBUTIONS = ("data", "items")
+_positive, _non_negative = converter(POSITIVE_INT), converter(NON_NEGATIVE_INT)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a command; `run` is where its function is, "module:name".
+
+    Raises:
+        SystemExit: Bad use, with status 2; or --help or --version, with 0.
+    """
+    parser = argparse.ArgumentParser(
+        prog="keras-multvae",
+        description="Mult-VAE: from raw ratings to served recommendations.",
+        epilog=(
+            "The environment variable KERAS_BACKEND chooses tensorflow, jax or torch. "
+            f"{DEBUG}=1 shows where an error came from."
+        ),
+    )
+    recipe = Recipe()
+    try:
+        take_imports(arguments)
+        if "train" in arguments[:1]:
+            recipe = recipe_of(arguments)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        parser.error(str(error))
+    _add_commands(parser, recipe)
+    parsed = parser.parse_args(arguments)
+    _check(parser, parsed)
+    return parsed
+
+
+def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    """What only several options together can get wrong."""
+    if parsed.command == "prepare" and (
+        parsed.min_rating is not None and parsed.rating_column is None
+    ):
+        parser.error("--min-rating needs --rating-column.")
+    if parsed.command == "recommend":
+        if parsed.engine == "ray" and parsed.out is None:
+            parser.error("--engine ray needs --out FOLDER.")
+        if parsed.engine != "ray" and (parsed.address or parsed.workers):
+            parser.error("--address and --workers need --engine ray.")
+
+
+def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
+    parser.add_argument("--version", action="version", version=__version__)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, run, summary, add_options in (
+        (
+            "prepare",
+            "commands:prepare",
+            "Read raw ratings and split the users.",
+            _prepare_options,
+        ),
+        ("train", "training:train", "Train on a prepared folder.", _train_options),
+        (
+            "evaluate",
+            "commands:evaluate",
+            "Measure a model on its test users.",
+            _evaluate_options,
+        ),
+        (
+            "recommend",
+            "commands:recommend",
+            "Recommend for histories, or for many users.",
+            _recommend_options,
+        ),
+        (
+            "export",
+            "commands:export",
+            "Write a SavedModel for TensorFlow Serving.",
+            _export_options,
+        ),
+        (
+            "serve",
+            "commands:serve",
+            "Serve a SavedModel over HTTP, with a page to try it on.",
+            _serve_options,
+        ),
+        (
+            "demo",
+            "demo:demo",
+            "Do all of it on MovieLens, in about two minutes.",
+            _demo_options,
+        ),
+    ):
+        sub = subparsers.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            formatter_class=DefaultsHelpFormatter,
+        )
+        sub.set_defaults(run=f"keras_multvae.cli.{run}")
+        if add_options is _train_options:
+            sub.set_defaults(defaults=recipe)
+            add_recipe_options(sub, recipe)
+        add_options(sub)
+
+
+def _prepare_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("ratings", help="CSV or Parquet file, or a folder of part files")
+    sub.add_argument("--out", required=True, help="the folder to make")
+    sub.add_argument("--user-column", default="user_id", help="of user ids")
+    sub.add_argument("--item-column", default="item_id", help="of item ids")
+    sub.add_argument("--rating-column", help="needed for --min-rating")
+    sub.add_argument("--timestamp-column", help="kept in the folder")
+    sub.add_argument("--value-column", help="weights of events, e.g. play counts")
+    sub.add_argument("--separator", help="of a CSV file; default: comma, tab in .tsv")
+    sub.add_argument("--min-rating", type=float, help="keep ratings of this or more")
+    sub.add_argument(
+        "--min-user-items",
+        type=_positive,
+        default=5,
+        help="users with fewer are dropped",
+    )
+    sub.add_argument(
+        "--min-item-users",
+        type=_positive,
+        default=1,
+        help="items with fewer are dropped, before users",
+    )
+    sub.add_argument(
+        "--duplicates", choices=["collapse", "count"], default="collapse",
+        help="what becomes of a user's repeated item",
+    )  # fmt: skip
+    for part in ("validation", "test"):
+        sub.add_argument(
+            f"--{part}-users",
+            type=_non_negative,
+            help=f"users held out for {part}; default: a tenth",
+        )
+    sub.add_argument("--seed", type=int, default=98765, help="of the split")
+    sub.add_argument("--items", help="CSV or Parquet file with titles")
+    sub.add_argument("--title-column", default="title", help="in the file of --items")
+    sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
+
+
+def _train_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("prepared", help="folder that prepare wrote")
+    sub.add_argument("--out", required=True, help="folder for the model")
+    _import_option(sub)
+    sub.add_argument(
+        "--distribute",
+        choices=DISTRIBUTIONS,
+        help="train on all devices, on JAX: each takes some users of a batch, or has "
+        "some rows of the item tables",
+    )
+    sub.add_argument(
+        "--item-parts",
+        type=_positive,
+        help="parts of the item tables; default: one a device",
+    )
+    sub.add_argument(
+        "--coordinator",
+        help="HOST:PORT of the first of several processes, which all run this command; "
+        "auto where JAX finds out, as on TPU pods and under Slurm",
+    )
+    sub.add_argument("--processes", type=_positive, help="how many there are")
+    sub.add_argument("--process", type=_non_negative, help="which one this is, from 0")
+    sub.add_argument(
+        "--resume", action="store_true", help="go on with an interrupted training"
+    )
+    sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
+
+
+def _evaluate_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", help="folder that train wrote")
+    sub.add_argument("prepared", help="folder that prepare wrote")
+    sub.add_argument(
+        "--part",
+        choices=PARTS[1:],
+        default="test",
+        help="which held-out users",
+    )
+    sub.add_argument(
+        "--metrics",
+        type=lambda text: text.split(","),
+        default="recall@20,recall@50,ndcg@100",
+        help="names with @k, separated by commas",
+    )
+    sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
+    _import_option(sub)
+
+
+def _recommend_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", help="folder that train wrote")
+    sub.add_argument(
+        "histories",
+        nargs="?",
+        default="-",
+        help="file with one JSON list of item ids a line; - for standard input; with "
+        "--out, the folder that prepare wrote, or a CSV or Parquet file, or a folder "
+        "of them, with the columns user_id and item_id",
+    )
+    sub.add_argument("-k", type=_positive, default=10, help="items a history")
+    sub.add_argument(
+        "--out",
+        help="Parquet file to make, for many users: user_id, rank, item_id, score; "
+        "with --engine ray, a folder of them",
+    )
+    sub.add_argument(
+        "--all",
+        action="store_true",
+        help="with --out: all users whose histories the model keeps",
+    )
+    sub.add_argument(
+        "--part",
+        choices=PARTS,
+        default="train",
+        help="with --out: which users of the prepared folder",
+    )
+    sub.add_argument(
+        "--on-unknown", choices=["raise", "skip"], default="raise", help="unknown ids"
+    )
+    sub.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="with --out: this process, or a Ray cluster",
+    )
+    sub.add_argument(
+        "--address",
+        help="with --engine ray: HOST:PORT of the cluster; default: that of "
+        "RAY_ADDRESS, or on this machine",
+    )
+    sub.add_argument(
+        "--workers",
+        type=_positive,
+        help="with --engine ray: processes at work; default: one a node",
+    )
+    sub.add_argument(
+        "--json", action="store_true", help="one JSON object a history, or for --out"
+    )
+    _import_option(sub)
+
+
+def _export_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", help="folder that train wrote")
+    sub.add_argument("--out", required=True, help="as in saved_models/NAME")
+    sub.add_argument("--version", type=_positive, help="default: the next free number")
+    sub.add_argument("-k", type=_positive, default=100, help="items a request")
+    sub.add_argument(
+        "--keep", type=_positive, help="versions that stay; default: all of them"
+    )
+    sub.add_argument(
+        "--quantize",
+        choices=["bfloat16", "int8"],
+        help="keep the item tables in a half or a quarter of the memory",
+    )
+    sub.add_argument(
+        "--prepared",
+        help="for the model card: folder that prepare wrote, to count and to evaluate",
+    )
+    sub.add_argument("--data-name", help="for the model card: what the data are")
+    sub.add_argument(
+        "--licence",
+        help="for the model card: terms of the data; movielens for those of MovieLens",
+    )
+    _import_option(sub)
+
+
+def _serve_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("saved_model", help="folder of a model, as in saved_models/NAME")
+    sub.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all"
+    )
+    sub.add_argument("--port", type=_non_negative, default=8501, help="0 for any")
+    sub.add_argument(
+        "--max-request-mib",
+        type=_positive,
+        default=8,
+        help="larger requests are refused",
+    )
+
+
+def _demo_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--out", default="demo", help="folder for data and model")
+    sub.add_argument(
+        "--saved-models", default="saved_models", help="folder for the SavedModel"
+    )
+    sub.add_argument("--seed", type=int, default=0, help="of the training")
+
+
+def _import_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--import",
+        dest="modules",
+        metavar="MODULE",
+        action="append",
+        help="import a module that registers models; may be given several times",
+    )

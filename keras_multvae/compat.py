@@ -1,0 +1,165 @@
+"""All private or undocumented names of other packages that this package uses.
+
+Each may be renamed by an update without notice, so each is used here alone, and has a
+test in `tests/test_compat.py` that says which one is gone. Nothing is imported before a
+function needs it: no function imports a framework that its caller does not run on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+from typing import Any
+
+
+def layout_of(variable: Any) -> Any:
+    """The layout of a variable on several devices, None for one on a single device.
+
+    Keras has no public way to ask how a variable is distributed.
+
+    Raises:
+        AttributeError: On JAX, if Keras has renamed the attribute: taking that for
+            "not distributed" would give wrong answers without a word.
+    """
+    try:
+        return variable._layout
+    except AttributeError as error:
+        import keras
+
+        if keras.backend.backend() != "jax":
+            return None  # Only JAX distributes variables.
+        raise AttributeError(
+            "Keras renamed `_layout` of its variables, or this is no variable of Keras "
+            f"({type(variable).__name__}): see keras_multvae.compat.layout_of."
+        ) from error
+
+
+def loss_and_updates(
+    model: Any,
+    trainable: Any,
+    non_trainable: Any,
+    of_metrics: Any,
+    batch: tuple[Any, Any, Any],
+    of_optimizer: Any,
+) -> tuple[Any, tuple[Any, ...]]:
+    """The training loss on JAX and what the forward pass changes, without a gradient.
+
+    Keras documents no stateless loss of a whole step that scales it for the optimiser.
+
+    Args:
+        model: A compiled `keras.Model`.
+        trainable: Values of its trainable variables.
+        non_trainable: Values of the others.
+        of_metrics: Values of its metrics' variables.
+        batch: Input, targets and sample weights.
+        of_optimizer: Values of the optimiser's variables.
+
+    Returns:
+        The loss, and (unscaled loss, prediction, non-trainable, metrics' variables).
+    """
+    return model.compute_loss_and_updates(
+        trainable,
+        non_trainable,
+        of_metrics,
+        *batch,
+        training=True,
+        optimizer_variables=of_optimizer,
+    )
+
+
+def update_metrics(
+    model: Any, of_metrics: Any, loss: Any, batch: tuple[Any, Any, Any], y_pred: Any
+) -> tuple[dict[str, Any], Any]:
+    """The logs of a step on JAX, and the new values of the metrics' variables.
+
+    Keras has no public function for this part of its JAX step.
+    """
+    x, y, sample_weight = batch
+    return model._update_metrics_variables(
+        of_metrics, loss, x, y, y_pred, sample_weight
+    )
+
+
+def build_compiled_metrics(model: Any, y_true: Any, y_pred: Any) -> None:
+    """Makes the variables of the metrics that a model was compiled with.
+
+    Keras makes them in the first evaluation only, and offers no way to do so before.
+    """
+    metrics = model._compile_metrics
+    if metrics is not None:
+        metrics.build(y_true, y_pred)
+
+
+def loss_tracker(model: Any) -> Any:
+    """The metric that Keras logs as `loss`; `Model.metrics` only has it among others.
+
+    None before the model is compiled.
+    """
+    return model._loss_tracker
+
+
+def is_for_torch_only(module: str) -> bool:
+    """Whether a class of this module is Keras' own for PyTorch, as its optimisers are.
+
+    Keras serializes such a class under its private name, which only PyTorch can load.
+    """
+    return module.startswith("keras.src.backend.torch")
+
+
+def variable_index(optimizer: Any, variable: Any) -> int:
+    """The place of a variable among an optimiser's; Keras has no public look-up."""
+    return optimizer._get_variable_index(variable)
+
+
+def moments(optimizer: Any) -> tuple[list[Any], list[Any]]:
+    """Momentums and velocities of an Adam by place; `variables` gives no names."""
+    return optimizer._momentums, optimizer._velocities
+
+
+def higher_is_better(metric: Any) -> None:
+    """Tells callbacks with mode="auto" that a metric is to be maximized.
+
+    Keras has no public way for a custom metric to say so.
+    """
+    metric._direction = "up"
+
+
+def jax_mesh(distribution: Any) -> Any:
+    """The `jax.sharding.Mesh` of a distribution; `DeviceMesh` does not document it."""
+    return distribution.device_mesh.backend_mesh
+
+
+def data_shard(distribution: Any) -> int:
+    """The number of the part of a batch that this process reads; undocumented."""
+    return distribution.data_shard_id
+
+
+def torch_adam() -> Any:
+    """PyTorch's Adam as a function of tensors; it documents the optimiser alone."""
+    from torch.optim.adam import adam
+
+    return adam
+
+
+def sparse_parts(gradient: Any) -> tuple[Any, Any]:
+    """Row ids and rows of a PyTorch gradient; `indices()` would have to sort first."""
+    return gradient._indices()[0], gradient._values()
+
+
+def disable_xla(tensorflow: Any) -> None:
+    """Throws TensorFlow's switch against XLA, which Python's API does not have."""
+    library = ctypes.CDLL(f"{tensorflow.sysconfig.get_lib()}/libtensorflow_cc.so.2")
+    library._ZN10tensorflow21DisableXlaCompilationEv()
+
+
+class DefaultsHelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Defaults in the help of a command line, where there are any to tell.
+
+    argparse's own formatter shows `(default: None)` and `(default: False)` too, and
+    its hook for that is private.
+    """
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, argparse.SUPPRESS):
+            return action.help
+        return super()._get_help_string(action)

@@ -1,0 +1,73 @@
+"""Models of two halves: clicks -> z -> logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+from scipy import sparse
+
+from keras_multvae.data.batches import UserBatches
+from keras_multvae.models.base import RankingModel
+from keras_multvae.models.placement import placement_of
+
+
+class Autoencoder(RankingModel):
+    """A `RankingModel` with an `encoder` and a `decoder`, which a subclass makes.
+
+    The encoder is a layer from a batch to z, (users, latent_dim), or a pair whose first
+    is z. The decoder is a `keras_multvae.layers.Decoder`, whose last layer has a vector
+    and a bias for each item.
+    """
+
+    encoder: Any
+    decoder: Any
+    latent_dim: int
+
+    def encode(self, inputs: Any) -> Any:
+        """The z that predictions are made from, (users, latent_dim)."""
+        found = self.encoder(inputs)
+        return found[0] if isinstance(found, tuple | list) else found
+
+    def logits(self, inputs: Any) -> Any:
+        """See `RankingModel.logits`."""
+        return self.decoder(self.encode(inputs))
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Logits of all items."""
+        self._check_inputs(inputs)
+        return self.decoder(self.encoder(inputs, training=training))
+
+    @property
+    def output_bias(self) -> Any:
+        """The variable with the bias of each item's logit."""
+        return self.decoder.bias
+
+    @property
+    def item_vectors(self) -> np.ndarray:
+        """The decoder's output weights, float32 (num_items, units), one row an item."""
+        return self.decoder.item_vectors()
+
+    @property
+    def item_biases(self) -> np.ndarray:
+        """The decoder's output biases, float32 (num_items,)."""
+        return self.decoder.item_biases()
+
+    def query_vectors(
+        self, histories: sparse.csr_matrix, batch_size: int = 500
+    ) -> np.ndarray:
+        """What the decoder's last layer takes, float32 (users, units).
+
+        Their products with `item_vectors`, plus `item_biases`, are the logits.
+        """
+        self._check_inputs(histories)
+        batches = UserBatches(histories, batch_size, shuffle=False, blocks=1)
+        with placement_of(self):
+            parts = [
+                ops.convert_to_numpy(
+                    ops.cast(self.decoder.hidden(self.encode(inputs)), "float32")
+                )
+                for (inputs,) in batches
+            ]
+        return np.concatenate(parts)

@@ -1,0 +1,37 @@
+"""The settings of Mult-DAE. No Keras here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from keras_multvae.settings import (
+    LIKELIHOOD,
+    NON_NEGATIVE,
+    POSITIVE_INT,
+    SHARE,
+    Settings,
+    Sizes,
+    setting,
+)
+
+
+@dataclass(frozen=True)
+class MultDAEConfig(Settings):
+    """The arguments of `MultDAE`, which describes them, but for its items and seed.
+
+    Example:
+
+    >>> from keras_multvae import MultDAE
+    >>> MultDAE.Config().hidden_dims
+    ()
+    """
+
+    latent_dim: int = setting(200, POSITIVE_INT, "size of the latent vector")
+    hidden_dims: Sequence[int] = setting(
+        (), Sizes(), "hidden layers of the encoder; empty for the paper's network"
+    )
+    dropout: float = setting(0.5, SHARE, "share of clicks dropped from the input")
+    likelihood: Any = setting("multinomial", LIKELIHOOD, "of clicks")
+    l2: float = setting(0.01 / 500, NON_NEGATIVE, "regularisation of the kernels")

@@ -1,0 +1,130 @@
+"""Autoencoders whose code is a Gaussian: sampling, KL and its weight beta."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from scipy import sparse
+
+from keras_multvae.data.batches import UserBatches
+from keras_multvae.layers import Beta, Prior, Sampling, StandardNormal
+from keras_multvae.metrics import LastValue
+from keras_multvae.models.autoencoder import Autoencoder
+from keras_multvae.models.base import weighed
+from keras_multvae.models.placement import placement_of
+from keras_multvae.schedules import BetaSchedule
+from keras_multvae.settings import NON_NEGATIVE, Settings, checked
+
+
+class VariationalModel(Autoencoder):
+    """An `Autoencoder` trained on `log p(x | z) - beta * KL(q(z | x) || p(z))`.
+
+    Its encoder gives the pair (mean, log_var) of q(z | x); z is drawn from q in
+    training and its mean in inference. beta is a function of the optimiser step; see
+    `MultVAE`.
+
+    Args:
+        num_items: See `RankingModel`.
+        settings: See `RankingModel`.
+        seed: See `RankingModel`.
+        beta: Float >= 0, the KL weight when no `BetaAnneal` sets a schedule.
+        prior: A `keras_multvae.layers.Prior`; N(0, I) by default.
+        **kwargs: Passed to `keras.Model`.
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        settings: Settings,
+        seed: int | None,
+        beta: float = 0.2,
+        prior: Prior | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_items, settings, seed, **kwargs)
+        self.prior = prior or StandardNormal(dtype="float32", name="prior")
+        self.sampling = Sampling(
+            seed=self._part_seed(1), dtype="float32", name="sampling"
+        )
+        beta = checked("beta", beta, NON_NEGATIVE)
+        self.beta = Beta(beta, dtype="float32", name="beta")
+        self._kl_tracker = keras.metrics.Mean(name="kl")
+        self._beta_tracker = LastValue(name="beta")
+        self._kl_of_batch: Any = None
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Logits of all items; adds beta * KL of each user, (users,), to `losses`."""
+        self._check_inputs(inputs)
+        mean, log_var = self.encoder(inputs, training=training)
+        z = self.sampling((mean, log_var), training=training)
+        self.add_kl(mean, log_var, z)
+        return self.decoder(z)
+
+    def add_kl(self, mean: Any, log_var: Any, z: Any) -> None:
+        """Adds beta * KL of each user to `losses`; `call` does so once."""
+        kl = self.prior((mean, log_var, z))
+        self.add_loss(self.beta(kl, accumulation=self._accumulation))
+        # Where beta is 0, `losses` does not tell the KL that the logs report.
+        self._kl_of_batch = kl
+
+    @property
+    def trackers(self) -> tuple[keras.metrics.Metric, ...]:
+        """nll, kl and beta."""
+        return *super().trackers, self._kl_tracker, self._beta_tracker
+
+    @property
+    def _accumulation(self) -> int:
+        """Batches for each optimiser step."""
+        optimizer = getattr(self, "optimizer", None)
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        return getattr(optimizer, "gradient_accumulation_steps", None) or 1
+
+    @property
+    def batches_seen(self) -> int:
+        """Training batches so far."""
+        return int(ops.convert_to_numpy(self.beta.batches_seen))
+
+    def set_beta_schedule(self, schedule: BetaSchedule) -> None:
+        """Makes beta follow `schedule` from the next step on; the count goes on."""
+        self.beta.set_schedule(schedule)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Mean over users of NLL + beta * KL, plus weight regularisation if any."""
+        kl, self._kl_of_batch = self._kl_of_batch, None
+        if kl is None:
+            raise ValueError(
+                "compute_loss() needs the model to be called on the same batch first."
+            )
+        total = super().compute_loss(x, y, y_pred, sample_weight, training)
+        self._kl_tracker.update_state(weighed(kl, sample_weight))
+        self._beta_tracker.update_state(self.beta.current(self._accumulation))
+        if training:
+            self.beta.count_batch()
+        return total
+
+    def embed(
+        self, histories: sparse.csr_matrix, batch_size: int = 500
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of q(z | x): two float32 arrays (users, latent_dim)."""
+        self._check_inputs(histories)
+        parts = []
+        batches = UserBatches(histories, batch_size, shuffle=False, blocks=1)
+        with placement_of(self):
+            for (inputs,) in batches:
+                parts.append(list(map(ops.convert_to_numpy, self.encoder(inputs))))
+        means, log_vars = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return means, np.exp(log_vars)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras.Model.get_config`."""
+        return {**super().get_config(), "beta": self.beta.initial}

@@ -1,0 +1,44 @@
+"""Which models have a forward pass of plain operations. No TensorFlow here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_multvae.layers import (
+    InteractionEncoder,
+    ItemDecoder,
+    PointEncoder,
+    TableDecoder,
+)
+from keras_multvae.models import Autoencoder, RankingModel
+
+QUANTIZE = (None, "bfloat16", "int8")
+
+
+def is_plain(model: Any) -> bool:
+    """Whether a model's scores come from layers of this package, by its methods."""
+    cls = type(model)
+    return (
+        issubclass(cls, Autoencoder)
+        and cls.score is RankingModel.score
+        and cls.unnormalized_scores is RankingModel.unnormalized_scores
+        and cls.logits is Autoencoder.logits
+        and cls.encode is Autoencoder.encode
+        and type(model.encoder) in (InteractionEncoder, PointEncoder)
+        and type(model.decoder) in (ItemDecoder, TableDecoder)
+    )
+
+
+def check_quantize(model: Any, quantize: str | None) -> None:
+    """Raises `ValueError` where a model's tables cannot be quantized so."""
+    if quantize not in QUANTIZE:
+        raise ValueError(
+            '`quantize` must be None, "bfloat16" or "int8". Received: '
+            f"quantize={quantize!r}."
+        )
+    if quantize is not None and not is_plain(model):
+        raise ValueError(
+            f"quantize={quantize!r} needs the encoder and decoder of this package, "
+            f"unchanged; {type(model).__name__} has layers of its own, which are "
+            "exported as they are. Leave `quantize` out."
+        )

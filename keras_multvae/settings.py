@@ -1,0 +1,331 @@
+"""Settings as frozen dataclasses that check themselves. Nothing here imports Keras.
+
+A setting is a field made by `setting`, whose `Kind` says what values it takes. From the
+kinds come the checks of a constructor, the options of the command line and the JSON of
+a recipe, so that each setting is described once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+
+
+class Kind:
+    """What values a setting takes."""
+
+    # How an option is written in help texts.
+    metavar: str | None = None
+    choices: tuple[str, ...] | None = None
+
+    def check(self, value: Any) -> Any:
+        """The value in its canonical form, or `ValueError` with what was expected."""
+        raise NotImplementedError
+
+    def parse(self, text: str) -> Any:
+        """The value that an option of the command line means; `ValueError` as above."""
+        raise NotImplementedError
+
+    def to_json(self, value: Any) -> Any:
+        """A value as JSON has it."""
+        return value
+
+    def from_json(self, value: Any) -> Any:
+        """The opposite of `to_json`; the value is checked by its dataclass."""
+        return value
+
+
+@dataclass(frozen=True)
+class Number(Kind):
+    """A finite int or float, NumPy's included.
+
+    Args:
+        type: int or float.
+        fits: Whether a finite number is in the range.
+        words: The range in words, as in "an integer >= 1".
+    """
+
+    type: Callable[[Any], Any]
+    fits: Callable[[Any], bool]
+    words: str
+
+    def check(self, value: Any) -> Any:
+        """See `Kind`."""
+        taken = (int, np.integer) if self.type is int else (int, float, np.number)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, taken)
+            or not math.isfinite(value)
+            or not self.fits(value)
+        ):
+            raise ValueError(self.words)
+        return self.type(value)
+
+    def parse(self, text: str) -> Any:
+        """See `Kind`."""
+        try:
+            return self.check(self.type(text))
+        except ValueError:
+            raise ValueError(self.words) from None
+
+
+@dataclass(frozen=True)
+class Optional(Kind):
+    """None, which no option can say, or a value of another kind."""
+
+    kind: Kind
+
+    @property
+    def choices(self) -> tuple[str, ...] | None:  # type: ignore[override]
+        """Those of the other kind."""
+        return self.kind.choices
+
+    def check(self, value: Any) -> Any:
+        """See `Kind`."""
+        return None if value is None else self.kind.check(value)
+
+    def parse(self, text: str) -> Any:
+        """See `Kind`."""
+        return self.kind.parse(text)
+
+
+@dataclass(frozen=True)
+class Flag(Kind):
+    """True or False."""
+
+    def check(self, value: Any) -> Any:
+        """See `Kind`."""
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError("True or False")
+        return bool(value)
+
+
+@dataclass(frozen=True)
+class Choice(Kind):
+    """One of some names.
+
+    Args:
+        choices: The names.
+        base: Optional dotted path "module:class" of objects that are taken beside the
+            names; they must be registered with Keras for their class to be stored.
+    """
+
+    choices: tuple[str, ...]
+    base: str | None = None
+
+    def check(self, value: Any) -> Any:
+        """See `Kind`."""
+        if isinstance(value, str) and value in self.choices:
+            return value
+        # Known without importing Keras: an object whose class has a base of that name.
+        names = {f"{each.__module__}:{each.__name__}" for each in type(value).__mro__}
+        if self.base in names:
+            return value
+        kinds = f" or a {self.base.replace(':', '.')}" if self.base else ""
+        raise ValueError(f"one of {', '.join(self.choices)}{kinds}")
+
+    def parse(self, text: str) -> Any:
+        """See `Kind`."""
+        return self.check(text)
+
+    def to_json(self, value: Any) -> Any:
+        """See `Kind`."""
+        if isinstance(value, str):
+            return value
+        import keras
+
+        return keras.saving.serialize_keras_object(value)
+
+    def from_json(self, value: Any) -> Any:
+        """See `Kind`."""
+        if not isinstance(value, Mapping):
+            return value
+        import keras
+
+        return keras.saving.deserialize_keras_object(dict(value))
+
+
+@dataclass(frozen=True)
+class Sizes(Kind):
+    """A tuple of ints >= 1."""
+
+    metavar = "N,N,..."
+    words = "a sequence of integers >= 1"
+
+    def check(self, value: Any) -> Any:
+        """See `Kind`."""
+        if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
+            raise ValueError(self.words)
+        try:
+            return tuple(POSITIVE_INT.check(size) for size in value)
+        except ValueError:
+            raise ValueError(self.words) from None
+
+    def parse(self, text: str) -> Any:
+        """See `Kind`: numbers separated by commas; an empty text for none."""
+        try:
+            return tuple(POSITIVE_INT.parse(n) for n in text.split(",") if n.strip())
+        except ValueError:
+            raise ValueError("integers >= 1 separated by commas") from None
+
+    def to_json(self, value: Any) -> Any:
+        """See `Kind`."""
+        return list(value)
+
+
+@dataclass(frozen=True)
+class OneOf(Kind):
+    """A value that has settings of its own, or None.
+
+    On the command line, a name chooses the class and its settings are further options.
+
+    Args:
+        classes: Settings classes by name; None under the name that means None.
+    """
+
+    classes: Mapping[str, type[Settings] | None]
+
+    @property
+    def choices(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The names."""
+        return tuple(self.classes)
+
+    def check(self, value: Any) -> Any:
+        """See `Kind`."""
+        if self.name_of(value) is None:
+            classes = self.classes.values()
+            known = (each.__name__ if each else "None" for each in classes)
+            raise ValueError(" or ".join(known))
+        return value
+
+    def name_of(self, value: Any) -> str | None:
+        """The name of a value's class."""
+        for name, each in self.classes.items():
+            if (each is None and value is None) or (each and type(value) is each):
+                return name
+        return None
+
+    def parse(self, text: str) -> Any:
+        """See `Kind`: with the defaults of the class."""
+        if text not in self.classes:
+            raise ValueError(f"one of {', '.join(self.classes)}")
+        chosen = self.classes[text]
+        return None if chosen is None else chosen()
+
+    def to_json(self, value: Any) -> Any:
+        """See `Kind`."""
+        if value is None:
+            return None
+        return {"type": self.name_of(value), **value.to_json()}
+
+    def from_json(self, value: Any) -> Any:
+        """See `Kind`."""
+        if value is None or not isinstance(value, Mapping):
+            return value
+        rest = dict(value)
+        chosen = self.classes.get(str(rest.pop("type", None)))
+        if chosen is None:
+            raise ValueError(
+                f"`type` must be one of {', '.join(self.classes)}. Received: {value!r}."
+            )
+        return chosen.from_json(rest)
+
+
+POSITIVE_INT = Number(int, lambda n: n >= 1, "an integer >= 1")
+NON_NEGATIVE_INT = Number(int, lambda n: n >= 0, "an integer >= 0")
+INTEGER = Number(int, lambda n: True, "an integer")
+POSITIVE = Number(float, lambda x: x > 0, "a finite number > 0")
+NON_NEGATIVE = Number(float, lambda x: x >= 0, "a finite number >= 0")
+SHARE = Number(float, lambda x: 0 <= x < 1, "a number in [0, 1)")
+LIKELIHOOD = Choice(
+    ("multinomial", "gaussian", "logistic"), base="keras_multvae.losses:Likelihood"
+)
+
+
+def setting(default: Any, kind: Kind, help: str) -> Any:
+    """A field of a `Settings` class.
+
+    Args:
+        default: Its default.
+        kind: What values it takes.
+        help: What it is, for the help of the command line.
+    """
+    return dataclasses.field(default=default, metadata={"kind": kind, "help": help})
+
+
+def checked(name: str, value: Any, kind: Kind) -> Any:
+    """An argument in its canonical form.
+
+    Raises:
+        ValueError: What was expected and what came, by the argument's name.
+    """
+    try:
+        return kind.check(value)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` must be {error}. Received: {name}={value!r}."
+        ) from None
+
+
+def settings_of(cls: Any) -> list[dataclasses.Field[Any]]:
+    """The fields of a `Settings` class that `setting` made."""
+    return [field for field in fields(cls) if "kind" in field.metadata]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of frozen dataclasses whose fields are made by `setting`.
+
+    Raises:
+        ValueError: When one is made with a value that its kind does not take.
+
+    Example:
+
+    >>> @dataclass(frozen=True)
+    ... class Width(Settings):
+    ...     units: int = setting(600, POSITIVE_INT, "units of the layer")
+    >>> Width(np.int64(8)).to_json()
+    {'units': 8}
+    >>> Width(0)
+    Traceback (most recent call last):
+    ValueError: `units` must be an integer >= 1. Received: units=0.
+    """
+
+    def __post_init__(self) -> None:
+        for field in settings_of(self):
+            value = checked(
+                field.name, getattr(self, field.name), field.metadata["kind"]
+            )
+            object.__setattr__(self, field.name, value)
+
+    def arguments(self) -> dict[str, Any]:
+        """The settings by name."""
+        return {field.name: getattr(self, field.name) for field in settings_of(self)}
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings by name, as JSON has them."""
+        return {
+            field.name: field.metadata["kind"].to_json(getattr(self, field.name))
+            for field in settings_of(self)
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The opposite of `to_json`; settings that are left out have their defaults.
+
+        Raises:
+            ValueError: A setting that there is not, or a value out of range.
+        """
+        kinds = {field.name: field.metadata["kind"] for field in settings_of(cls)}
+        unknown = [name for name in values if name not in kinds]
+        if unknown:
+            raise ValueError(
+                f"{cls.__name__} has no setting {', '.join(map(repr, unknown))}; it "
+                f"has {', '.join(kinds)}."
+            )
+        return cls(**{name: kinds[name].from_json(v) for name, v in values.items()})

@@ -1,0 +1,16 @@
+"""Training by a recipe; imported when it is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_LAZY = {"Recipe": "recipe", "TrainingRecord": "recipe", "train": "trainer"}
+
+__all__ = ["Recipe", "TrainingRecord", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

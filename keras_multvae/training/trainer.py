@@ -1,0 +1,133 @@
+"""Training by a recipe: anneal, keep the best epoch, go on after an interruption."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_multvae import backend
+from keras_multvae.abilities import HasBeta, can
+from keras_multvae.callbacks import BetaAnneal
+from keras_multvae.data import Split, UserBatches
+from keras_multvae.distribution import spread
+from keras_multvae.models.placement import undistributed
+from keras_multvae.training.checkpoint import (
+    Checkpoint,
+    begin,
+    check_same,
+    fingerprint,
+    load_state,
+    steps_done,
+)
+from keras_multvae.training.recipe import Recipe, TrainingRecord, versions
+
+# Scores of a validation batch at most, of which metrics make several arrays.
+VALIDATION_SCORES = 1 << 26
+
+
+def train(
+    split: Split,
+    recipe: Recipe,
+    state: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    save_every: float = 30.0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> tuple[Any, list[dict[str, float]]]:
+    """Trains a model and gives it as it was in its best epoch.
+
+    The best epoch has the highest validation NDCG@100; without a validation part it is
+    the last one. Every so often the state goes to a folder, so that an interrupted
+    training can go on: with the same weights, optimiser, noise, beta and order of
+    users as if it had never stopped.
+
+    Under a `keras.distribution` (see `keras_multvae.distribution`) all processes call
+    this alike. The first one writes the state, which holds the whole model, so that any
+    number of processes can go on from it; all read it, so the folder must be on a file
+    system that they share.
+
+    Args:
+        split: Training and, if there is one, validation part.
+        recipe: The settings.
+        state: Folder for the state; the caller removes it when the result is safe
+            (one process alone).
+        resume: Bool, whether to go on from the state of an earlier call.
+        save_every: Seconds of training that an interruption may cost; the state is
+            written at the end of an epoch.
+        callbacks: Further Keras callbacks, e.g. to show progress.
+
+    Returns:
+        The model, whole and on one device, and one dict an epoch with `epoch`, `step`
+        and the logs.
+
+    Raises:
+        ValueError: Nothing to resume, the recipe or the data are not those of the
+            state, or the loss is no longer finite.
+        FileExistsError: `state` holds files that are not a training's.
+        DamagedFileError: The state is damaged.
+    """
+    state = Path(state)
+    batches = UserBatches(
+        split.train, recipe.batch_size, seed=recipe.seed, blocks=recipe.blocks
+    )
+    best: list[np.ndarray] = []
+    history: list[dict[str, float]] = []
+    if resume:
+        if backend.is_first():
+            check_same(state, recipe, split)
+        with undistributed():
+            model, best, history = load_state(state)
+        # The weights are written after the history: a kill between leaves one row over.
+        del history[steps_done(model) // len(batches) :]
+    else:
+        if backend.is_first():
+            begin(state, recipe, split)
+        with undistributed():
+            model = recipe.build(split.train.num_items)
+    config = model.get_config()
+    model = spread(model)
+    batches.epoch = len(history)
+    checkpoint = Checkpoint(state, best, history, save_every)
+    annealing = []
+    if can(model, HasBeta):
+        steps = recipe.resolved_anneal_steps(len(batches))
+        annealing.append(BetaAnneal(recipe.beta_cap, steps))
+    model.fit(
+        batches,
+        epochs=recipe.epochs,
+        initial_epoch=len(history),
+        validation_data=_validation(split, recipe, batches),
+        verbose=0,
+        callbacks=[*annealing, checkpoint, *callbacks],
+    )
+    # Without the optimiser's state, which is that of the last epoch and not the best.
+    with undistributed():
+        kept = type(model).from_config(config)
+        kept.set_weights(checkpoint.best)
+    return kept, history
+
+
+def _validation(
+    split: Split, recipe: Recipe, batches: UserBatches
+) -> UserBatches | None:
+    """Batches of the validation users, if there are any."""
+    if split.validation is None:
+        return None
+    users = max(VALIDATION_SCORES // split.train.num_items, 1)
+    return UserBatches(
+        split.validation.input,
+        -(-min(recipe.batch_size, users) // batches.blocks) * batches.blocks,
+        shuffle=False,
+        targets=split.validation.targets,
+        blocks=batches.blocks,
+    )
+
+
+def record(split: Split, recipe: Recipe) -> TrainingRecord:
+    """What `train(split, recipe)` trains on, to be kept with the model."""
+    return TrainingRecord(recipe, fingerprint(split), versions(keras.backend.backend()))
