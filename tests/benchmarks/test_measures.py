@@ -135,6 +135,7 @@ def test_training_in_alternation(tmp_path, monkeypatch, capsys):
     assert f"| {names[0]} |" in capsys.readouterr().out
 
 
+@pytest.mark.once
 def test_overhead_and_scoring(tmp_path, monkeypatch):
     make = data.synthetic
     monkeypatch.setattr(data, "synthetic", lambda users: make(users, 300, 20))
@@ -145,6 +146,7 @@ def test_overhead_and_scoring(tmp_path, monkeypatch):
     assert scoring.table(found).startswith("| ")
 
 
+@pytest.mark.once
 def test_items(tmp_path, monkeypatch):
     monkeypatch.setattr(items, "ITEMS", (100, 300))
     monkeypatch.setattr(items, "UNITS", 8)
