@@ -19,6 +19,8 @@ from keras_multvae.files import (
 
 FORMAT = "keras_multvae.vocabulary"
 VERSION = 1
+# What fills up lists of raw ids that are to be equally long, by `Vocabulary.kind`.
+PADDING: dict[str, Any] = {"int": -1, "str": ""}
 
 
 class UnknownIdError(KeyError):
