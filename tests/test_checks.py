@@ -10,6 +10,8 @@ import pytest
 
 from keras_multvae import BetaAnneal, FreezeBeta, RecallAtK, checks
 
+pytestmark = pytest.mark.once
+
 BAD_NUMBERS = ["1", None, True, np.True_, math.nan, np.float32("nan"), 1j, [1], 10**400]
 
 

@@ -72,6 +72,7 @@ def is_private(name):
     return name in PRIVATE or name.startswith(PRIVATE_MODULES)
 
 
+@pytest.mark.once
 def test_no_other_module_names_what_is_private():
     found = {
         path.relative_to(ROOT).as_posix(): sorted(filter(is_private, names))
@@ -84,6 +85,7 @@ def test_no_other_module_names_what_is_private():
     assert not found, f"use functions of compat.py instead: {found}"
 
 
+@pytest.mark.once
 def test_compat_alone_imports_only_the_standard_library():
     code = (
         "import sys, runpy; runpy.run_path(sys.argv[1])\n"
@@ -271,6 +273,7 @@ def test_the_switch_against_xla_is_there():
     )
 
 
+@pytest.mark.once
 def test_help_shows_defaults_only_where_there_are_any():
     hook = "_get_help_string"
     assert hasattr(argparse.HelpFormatter, hook), (
