@@ -218,6 +218,13 @@ class Vocabulary:
         return vocabulary
 
 
+def as_vocabulary(ids: Any, size: int) -> Vocabulary:
+    """A vocabulary of ids, or of 0, 1, ... size - 1 where there are none."""
+    if ids is None:
+        return Vocabulary(np.arange(size))
+    return ids if isinstance(ids, Vocabulary) else Vocabulary(ids)
+
+
 def as_ids(ids: Any, first_row: int = 0) -> np.ndarray:
     """Checks raw ids and gives them as an int64 array or an object array of str.
 

@@ -12,7 +12,7 @@ import numpy as np
 from keras_multvae.data import Vocabulary
 from keras_multvae.extras import import_extra
 from keras_multvae.files import replace_file
-from keras_multvae.ranking import TopK, first_columns
+from keras_multvae.ranking import TopK
 
 # Rows that are written at a time; what readers skip or deal out to threads.
 GROUP = 1 << 20
@@ -56,7 +56,7 @@ def write(
     item_ids = pyarrow.array(items.ids, types[items.kind])
 
     def table(indices: np.ndarray, top: TopK) -> Any:
-        row, place = np.nonzero(first_columns(top.valid, top.indices.shape[1]))
+        row, place = np.nonzero(top.counted)
         user_ids = pyarrow.array(users.ids[indices], types[users.kind])
         columns = [
             user_ids.take(pyarrow.array(row)),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_multvae.data.vocabulary import PADDING
-from keras_multvae.ranking import TopK, first_columns
+from keras_multvae.ranking import TopK
 
 
 class Recommendations:
@@ -107,7 +107,7 @@ class Recommendations:
     @property
     def _counted(self) -> np.ndarray:
         """(users, k), which ranks there are."""
-        return first_columns(self._top.valid, self._top.scores.shape[1])
+        return self._top.counted
 
 
 class _Rows(Sequence):
