@@ -22,10 +22,10 @@ from keras_multvae.settings import POSITIVE_INT
 class GatedEncoder(keras.layers.Layer):
     """Gated units h(x) * sigmoid(g(x)), as in Kim and Suh, RecSys 2019."""
 
-    def __init__(self, num_items, width, latent_dim):
+    def __init__(self, num_items, width, latent_dim, seed):
         super().__init__()
         # Its two outputs are the two halves of a gated layer over sparse clicks.
-        self.first = InteractionEncoder(num_items, width, ())
+        self.first = InteractionEncoder(num_items, width, (), seed=seed)
         self.value = keras.layers.Dense(2 * latent_dim)
         self.gate = keras.layers.Dense(2 * latent_dim, activation="sigmoid")
 
@@ -56,7 +56,7 @@ class GatedVAE(km.VariationalModel):
     def __init__(self, num_items, latent_dim=200, width=600, seed=None, **options):
         settings = self.Config(latent_dim, width)
         super().__init__(num_items, settings, seed, prior=MixturePrior(), **options)
-        self.encoder = GatedEncoder(num_items, width, latent_dim)
+        self.encoder = GatedEncoder(num_items, width, latent_dim, seed)
         self.decoder = ItemDecoder(num_items, latent_dim, ())
 
 

@@ -188,8 +188,7 @@ def evaluate_ranking(
         hits = _hits(top, fold_in.targets.matrix[batch])
         for name, (kind, k) in parsed.items():
             if kind == "coverage":
-                counts = np.arange(top.indices.shape[1]) < top.valid[:, None]
-                recommended[name][top.indices[:, :k][counts[:, :k]]] = True
+                recommended[name][top.indices[:, :k][top.counted[:, :k]]] = True
             else:
                 measure = _PER_USER[kind]
                 values[name].append(measure(hits[:, :k], num_targets[batch], k))
@@ -267,8 +266,7 @@ def _hits(top: TopK, targets: sparse.csr_matrix) -> np.ndarray:
     wanted = np.sort(rows * num_items + targets.indices)
     ranked = np.arange(num_users)[:, None] * num_items + top.indices
     place = np.minimum(np.searchsorted(wanted, ranked), len(wanted) - 1)
-    counted = np.arange(ranked.shape[1]) < top.valid[:, None]
-    return ((wanted[place] == ranked) & counted).astype("float64")
+    return ((wanted[place] == ranked) & top.counted).astype("float64")
 
 
 def _parse(name: str) -> tuple[str, int]:

@@ -200,16 +200,7 @@ def plot_by_activity(
             "The plot needs at least one report and one user with a target. "
             f"Received: {len(reports)} reports, {len(users)} users."
         )
-    user_ids = fold_in.input.users.ids[users]
-    for label, report in reports.items():
-        same = np.array_equal(report.user_ids, user_ids)
-        if not same or metric not in report.values:
-            raise ValueError(
-                f"The report {label!r} must have {metric!r} of the {len(users)} users "
-                f"of `fold_in` with a target, in order: {user_ids[:3]} and so on. "
-                f"Received: {[*report.values]} of {report.users} users, "
-                f"{report.user_ids[:3]} and so on."
-            )
+    _check_reports(reports, metric, fold_in.input.users.ids[users])
     members = _by_activity(np.diff(fold_in.input.matrix.indptr)[users], groups)
     if axes is None:
         axes = _figure(7, 5).subplots()
@@ -233,6 +224,21 @@ def plot_by_activity(
     axes.set_ylabel(f"{_title(metric)}, mean ± standard error")
     _legend(axes)
     return axes
+
+
+def _check_reports(
+    reports: Mapping[str, RankingReport], metric: str, user_ids: np.ndarray
+) -> None:
+    """Raises ValueError unless all reports have the metric of these users."""
+    for label, report in reports.items():
+        same = np.array_equal(report.user_ids, user_ids)
+        if not same or metric not in report.values:
+            raise ValueError(
+                f"The report {label!r} must have {metric!r} of the {len(user_ids)} "
+                f"users of `fold_in` with a target, in order: {user_ids[:3]} and so "
+                f"on. Received: {[*report.values]} of {report.users} users, "
+                f"{report.user_ids[:3]} and so on."
+            )
 
 
 def figure_class() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,8 @@ MODULES = sorted(
     path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem in ROOMS
 )
 
+MOST_LINES, MOST_IN_A_FUNCTION, MOST_IN_DATA = 350, 60, 10
+
 
 def room(path):
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
@@ -96,3 +99,77 @@ def test_the_page_names_every_room():
     page = (ROOT.parent / "docs" / "architecture.md").read_text()
     for name in ROOMS:
         assert f"`{name}.py`" in page or f"`{name}/`" in page, name
+
+
+def module_of(path):
+    """keras_multvae/data/batches.py -> keras_multvae.data.batches."""
+    parts = [ROOT.name, *path.relative_to(ROOT).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_at_once(tree):
+    """Names that are imported when the module is, so not those inside functions."""
+    for node in tree.body:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            continue
+        for each in ast.walk(node):
+            if isinstance(each, ast.Import):
+                yield from (alias.name for alias in each.names)
+            elif isinstance(each, ast.ImportFrom):
+                yield from (f"{each.module}.{alias.name}" for alias in each.names)
+
+
+def test_no_modules_import_each_other():
+    paths = {module_of(path): path for path in ROOT.rglob("*.py")}
+    graph = {}
+    for module, path in paths.items():
+        names = imported_at_once(ast.parse(path.read_text()))
+        # A name is that of a module, or of something in one.
+        found = {n if n in paths else n.rpartition(".")[0] for n in names}
+        graph[module] = found & set(paths)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"A circle of imports: {' <- '.join(error.args[1])}")
+
+
+def test_data_has_few_modules():
+    found = [
+        path.name
+        for path in (ROOT / "data").iterdir()
+        if (path.suffix == ".py" or (path / "__init__.py").exists())
+        and path.name != "__init__.py"
+    ]
+    assert len(found) <= MOST_IN_DATA, f"group some of {sorted(found)} in a package"
+
+
+def own_lines(function):
+    """Lines of a function without its docstring."""
+    lines = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function) is not None:
+        docstring = function.body[0]
+        lines -= docstring.end_lineno - docstring.lineno + 1
+    return lines
+
+
+def test_functions_are_short():
+    long = {
+        (path.relative_to(ROOT).as_posix(), node.name): own_lines(node)
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and own_lines(node) > MOST_IN_A_FUNCTION
+    }
+    assert not long, f"over {MOST_IN_A_FUNCTION} lines without the docstring: {long}"
+
+
+def test_modules_are_short():
+    long = {
+        path.relative_to(ROOT).as_posix(): lines
+        for path in ROOT.rglob("*.py")
+        for lines in [len(path.read_text().splitlines())]
+        if lines > MOST_LINES
+    }
+    assert not long, f"over {MOST_LINES} lines: {long}"

@@ -8,7 +8,7 @@ from conftest import make_clicks
 from scipy import sparse, special
 
 from keras_multvae import GaussianNLL, LogisticNLL, MultinomialNLL
-from keras_multvae.data.batches import pack
+from keras_multvae.data.packing import pack
 from keras_multvae.losses import LIKELIHOODS, get_likelihood
 
 NAMES = list(LIKELIHOODS)

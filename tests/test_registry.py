@@ -36,9 +36,9 @@ ROOT = Path(keras_multvae.__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    """What a test registers is forgotten after it."""
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-    monkeypatch.setattr(registry, "_imported", list(registry._imported))
+    """No other models than ours, and what a test registers is forgotten after it."""
+    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry, "_imported", [])
 
 
 class Unknown(MultVAE):

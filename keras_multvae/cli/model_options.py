@@ -7,6 +7,8 @@ are looked for before the parser is made.
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, replace
 from pathlib import Path
@@ -18,14 +20,18 @@ from keras_multvae.training.recipe import Recipe, read_recipe, trained_names
 
 
 def take_imports(arguments: Sequence[str]) -> None:
-    """Imports the modules of --import, which may bring models.
+    """Imports the modules of --import, which may lie in the current folder.
 
     Raises:
         ImportError: There is no such module.
     """
     early = _early()
     early.add_argument("--import", dest="modules", action="append", default=[])
-    registry.import_modules(early.parse_known_args(arguments)[0].modules)
+    modules = early.parse_known_args(arguments)[0].modules
+    if modules and os.getcwd() not in sys.path:
+        # As `python -m` does, and the installed script does not.
+        sys.path.insert(0, os.getcwd())
+    registry.import_modules(modules)
 
 
 def recipe_of(arguments: Sequence[str]) -> Recipe:

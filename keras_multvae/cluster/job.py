@@ -24,7 +24,7 @@ from keras_multvae.files import (
     read_json,
     write_json,
 )
-from keras_multvae.recommender import Recommender
+from keras_multvae.recommender import Recommender, storage
 
 FORMAT = "keras_multvae.recommendations"
 VERSION = 1
@@ -57,13 +57,16 @@ class Job:
             FileNotFoundError: There is no such folder.
             ValueError: No histories, or of other items.
         """
-        if self.histories == self.model / "histories" and not self.histories.is_dir():
+        if (
+            self.histories == self.model / storage.HISTORIES
+            and not self.histories.is_dir()
+        ):
             raise ValueError(
                 f"The recommender in {self.model} keeps no histories. Name a folder "
                 "that prepare wrote, or files of events."
             )
         histories = load_histories(self.histories, self.part)
-        if histories.items != Vocabulary.load(self.model / "items.json"):
+        if histories.items != Vocabulary.load(self.model / storage.ITEMS):
             raise ValueError(
                 f"{self.model} was trained on other items than those of "
                 f"{self.histories}."
@@ -141,8 +144,7 @@ class Job:
     # These travel with the job once `start` has asked for them.
     @cached_property
     def _model_digest(self) -> str:
-        named = [self.model / "metadata.json", self.model / "items.json"]
-        return _digest(*named, *sorted(self.model.glob("model.*")))
+        return _digest(*storage.identity(self.model))
 
     @cached_property
     def _histories_digest(self) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import socket
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from keras_multvae.data.columns.spilled import spilling_into
 from keras_multvae.data.vocabulary import as_ids
 from keras_multvae.extras import import_extra
 from keras_multvae.progress import progress as progress_bar
+from keras_multvae.recommender import storage
 from keras_multvae.recommender.histories import holds_events, of_events
 
 # How often a shard is done again whose worker died: nodes may be killed, but a shard
@@ -103,10 +104,6 @@ def recommend_on_ray(
     shard_size = checks.integer("shard_size", shard_size)
     ray = import_extra("ray", "ray")
     parquet = import_extra("pyarrow.parquet", "ray")
-    options = {"k": 10, "exclude_seen": True, "on_unknown": "raise", **options}
-    for name in ("allow", "deny"):
-        if options.get(name) is not None:
-            options[name] = as_ids(list(options[name])).tolist()
     job = Job(
         # Absolute, as workers have working directories of their own.
         model=Path(model).resolve(),
@@ -114,39 +111,59 @@ def recommend_on_ray(
         part=part,
         out=Path(out).resolve(),
         shard_size=shard_size,
-        options=options,
+        options=_plain_options(options),
     )
     if not job.model.is_dir():
         raise FileNotFoundError(f"There is no folder {job.model}.")
     gathered = job.out.with_name(job.out.name + ".histories")
     if histories is None:
-        job = replace(job, histories=job.model / "histories")
+        job = replace(job, histories=job.model / storage.HISTORIES)
     elif holds_events(job.histories):
-        items = Vocabulary.load(job.model / "items.json")
-        with spilling_into(gathered.parent):
-            events = of_events(job.histories, items, options["on_unknown"])
-            save_interactions(events, gathered)
-        job = replace(job, histories=gathered)
+        job = _gather_events(job, gathered)
     num_users = job.count_users()
     missing = job.start(num_users)
     with contextlib.ExitStack() as stack:
-        if progress:
-            bar = stack.enter_context(progress_bar())
-            left = sum(len(job.users(shard, num_users)) for shard in missing)
-            task = bar.add_task(
-                "recommending", total=num_users, completed=num_users - left
-            )
+        done_users = num_users - sum(len(job.users(i, num_users)) for i in missing)
+        advance = stack.enter_context(_bar(progress, num_users, done_users))
         if missing:
             stack.enter_context(_connected(ray, address))
         done = _filled(ray, job, missing, num_users, num_workers, resources)
         for shard in stack.enter_context(contextlib.closing(done)):
-            if progress:
-                bar.advance(task, len(job.users(shard, num_users)))
+            advance(len(job.users(shard, num_users)))
     job.finish()
     if job.histories == gathered:
         shutil.rmtree(gathered)
     paths = map(job.path, job.shards(num_users))
     return sum(parquet.read_metadata(path).num_rows for path in paths)
+
+
+def _plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `Recommender.recommend`, as they can be written as JSON."""
+    options = {"k": 10, "exclude_seen": True, "on_unknown": "raise", **options}
+    for name in ("allow", "deny"):
+        if options.get(name) is not None:
+            options[name] = as_ids(list(options[name])).tolist()
+    return options
+
+
+def _gather_events(job: Job, folder: Path) -> Job:
+    """Turns files of events into a folder of interactions, and names it to the job."""
+    items = Vocabulary.load(job.model / storage.ITEMS)
+    with spilling_into(folder.parent):
+        events = of_events(job.histories, items, job.options["on_unknown"])
+        save_interactions(events, folder)
+    return replace(job, histories=folder)
+
+
+@contextlib.contextmanager
+def _bar(shown: bool, total: int, completed: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar if one is to be shown; gives what advances it."""
+    if not shown:
+        yield lambda users: None
+        return
+    with progress_bar() as bar:
+        task = bar.add_task("recommending", total=total, completed=completed)
+        yield lambda users: bar.advance(task, users)
 
 
 @contextlib.contextmanager

@@ -13,8 +13,9 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae import checks, compat
-from keras_multvae.data.columns.mapped import slices, take_runs
-from keras_multvae.data.interactions import checked_weights
+from keras_multvae.data.columns.mapped import slices
+from keras_multvae.data.ingest.events import checked_weights
+from keras_multvae.data.packing import pack
 
 
 class UserBatches(keras.utils.PyDataset):
@@ -91,8 +92,15 @@ class UserBatches(keras.utils.PyDataset):
                 "default, where a distribution is in force). Received: "
                 f"batch_size={batch_size}, blocks={blocks}."
             )
-        if sample_weight is None:
-            sample_weight = getattr(interactions, "user_weights", None)
+        self._take(interactions, targets, sample_weight)
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.blocks = blocks
+        self.epoch = 0
+
+    def _take(self, interactions: Any, targets: Any, sample_weight: Any) -> None:
+        """Checks and keeps what the batches are made of."""
         self.inputs, self._binary = _checked_csr(interactions, "interactions")
         self.targets: sparse.csr_matrix | None = None
         self._binary_targets = False
@@ -106,16 +114,13 @@ class UserBatches(keras.utils.PyDataset):
                 "`targets` must have the shape of the input, (users, items) = "
                 f"{self.inputs.shape}. Received: {self.targets.shape}."
             )
-        self.sample_weight = (
-            None
-            if sample_weight is None
-            else checked_weights(sample_weight, self.num_users, "sample_weight")
-        )
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
-        self.blocks = blocks
-        self.epoch = 0
+        if sample_weight is None:
+            sample_weight = getattr(interactions, "user_weights", None)
+        if sample_weight is not None:
+            sample_weight = checked_weights(
+                sample_weight, self.num_users, "sample_weight"
+            )
+        self.sample_weight: np.ndarray | None = sample_weight
 
     @property
     def epoch(self) -> int:
@@ -252,53 +257,6 @@ class _Ahead(threading.Thread):
         return self._batch
 
 
-def pack(
-    matrix: sparse.csr_matrix,
-    users: np.ndarray,
-    empty: int = 0,
-    blocks: int = 1,
-    own: slice = slice(None),
-    binary: bool = False,
-) -> dict[str, np.ndarray]:
-    """The rows `users` of a CSR matrix, then `empty` rows, as a bag batch.
-
-    Args:
-        matrix: The CSR matrix.
-        users: Ints, its rows.
-        empty: Users without entries that follow.
-        blocks: Equal parts of the users, with as many entries each.
-        own: The blocks to give; no others are read.
-        binary: Whether all values are known to be 1; then they are not read.
-    """
-    starts = matrix.indptr[users].astype("int64")
-    sizes = matrix.indptr[users + 1] - starts
-    no_users = np.zeros(empty, "int64")
-    starts, sizes = np.append(starts, no_users), np.append(sizes, no_users)
-    per_block = sizes.reshape(blocks, -1)
-    # The same for all blocks, and so known to all processes. Most batches have the size
-    # of the average one, so that less is compiled.
-    average = int(matrix.indptr[-1]) * per_block.shape[1] // max(matrix.shape[0], 1)
-    capacity = padded_size(max(int(per_block.sum(axis=1).max()), average))
-    sizes, starts = per_block[own].ravel(), starts.reshape(blocks, -1)[own].ravel()
-    totals = per_block[own].sum(axis=1)
-    blocks = len(totals)
-    item_ids = take_runs(matrix.indices, starts, sizes)
-    values = None if binary else take_runs(matrix.data, starts, sizes)
-    batch = {
-        "bag_sizes": sizes.astype("int32"),
-        "item_ids": np.zeros(blocks * capacity, "int32"),
-        "values": np.zeros(blocks * capacity, "float32"),
-    }
-    end = 0
-    for block, total in enumerate(totals.tolist()):
-        place = slice(block * capacity, block * capacity + total)
-        start, end = end, end + total
-        batch["item_ids"][place] = item_ids[start:end]
-        batch["values"][place] = 1 if values is None else values[start:end]
-    batch["bag_sizes"].reshape(blocks, -1)[:, -1] += (capacity - totals).astype("int32")
-    return batch
-
-
 def _own_blocks(blocks: int | None) -> tuple[int, slice]:
     """The number of blocks, and those of this process under the distribution."""
     distribution = keras.distribution.distribution()
@@ -317,13 +275,6 @@ def _own_blocks(blocks: int | None) -> tuple[int, slice]:
     size = blocks // parts
     part = compat.data_shard(distribution) if parts > 1 else 0
     return blocks, slice(part * size, (part + 1) * size)
-
-
-def padded_size(entries: int) -> int:
-    """The next of the sizes 2**i * (4..7) / 4, at least 16: at most a quarter more."""
-    entries = max(entries, 16)
-    step = 1 << (entries - 1).bit_length() - 3
-    return -(-entries // step) * step
 
 
 def _checked_csr(interactions: Any, name: str) -> tuple[sparse.csr_matrix, bool]:

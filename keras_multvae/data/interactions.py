@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.data.columns.csr import csr_over, order_within_rows, row_ends
+from keras_multvae.data.columns.csr import csr_over, without_zeros
 from keras_multvae.data.columns.row_blocks import (
     Arrays,
     Part,
-    joined,
+    checked_rows,
     parts_of,
+    renumber_columns,
+    select_entries,
     select_rows,
 )
 from keras_multvae.data.ingest.entries import gather
-from keras_multvae.data.ingest.events import array_chunks, check_values
+from keras_multvae.data.ingest.events import array_chunks, check_values, checked_weights
 from keras_multvae.data.ingest.frames import frame_chunks
-from keras_multvae.data.vocabulary import Vocabulary
+from keras_multvae.data.vocabulary import Vocabulary, as_vocabulary
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,22 +212,11 @@ class Interactions:
         >>> Interactions.from_matrix(sparse.eye(3), items=["a", "b", "c"])
         Interactions(3 users, 3 items, 3 entries)
         """
-        if not sparse.issparse(matrix):
-            raise TypeError(
-                "Expected a SciPy sparse matrix (users, items). Received: "
-                f"{type(matrix).__name__}. Wrap a dense array in "
-                "scipy.sparse.csr_matrix()."
-            )
-        matrix = sparse.csr_matrix(matrix, dtype="float32", copy=True)
-        matrix.sum_duplicates()
-        matrix.eliminate_zeros()
+        matrix = without_zeros(matrix)
         check_values(matrix.data)
         num_users, num_items = matrix.shape
-        return cls(
-            csr_over(matrix.data, matrix.indices, matrix.indptr, matrix.shape),
-            _vocabulary(users, num_users),
-            _vocabulary(items, num_items),
-        )
+        users, items = as_vocabulary(users, num_users), as_vocabulary(items, num_items)
+        return cls(matrix, users, items)
 
     @property
     def num_users(self) -> int:
@@ -265,17 +256,7 @@ class Interactions:
         Raises:
             IndexError: Indices that are no ints in 0..users-1.
         """
-        indices = np.asarray(indices)
-        if indices.size == 0:
-            indices = indices.astype("int64")
-        if (
-            indices.dtype.kind not in "iu"
-            or not ((indices >= 0) & (indices < self.num_users)).all()
-        ):
-            raise IndexError(
-                f"User indices must be ints in 0..{self.num_users - 1}. Received: "
-                f"{indices!r}."
-            )
+        indices = checked_rows(indices, self.num_users)
         weights = self.user_weights
         return self._of(
             *select_rows(self.matrix.indptr, self._arrays, indices),
@@ -293,12 +274,7 @@ class Interactions:
             The interactions; users may have empty rows.
         """
         mask = np.asarray(mask, bool)
-
-        def kept(part: Part) -> tuple[np.ndarray, Arrays]:
-            keep = mask[part.start : part.start + int(part.indptr[-1])]
-            return part.sizes(keep), {n: a[keep] for n, a in part.arrays.items()}
-
-        return self._of(*joined(map(kept, self.parts()), self._arrays))
+        return self._of(*select_entries(self.matrix.indptr, self._arrays, mask))
 
     def with_items(self, items: Vocabulary) -> Interactions:
         """The same interactions over another item vocabulary.
@@ -311,16 +287,8 @@ class Interactions:
             The interactions.
         """
         number = items.lookup(self.items.ids).astype("int32")
-
-        def renamed(part: Part) -> tuple[np.ndarray, Arrays]:
-            indices = number[part.arrays["indices"]]
-            sizes = part.sizes(indices >= 0)
-            source = np.flatnonzero(indices >= 0)
-            source = source[order_within_rows(row_ends(sizes), indices[source])]
-            arrays = part.arrays | {"indices": indices}
-            return sizes, {n: a[source] for n, a in arrays.items()}
-
-        return self._of(*joined(map(renamed, self.parts()), self._arrays), items=items)
+        entries = renumber_columns(self.matrix.indptr, self._arrays, number)
+        return self._of(*entries, items=items)
 
     def parts(self) -> Iterator[Part]:
         """The entries a run of users at a time, each of which fits in memory.
@@ -350,25 +318,17 @@ class Interactions:
         }
         return {n: array for n, array in arrays.items() if array is not None}
 
-    def _of(
-        self,
-        indptr: np.ndarray,
-        arrays: Arrays,
-        users: Vocabulary | None = None,
-        items: Vocabulary | None = None,
-        user_weights: np.ndarray | None = None,
-    ) -> Interactions:
-        users = self.users if users is None else users
-        items = self.items if items is None else items
-        weights = self.user_weights if users is self.users else user_weights
+    def _of(self, indptr: np.ndarray, arrays: Arrays, **changed: Any) -> Interactions:
+        """With other entries and, by name, other users, their weights or items."""
+        users, items = (changed.get(n, getattr(self, n)) for n in ("users", "items"))
         shape = (len(users), len(items))
-        return Interactions(
-            csr_over(arrays["values"], arrays["indices"], indptr, shape),
-            users,
-            items,
+        return replace(
+            self,
+            matrix=csr_over(arrays["values"], arrays["indices"], indptr, shape),
             timestamps=arrays.get("timestamps"),
             positions=arrays.get("positions"),
-            user_weights=weights,
+            counts={},
+            **changed,
         )
 
 
@@ -384,22 +344,3 @@ def from_chunks(chunks: Iterable[dict[str, Any]], **filters: Any) -> Interaction
         positions=kept.positions,
         counts=kept.counts,
     )
-
-
-def _vocabulary(ids: Any, size: int) -> Vocabulary:
-    if ids is None:
-        return Vocabulary(np.arange(size))
-    return ids if isinstance(ids, Vocabulary) else Vocabulary(ids)
-
-
-def checked_weights(weights: Any, num_users: int, name: str) -> np.ndarray:
-    """Sample weights as float32, or ValueError if they are not one a user and >= 0."""
-    array = np.asarray(weights, "float32")
-    if array.shape != (num_users,) or not (
-        np.isfinite(array).all() and (array >= 0).all()
-    ):
-        raise ValueError(
-            f"`{name}` must hold {num_users} finite numbers >= 0, one a user. "
-            f"Received: shape {array.shape}, {array.ravel()[:3]}..."
-        )
-    return array

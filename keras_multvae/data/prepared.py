@@ -232,19 +232,8 @@ def _read_part(
     items: Vocabulary,
     mmap: bool,
 ) -> Interactions:
-    try:
-        record = manifest["parts"][part]
-        shape = (int(record["users"]), int(record["items"]))
-        arrays = {
-            name: _read_array(folder / part / f"{name}.npy", expected, mmap)
-            for name, expected in record["arrays"].items()
-        }
-        indptr, indices, data = (arrays[n] for n in ("indptr", "indices", "data"))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DamagedFileError(
-            f"The manifest in {folder} does not describe the part {part!r} "
-            f"({error!r}); it is damaged."
-        ) from None
+    record, shape, arrays = _read_arrays(manifest, folder, part, mmap)
+    indptr, indices, data = (arrays[n] for n in ("indptr", "indices", "data"))
     if (
         shape != (len(users), len(items))
         or len(indptr) != shape[0] + 1
@@ -268,6 +257,28 @@ def _read_part(
         )
     except ValueError as error:
         raise DamagedFileError(f"{folder / part} is damaged: {error}") from None
+
+
+def _read_arrays(
+    manifest: dict[str, Any], folder: Path, part: str, mmap: bool
+) -> tuple[dict[str, Any], tuple[int, int], dict[str, np.ndarray]]:
+    """A part's record in the manifest, its users and items, and its arrays."""
+    try:
+        record = manifest["parts"][part]
+        shape = (int(record["users"]), int(record["items"]))
+        arrays = {
+            name: _read_array(folder / part / f"{name}.npy", expected, mmap)
+            for name, expected in record["arrays"].items()
+        }
+        missing = [n for n in ("indptr", "indices", "data") if n not in arrays]
+        if missing:
+            raise KeyError(*missing)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DamagedFileError(
+            f"The manifest in {folder} does not describe the part {part!r} "
+            f"({error!r}); it is damaged."
+        ) from None
+    return record, shape, arrays
 
 
 def _read_array(path: Path, expected: dict[str, Any], mmap: bool) -> np.ndarray:

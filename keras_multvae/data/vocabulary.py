@@ -19,6 +19,8 @@ from keras_multvae.files import (
 
 FORMAT = "keras_multvae.vocabulary"
 VERSION = 1
+# What fills up lists of raw ids that are to be equally long, by `Vocabulary.kind`.
+PADDING: dict[str, Any] = {"int": -1, "str": ""}
 
 
 class UnknownIdError(KeyError):
@@ -214,6 +216,13 @@ class Vocabulary:
                 f"{vocabulary.kind!r}."
             )
         return vocabulary
+
+
+def as_vocabulary(ids: Any, size: int) -> Vocabulary:
+    """A vocabulary of ids, or of 0, 1, ... size - 1 where there are none."""
+    if ids is None:
+        return Vocabulary(np.arange(size))
+    return ids if isinstance(ids, Vocabulary) else Vocabulary(ids)
 
 
 def as_ids(ids: Any, first_row: int = 0) -> np.ndarray:

@@ -17,6 +17,7 @@ from keras_multvae.losses import Likelihood, get_likelihood
 from keras_multvae.metrics import NDCGAtK, RecallAtK, mask_seen
 from keras_multvae.models.growth import copy_state
 from keras_multvae.models.scoring import Scoring
+from keras_multvae.models.steps import has_targets, portable, weighed
 from keras_multvae.optimizers import FusedAdam
 from keras_multvae.settings import (
     INTEGER,
@@ -309,18 +310,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
     def get_compile_config(self) -> dict[str, Any] | None:
         """What `compile` was called with."""
         config = super().get_compile_config()
-        if not config:
-            return None
-        # Keras keeps what "auto" came to on this backend, wrong on the next, and on
-        # PyTorch the name of an optimiser class that only runs there.
-        optimizer = dict(config["optimizer"])
-        if compat.is_for_torch_only(optimizer["module"]):
-            optimizer.update(module="keras.optimizers", registered_name=None)
-        return {
-            **config,
-            "optimizer": optimizer,
-            "jit_compile": self._requested_jit_compile,
-        }
+        return portable(config, self._requested_jit_compile) if config else None
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded model as it was."""
@@ -351,15 +341,3 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
                 f"{self.num_items}), or batches of UserBatches. Received: "
                 f"{kind.__name__} of shape {tuple(shape)}."
             )
-
-
-def has_targets(y: Any) -> bool:
-    """False for None and for the (users, 0) array that `UserBatches` puts there."""
-    return y is not None and (bags.is_bags(y) or y.shape[-1] != 0)
-
-
-def weighed(values: Any, sample_weight: Any) -> Any:
-    """Values (users,) times the weights of the users, if there are any."""
-    if sample_weight is None:
-        return values
-    return values * ops.cast(ops.reshape(sample_weight, (-1,)), values.dtype)

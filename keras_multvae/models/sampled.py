@@ -11,8 +11,8 @@ from keras_multvae import backend, bags
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.layers import CandidateSampler
 from keras_multvae.losses import SampledLogits
-from keras_multvae.models.base import has_targets
 from keras_multvae.models.heads import SampledSoftmax
+from keras_multvae.models.steps import has_targets
 from keras_multvae.models.variational import VariationalModel
 from keras_multvae.optimizers import FusedAdam
 

@@ -13,8 +13,8 @@ from keras_multvae.data.batches import UserBatches
 from keras_multvae.layers import Beta, Prior, Sampling, StandardNormal
 from keras_multvae.metrics import LastValue
 from keras_multvae.models.autoencoder import Autoencoder
-from keras_multvae.models.base import weighed
 from keras_multvae.models.placement import placement_of
+from keras_multvae.models.steps import weighed
 from keras_multvae.schedules import BetaSchedule
 from keras_multvae.settings import NON_NEGATIVE, Settings, checked
 

@@ -39,6 +39,23 @@ class TopK(NamedTuple):
     scores: np.ndarray
     valid: np.ndarray
 
+    @property
+    def counted(self) -> np.ndarray:
+        """(users, k) bools: which of the columns count."""
+        return first_columns(self.valid, self.indices.shape[1])
+
+
+def first_columns(sizes: np.ndarray, width: int) -> np.ndarray:
+    """True in the first `sizes[u]` columns of each row: (users, width) bools.
+
+    Example:
+
+    >>> first_columns(np.array([2, 0]), 3).astype(int)
+    array([[1, 1, 0],
+           [0, 0, 0]])
+    """
+    return np.arange(width) < sizes[:, None]
+
 
 def top_k(
     scores: np.ndarray,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +52,23 @@ def matrix_of(
     )
     matrix.sort_indices()
     return matrix
+
+
+def of_users(
+    stored: Interactions,
+    user_ids: Sequence[Any] | Literal["all"],
+    on_unknown: OnUnknown,
+) -> tuple[list[Any], sparse.csr_matrix, np.ndarray]:
+    """Users by their ids, the matrix of all stored histories, and their rows in it."""
+    if isinstance(user_ids, str) and user_ids == "all":
+        rows = np.arange(stored.num_users)
+    elif isinstance(user_ids, str) or not isinstance(user_ids, Iterable):
+        raise ValueError(
+            f'`user_ids` must be a list, or "all". Received: {user_ids!r}.'
+        )
+    else:
+        rows = stored.users.index(list(user_ids), on_unknown=on_unknown)
+    return stored.users.ids[rows].tolist(), stored.matrix, rows
 
 
 def holds_events(path: Path) -> bool:

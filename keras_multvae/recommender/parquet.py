@@ -56,7 +56,7 @@ def write(
     item_ids = pyarrow.array(items.ids, types[items.kind])
 
     def table(indices: np.ndarray, top: TopK) -> Any:
-        row, place = np.nonzero(np.arange(top.indices.shape[1]) < top.valid[:, None])
+        row, place = np.nonzero(top.counted)
         user_ids = pyarrow.array(users.ids[indices], types[users.kind])
         columns = [
             user_ids.take(pyarrow.array(row)),

@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.ranking import TopK
-
-# What fills arrays up where a user has fewer items than k, by the kind of the ids.
-PADDING = {"int": -1, "str": ""}
 
 
 class Recommendations:
@@ -109,7 +107,7 @@ class Recommendations:
     @property
     def _counted(self) -> np.ndarray:
         """(users, k), which ranks there are."""
-        return np.arange(self._top.scores.shape[1]) < self._top.valid[:, None]
+        return self._top.counted
 
 
 class _Rows(Sequence):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +13,16 @@ from scipy import sparse
 from keras_multvae.abilities import Embeds, HasItemVectors, Ranks, require
 from keras_multvae.data import Interactions, Vocabulary
 from keras_multvae.files import DamagedFileError
-from keras_multvae.progress import progress as progress_bar
-from keras_multvae.ranking import TopK, rank, take_rows, top_k
+from keras_multvae.ranking import take_rows, top_k
 from keras_multvae.recommender import parquet, storage
-from keras_multvae.recommender.histories import OnUnknown, is_single, matrix_of
+from keras_multvae.recommender.histories import (
+    OnUnknown,
+    is_single,
+    matrix_of,
+    of_users,
+)
 from keras_multvae.recommender.recommendations import Recommendations
+from keras_multvae.recommender.selected import collected, rankings_of
 from keras_multvae.training.recipe import TrainingRecord
 
 
@@ -111,7 +116,9 @@ class Recommender:
             ValueError: k < 1, nothing allowed, or not one of histories and user_ids.
         """
         users, matrix, rows = self._selected(histories, user_ids, on_unknown)
-        rankings = self._rank(
+        rankings = rankings_of(
+            self.model,
+            self.items,
             matrix,
             rows,
             k=k,
@@ -122,19 +129,7 @@ class Recommender:
             batch_size=batch_size,
             progress=progress,
         )
-        shape = (len(rows), min(k, len(self.items)))
-        top = TopK(
-            np.zeros(shape, "int32"),
-            np.full(shape, -np.inf, "float32"),
-            np.zeros(len(rows), "int64"),
-        )
-        stop = 0
-        for batch, part in rankings:
-            start, stop = stop, stop + len(batch)
-            width = part.indices.shape[1]  # less than k where few items are allowed
-            top.indices[start:stop, :width] = part.indices
-            top.scores[start:stop, :width] = part.scores
-            top.valid[start:stop] = part.valid
+        top = collected(rankings, len(rows), min(k, len(self.items)))
         return Recommendations(users, top, self.items.ids, self.titles)
 
     def recommend_to_parquet(
@@ -183,9 +178,8 @@ class Recommender:
             None, user_ids, options.get("on_unknown", "raise")
         )
         users = self._stored.users
-        return parquet.write(
-            path, users, self.items, self._rank(matrix, rows, **options)
-        )
+        rankings = rankings_of(self.model, self.items, matrix, rows, **options)
+        return parquet.write(path, users, self.items, rankings)
 
     def similar_items(
         self, item_ids: Sequence[Any], k: int = 10, *, on_unknown: OnUnknown = "raise"
@@ -286,47 +280,6 @@ class Recommender:
         # Search libraries want rows that lie one after the other.
         return np.ascontiguousarray(np.concatenate(vectors, axis=1))
 
-    def _rank(
-        self,
-        matrix: sparse.csr_matrix,
-        rows: np.ndarray,
-        *,
-        k: int = 10,
-        exclude_seen: bool = True,
-        allow: Iterable[Any] | None = None,
-        deny: Iterable[Any] | None = None,
-        on_unknown: OnUnknown = "raise",
-        batch_size: int | None = None,
-        progress: bool = False,
-    ) -> Iterator[tuple[np.ndarray, TopK]]:
-        """The best items for rows of a matrix, batch after batch; see `recommend`."""
-        for name, value in (("k", k), ("batch_size", batch_size)):
-            default = name == "batch_size" and value is None
-            if not default and (not isinstance(value, int | np.integer) or value < 1):
-                raise ValueError(
-                    f"`{name}` must be an integer >= 1. Received: {name}={value!r}."
-                )
-        allowed = None
-        if allow is not None or deny is not None:
-            may = np.full(len(self.items), allow is None)
-            if allow is not None:
-                may[self.items.index(list(allow), on_unknown=on_unknown)] = True
-            if deny is not None:
-                may[self.items.index(list(deny), on_unknown=on_unknown)] = False
-            allowed = np.flatnonzero(may)
-            if len(allowed) == 0:
-                raise ValueError("`allow` and `deny` leave no item to recommend.")
-        rankings = rank(
-            self.model,
-            matrix,
-            k,
-            rows=rows,
-            exclude_seen=exclude_seen,
-            allowed=allowed,
-            batch_size=batch_size,
-        )
-        return _with_bar(rankings, len(rows)) if progress else rankings
-
     def _selected(
         self,
         histories: Any,
@@ -336,20 +289,11 @@ class Recommender:
         """Users, a matrix with their histories, and their rows in it."""
         if (histories is None) == (user_ids is None):
             raise ValueError("Give either `histories` or `user_ids`.")
-        if user_ids is None:
-            given = [histories] if is_single(histories) else list(histories)
-            rows = np.arange(len(given))
-            return rows.tolist(), matrix_of(given, self.items, on_unknown), rows
-        stored = self._stored
-        if isinstance(user_ids, str) and user_ids == "all":
-            rows = np.arange(stored.num_users)
-        elif isinstance(user_ids, str) or not isinstance(user_ids, Iterable):
-            raise ValueError(
-                f'`user_ids` must be a list, or "all". Received: {user_ids!r}.'
-            )
-        else:
-            rows = stored.users.index(list(user_ids), on_unknown=on_unknown)
-        return stored.users.ids[rows].tolist(), stored.matrix, rows
+        if user_ids is not None:
+            return of_users(self._stored, user_ids, on_unknown)
+        given = [histories] if is_single(histories) else list(histories)
+        rows = np.arange(len(given))
+        return rows.tolist(), matrix_of(given, self.items, on_unknown), rows
 
     @property
     def _stored(self) -> Interactions:
@@ -396,13 +340,3 @@ class Recommender:
             )
         except ValueError as error:
             raise DamagedFileError(f"{folder} is mixed up: {error}") from None
-
-
-def _with_bar(
-    rankings: Iterator[tuple[np.ndarray, TopK]], num_users: int
-) -> Iterator[tuple[np.ndarray, TopK]]:
-    with progress_bar() as bar:
-        task = bar.add_task("recommending", total=num_users)
-        for users, top in rankings:
-            yield users, top
-            bar.advance(task, len(users))

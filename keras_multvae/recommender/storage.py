@@ -27,7 +27,7 @@ from keras_multvae.training.recipe import TrainingRecord
 
 FORMAT = "keras_multvae.recommender"
 VERSION = 1
-METADATA = "metadata.json"
+METADATA, ITEMS, HISTORIES = "metadata.json", "items.json", "histories"
 
 
 def write(
@@ -43,11 +43,11 @@ def write(
     entry = entry_of(type(model))
     with replace_folder(folder) as temporary:
         model.save(temporary / _file(entry))
-        items.save(temporary / "items.json")
+        items.save(temporary / ITEMS)
         if titles:
             write_json(temporary / "titles.json", list(titles.items()))
         if histories is not None:
-            save_interactions(histories, temporary / "histories")
+            save_interactions(histories, temporary / HISTORIES)
         if training is not None:
             training.write(temporary)
         # Last: a folder without it is not a recommender.
@@ -78,10 +78,10 @@ def read(
     except UnknownModelError as error:
         raise DamagedFileError(f"{folder}: {error}") from None
     model = _load_model(entry, folder / _file(entry))
-    items = Vocabulary.load(folder / "items.json")
+    items = Vocabulary.load(folder / ITEMS)
     histories = None
     if metadata.get("histories"):
-        histories = load_interactions(folder / "histories")
+        histories = load_interactions(folder / HISTORIES)
     titles = {}
     if metadata.get("titles"):
         titles = dict(read_json(folder / "titles.json"))
@@ -110,6 +110,11 @@ def _load_model(entry: Entry, path: Path) -> Any:
             f"{entry.name}."
         )
     return model
+
+
+def identity(folder: Path) -> list[Path]:
+    """The files that make a recommender what it is, but for histories and titles."""
+    return [folder / METADATA, folder / ITEMS, *sorted(folder.glob("model.*"))]
 
 
 def check_out(folder: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.server.status import StatusError
 
 Arrays = Mapping[str, np.ndarray]
@@ -172,7 +173,8 @@ def merge(requests: list[Arrays]) -> dict[str, np.ndarray]:
 
 
 def _widened(array: np.ndarray, width: int) -> np.ndarray:
-    padding = b"" if array.dtype == object else -1
+    # Strings come from JSON as bytes.
+    padding = PADDING["str"].encode() if array.dtype == object else PADDING["int"]
     wide = np.full((len(array), width), padding, array.dtype)
     wide[:, : array.shape[1]] = array
     return wide

@@ -7,8 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from keras_multvae.data import Vocabulary
+from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.metrics import MASKED
-from keras_multvae.recommender.recommendations import PADDING
 from keras_multvae.serving.forward import Forward
 
 

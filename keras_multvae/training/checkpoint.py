@@ -170,6 +170,11 @@ def check_same(state: Path, recipe: Recipe, split: Split) -> None:
             f"There is no interrupted training in {state}: nothing to resume."
         )
     before, now = read_json(state / "recipe.json"), _as_json(recipe, split)
+    if "settings" not in before:
+        raise ValueError(
+            f"The training in {state} was begun by an earlier version of this package, "
+            "whose state cannot be resumed: train anew, without resuming."
+        )
     if before.pop("data", None) != now.pop("data"):
         raise ValueError(
             f"The training in {state} began with other data: resume it with the "

@@ -8,7 +8,8 @@ import pytest
 from conftest import make_clicks
 from scipy import sparse
 
-from keras_multvae.data.batches import UserBatches, pack, padded_size
+from keras_multvae.data.batches import UserBatches
+from keras_multvae.data.packing import pack, padded_size
 
 
 def unpack(batch, items, blocks=1):

@@ -7,7 +7,7 @@ from conftest import make_clicks
 from scipy import sparse
 
 from keras_multvae import InteractionEncoder
-from keras_multvae.data.batches import pack
+from keras_multvae.data.packing import pack
 
 
 def numpy(tensors):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy import sparse
 
@@ -29,6 +31,24 @@ def csr_over(
     matrix.has_sorted_indices = True
     matrix.has_canonical_format = True
     return matrix
+
+
+def without_zeros(matrix: Any) -> sparse.csr_matrix:
+    """A float32 copy in CSR form: sorted, repeated entries added up, no zeros.
+
+    Raises:
+        TypeError: Not a SciPy sparse matrix.
+    """
+    if not sparse.issparse(matrix):
+        raise TypeError(
+            "Expected a SciPy sparse matrix (users, items). Received: "
+            f"{type(matrix).__name__}. Wrap a dense array in "
+            "scipy.sparse.csr_matrix()."
+        )
+    matrix = sparse.csr_matrix(matrix, dtype="float32", copy=True)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    return csr_over(matrix.data, matrix.indices, matrix.indptr, matrix.shape)
 
 
 def row_ends(sizes: np.ndarray) -> np.ndarray:

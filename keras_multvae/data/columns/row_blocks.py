@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-from keras_multvae.data.columns.csr import row_ends
+from keras_multvae.data.columns.csr import order_within_rows, row_ends
 from keras_multvae.data.columns.mapped import is_mapped, piece, take_all
 from keras_multvae.data.columns.spilled import Columns, cuts
 
@@ -57,6 +58,21 @@ def parts_of(indptr: np.ndarray, arrays: Arrays) -> Iterator[Part]:
         )
 
 
+def checked_rows(indices: Any, num_rows: int) -> np.ndarray:
+    """Indices as an array, or IndexError unless they are ints in 0..num_rows-1."""
+    indices = np.asarray(indices)
+    if indices.size == 0:
+        indices = indices.astype("int64")
+    if (
+        indices.dtype.kind not in "iu"
+        or not ((indices >= 0) & (indices < num_rows)).all()
+    ):
+        raise IndexError(
+            f"User indices must be ints in 0..{num_rows - 1}. Received: {indices!r}."
+        )
+    return indices
+
+
 def select_rows(
     indptr: np.ndarray, arrays: Arrays, rows: np.ndarray
 ) -> tuple[np.ndarray, Arrays]:
@@ -71,7 +87,41 @@ def select_rows(
     return ends, columns.finished()
 
 
-def joined(
+def select_entries(
+    indptr: np.ndarray, arrays: Arrays, mask: np.ndarray
+) -> tuple[np.ndarray, Arrays]:
+    """The `indptr` and the arrays of the entries where the mask is True."""
+
+    def kept(part: Part) -> tuple[np.ndarray, Arrays]:
+        keep = mask[part.start : part.start + int(part.indptr[-1])]
+        return part.sizes(keep), {n: a[keep] for n, a in part.arrays.items()}
+
+    return _joined(map(kept, parts_of(indptr, arrays)), arrays)
+
+
+def renumber_columns(
+    indptr: np.ndarray, arrays: Arrays, number: np.ndarray
+) -> tuple[np.ndarray, Arrays]:
+    """The `indptr` and the arrays over other columns, sorted within each row.
+
+    Args:
+        indptr: Of the matrix.
+        arrays: Of its entries.
+        number: (columns,) the new number of each column; below 0 it is dropped.
+    """
+
+    def renumbered(part: Part) -> tuple[np.ndarray, Arrays]:
+        indices = number[part.arrays["indices"]]
+        sizes = part.sizes(indices >= 0)
+        source = np.flatnonzero(indices >= 0)
+        source = source[order_within_rows(row_ends(sizes), indices[source])]
+        changed = part.arrays | {"indices": indices}
+        return sizes, {n: a[source] for n, a in changed.items()}
+
+    return _joined(map(renumbered, parts_of(indptr, arrays)), arrays)
+
+
+def _joined(
     parts: Iterable[tuple[np.ndarray, Arrays]], source: Arrays
 ) -> tuple[np.ndarray, Arrays]:
     """The `indptr` and the arrays of parts of a matrix made from `source`.

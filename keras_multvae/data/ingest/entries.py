@@ -61,32 +61,19 @@ def gather(
         raise ValueError("There are no events: the columns are empty.")
     users, items = kept.users.sorted(convert), kept.items.sorted(convert)
     num_users, num_items = len(users.ids), len(items.ids)
-
-    # One entry a (user, item) pair, in order of both, and how often each item comes.
-    columns, ends = Columns(), [0]
-    item_users = np.zeros(num_items, "int64")
-    events = 0
-    for part in by_user(kept.columns.finished(), users, items):
-        events += len(part["users"])
-        part = _merged(part, (num_users, num_items), duplicates)
-        item_users += np.bincount(part["items"], minlength=num_items)
-        columns.append(part)
-        ends.append(ends[-1] + len(part["users"]))
-    merged = columns.finished()
-    counts["events_lost_as_duplicates"] = events - ends[-1]
+    merged = _merge(
+        by_user(kept.columns.finished(), users, items),
+        (num_users, num_items),
+        duplicates,
+    )
+    counts["events_lost_as_duplicates"] = merged.num_events - merged.ends[-1]
 
     # Items first, then users, once each. All entries of a user are in one part.
-    enough_items = item_users >= min_item_users
-    _count_losses(counts, "item", "min_item_users", item_users, enough_items)
-    user_items = np.zeros(num_users, "int64")
-    appearances = csr.FirstAppearances(num_items)
-    for part in pieces(
-        {name: merged[name] for name in ("users", "items", "positions")}, ends
-    ):
-        part = _rows(part, enough_items[part["items"]])
-        user_items += np.bincount(part["users"], minlength=num_users)
-        part = _rows(part, user_items[part["users"]] >= min_user_items)
-        appearances.add(part["items"], part["positions"])
+    enough_items = merged.item_users >= min_item_users
+    _count_losses(counts, "item", "min_item_users", merged.item_users, enough_items)
+    user_items, appearances = _count_left(
+        merged, num_users, enough_items, min_user_items
+    )
     enough_users = user_items >= min_user_items
     _count_losses(counts, "user", "min_user_items", user_items, enough_users)
 
@@ -96,19 +83,81 @@ def gather(
     if indptr[-1] == 0:
         raise ValueError(_nothing_left(counts, num_users, num_items))
     counts.update(users=len(kept_users), items=len(kept_items), entries=int(indptr[-1]))
-    number = np.full(num_items, -1, "int32")
-    number[kept_items] = np.arange(len(kept_items))
-    for part in pieces(merged, ends):
-        keep = enough_items[part["items"]] & enough_users[part["users"]]
-        if keep.any():
-            columns.append(_numbered(_rows(part, keep), number))
     return Entries(
         users.ids[kept_users],
         items.ids[kept_items],
         indptr,
-        **columns.finished(),
+        **_number(merged, enough_users, enough_items, kept_items),
         counts=counts,
     )
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """One entry a (user, item) pair, in the order of both.
+
+    Args:
+        columns: Of the entries.
+        ends: Where the runs of users begin, and the end of the last.
+        item_users: (items,) how many users each item has.
+        num_events: How many events were merged.
+    """
+
+    columns: dict[str, np.ndarray]
+    ends: list[int]
+    item_users: np.ndarray
+    num_events: int
+
+
+def _merge(
+    parts: Iterable[dict[str, np.ndarray]], shape: tuple[int, int], duplicates: str
+) -> _Merged:
+    """The first pass, over events by runs of users."""
+    columns, ends = Columns(), [0]
+    item_users = np.zeros(shape[1], "int64")
+    num_events = 0
+    for part in parts:
+        num_events += len(part["users"])
+        part = _merged(part, shape, duplicates)
+        item_users += np.bincount(part["items"], minlength=shape[1])
+        columns.append(part)
+        ends.append(ends[-1] + len(part["users"]))
+    return _Merged(columns.finished(), ends, item_users, num_events)
+
+
+def _count_left(
+    merged: _Merged, num_users: int, enough_items: np.ndarray, min_user_items: int
+) -> tuple[np.ndarray, csr.FirstAppearances]:
+    """The second pass: the items left to each user, and where those first appear.
+
+    Only users with `min_user_items` of them count for the appearances.
+    """
+    user_items = np.zeros(num_users, "int64")
+    appearances = csr.FirstAppearances(len(enough_items))
+    needed = {name: merged.columns[name] for name in ("users", "items", "positions")}
+    for part in pieces(needed, merged.ends):
+        part = _rows(part, enough_items[part["items"]])
+        user_items += np.bincount(part["users"], minlength=num_users)
+        part = _rows(part, user_items[part["users"]] >= min_user_items)
+        appearances.add(part["items"], part["positions"])
+    return user_items, appearances
+
+
+def _number(
+    merged: _Merged,
+    enough_users: np.ndarray,
+    enough_items: np.ndarray,
+    kept_items: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """The third pass: the columns of the entries that are left."""
+    number = np.full(len(enough_items), -1, "int32")
+    number[kept_items] = np.arange(len(kept_items))
+    columns = Columns()
+    for part in pieces(merged.columns, merged.ends):
+        keep = enough_items[part["items"]] & enough_users[part["users"]]
+        if keep.any():
+            columns.append(_numbered(_rows(part, keep), number))
+    return columns.finished()
 
 
 def _merged(

@@ -186,6 +186,19 @@ def check_values(values: np.ndarray, first_row: int = 0) -> None:
         )
 
 
+def checked_weights(weights: Any, num_users: int, name: str) -> np.ndarray:
+    """Sample weights as float32, or ValueError if they are not one a user and >= 0."""
+    array = np.asarray(weights, "float32")
+    if array.shape != (num_users,) or not (
+        np.isfinite(array).all() and (array >= 0).all()
+    ):
+        raise ValueError(
+            f"`{name}` must hold {num_users} finite numbers >= 0, one a user. "
+            f"Received: shape {array.shape}, {array.ravel()[:3]}..."
+        )
+    return array
+
+
 @contextmanager
 def _blaming(what: str) -> Iterator[None]:
     try:

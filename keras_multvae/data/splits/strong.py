@@ -61,22 +61,12 @@ def strong_generalization(
     )
     num_test_users = checks.integer("num_test_users", num_test_users, at_least=0)
     target_fraction = checks.share("target_fraction", target_fraction, "(0, 1)")
-    num_users = interactions.num_users
-    num_train = num_users - num_validation_users - num_test_users
-    if num_train < 1:
-        raise ValueError(
-            f"Cannot hold out {num_validation_users} validation and {num_test_users} "
-            f"test users of {num_users}: at least one user must be left to train on. "
-            "Hold out fewer, or filter less."
-        )
 
     def stream() -> np.random.RandomState | np.random.Generator:
         return np.random.RandomState(seed) if generator is None else generator
 
-    order = stream().permutation(num_users)
-    train_users, validation_users, test_users = (
-        np.sort(part)
-        for part in np.split(order, [num_train, num_train + num_validation_users])
+    train_users, validation_users, test_users = _draw_users(
+        interactions.num_users, num_validation_users, num_test_users, stream()
     )
     train = with_own_items(interactions.select_users(train_users))
 
@@ -103,6 +93,25 @@ def strong_generalization(
             "source_counts": interactions.counts,
         },
     )
+
+
+def _draw_users(
+    num_users: int,
+    num_validation_users: int,
+    num_test_users: int,
+    random: np.random.RandomState | np.random.Generator,
+) -> list[np.ndarray]:
+    """The users of the training, the validation and the test, sorted."""
+    num_train = num_users - num_validation_users - num_test_users
+    if num_train < 1:
+        raise ValueError(
+            f"Cannot hold out {num_validation_users} validation and {num_test_users} "
+            f"test users of {num_users}: at least one user must be left to train on. "
+            "Hold out fewer, or filter less."
+        )
+    order = random.permutation(num_users)
+    parts = np.split(order, [num_train, num_train + num_validation_users])
+    return [np.sort(part) for part in parts]
 
 
 def _draw_targets(

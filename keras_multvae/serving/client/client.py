@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from keras_multvae import checks
-from keras_multvae.ranking import TopK
+from keras_multvae.data.vocabulary import PADDING
+from keras_multvae.ranking import TopK, first_columns
 from keras_multvae.recommender import Recommendations
 from keras_multvae.recommender.histories import is_single
-from keras_multvae.recommender.recommendations import PADDING
 from keras_multvae.serving.client.errors import InvalidRequestError
 from keras_multvae.serving.client.rest import RestTransport
 from keras_multvae.serving.client.retrying import with_retries
@@ -263,11 +263,12 @@ class ServingClient:
     ) -> Recommendations:
         items, scores = found["item_ids"][:, :k], found["scores"][:, :k]
         valid = np.minimum(found["valid"], scores.shape[1]).astype("int64")
-        counted = np.arange(scores.shape[1]) < valid[:, None]
         names, indices = np.unique(items, return_inverse=True)
         top = TopK(
             indices.reshape(items.shape),
-            np.where(counted, scores, np.float32(-np.inf)),
+            np.where(
+                first_columns(valid, scores.shape[1]), scores, np.float32(-np.inf)
+            ),
             valid,
         )
         return Recommendations(users, top, names)

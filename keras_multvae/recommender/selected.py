@@ -1,0 +1,98 @@
+"""Which items may be recommended, and the rankings of all batches together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from keras_multvae import checks
+from keras_multvae.abilities import Ranks
+from keras_multvae.data import Vocabulary
+from keras_multvae.progress import progress as progress_bar
+from keras_multvae.ranking import TopK, rank
+from keras_multvae.recommender.histories import OnUnknown
+
+Rankings = Iterator[tuple[np.ndarray, TopK]]
+
+
+def allowed_items(
+    items: Vocabulary,
+    allow: Iterable[Any] | None,
+    deny: Iterable[Any] | None,
+    on_unknown: OnUnknown,
+) -> np.ndarray | None:
+    """The indices of the items that may be recommended, ascending; None for all.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if allow is None and deny is None:
+        return None
+    may = np.full(len(items), allow is None)
+    if allow is not None:
+        may[items.index(list(allow), on_unknown=on_unknown)] = True
+    if deny is not None:
+        may[items.index(list(deny), on_unknown=on_unknown)] = False
+    allowed = np.flatnonzero(may)
+    if len(allowed) == 0:
+        raise ValueError("`allow` and `deny` leave no item to recommend.")
+    return allowed
+
+
+def rankings_of(
+    model: Ranks,
+    items: Vocabulary,
+    matrix: sparse.csr_matrix,
+    rows: np.ndarray,
+    *,
+    k: int = 10,
+    exclude_seen: bool = True,
+    allow: Iterable[Any] | None = None,
+    deny: Iterable[Any] | None = None,
+    on_unknown: OnUnknown = "raise",
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> Rankings:
+    """The best items for rows of a matrix, by batches; see `Recommender.recommend`."""
+    k = checks.integer("k", k)
+    if batch_size is not None:
+        batch_size = checks.integer("batch_size", batch_size)
+    rankings = rank(
+        model,
+        matrix,
+        k,
+        rows=rows,
+        exclude_seen=exclude_seen,
+        allowed=allowed_items(items, allow, deny, on_unknown),
+        batch_size=batch_size,
+    )
+    return _with_bar(rankings, len(rows)) if progress else rankings
+
+
+def collected(rankings: Rankings, num_users: int, k: int) -> TopK:
+    """The rankings of all batches as one, with `k` columns."""
+    top = TopK(
+        np.zeros((num_users, k), "int32"),
+        np.full((num_users, k), -np.inf, "float32"),
+        np.zeros(num_users, "int64"),
+    )
+    stop = 0
+    for batch, part in rankings:
+        start, stop = stop, stop + len(batch)
+        width = part.indices.shape[1]  # less than k where few items are allowed
+        top.indices[start:stop, :width] = part.indices
+        top.scores[start:stop, :width] = part.scores
+        top.valid[start:stop] = part.valid
+    return top
+
+
+def _with_bar(rankings: Rankings, num_users: int) -> Rankings:
+    """The same rankings, with a bar on standard error while they are made."""
+    with progress_bar() as bar:
+        task = bar.add_task("recommending", total=num_users)
+        for users, top in rankings:
+            yield users, top
+            bar.advance(task, len(users))
