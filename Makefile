@@ -17,7 +17,7 @@ PARTS := unit-jax unit-once unit-torch unit-tensorflow wheel doctest lint
 JOBS ?= 2
 
 test: .venv/.test
-	@$(MAKE) --no-print-directory --jobs $(JOBS) --output-sync=target $(PARTS)
+	@$(MAKE) --no-print-directory --jobs $(JOBS) --keep-going --output-sync=target $(PARTS)
 	@echo "lint, $(words $(BACKENDS)) backends, doctests and the wheel: all passed"
 
 test-all:
@@ -36,7 +36,8 @@ unit-once: .venv/.test
 
 $(BACKENDS:%=unit-%): unit-%: .venv/.test
 	@echo "== tests on $*"
-	@$(if $(SLOW),JAX_DISABLE_MOST_OPTIMIZATIONS=0) KERAS_BACKEND=$* $(PYTEST) -m "not once$(NOT_SLOW)"
+	@$(if $(SLOW),JAX_DISABLE_MOST_OPTIMIZATIONS=0) KERAS_BACKEND=$* \
+	  $(PYTEST) -m "not once$(NOT_SLOW)"
 
 doctest: .venv/.test
 	@echo "== examples in the docstrings"
