@@ -191,23 +191,28 @@ def modules() -> list[str]:
     Raises:
         ValueError: One is of the program itself, which cannot be imported.
     """
-    names = _modules()
     for cls in _registered.values():
         if cls.__module__ in PROGRAM:
             raise ValueError(
                 f"{cls.__name__} is registered by the program that runs. Other "
                 "processes must be able to import it: put it into a module of its own."
             )
-    return names
+    outside = sorted({cls.__module__ for cls in _registered.values()})
+    return list(dict.fromkeys([*_imported, *outside]))
 
 
-def handover() -> str:
-    """What `take_over` in another process of this machine needs, as text.
+def handover(cls: type) -> str:
+    """What `take_over` in another process of this machine needs for a model, as text.
+
+    Args:
+        cls: The model's class; besides, what was imported by `import_modules` goes on.
 
     Raises:
         ValueError: A model of a program that is no file, as in a notebook.
     """
-    names = _modules()
+    names = list(_imported)
+    if cls in _registered.values() and cls.__module__ not in names:
+        names.append(cls.__module__)
     file = getattr(sys.modules.get("__main__"), "__file__", None)
     if not PROGRAM.isdisjoint(names) and file is None:
         raise ValueError(
@@ -228,11 +233,6 @@ def take_over(text: str) -> None:
     if given["program"] is not None:
         # As multiprocessing does: what stands under `if __name__ == "__main__"` rests.
         runpy.run_path(given["program"], run_name=PROGRAM_ELSEWHERE)
-
-
-def _modules() -> list[str]:
-    outside = {cls.__module__ for cls in _registered.values()}
-    return list(dict.fromkeys([*_imported, *sorted(outside)]))
 
 
 def _announced() -> dict[str, str]:

@@ -160,7 +160,7 @@ def test_another_process_takes_over_what_this_one_knows(tmp_path, monkeypatch):
     )
     paths = f"{ROOT}:{tmp_path}"
     run = subprocess.run(
-        [sys.executable, "-c", code, registry.handover()],
+        [sys.executable, "-c", code, registry.handover(registry.find("Mine").model)],
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
@@ -175,7 +175,7 @@ def test_a_model_of_a_notebook_cannot_be_handed_on(monkeypatch):
     register_model(cls)
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     with pytest.raises(ValueError, match="module of its own"):
-        registry.handover()
+        registry.handover(cls)
     with pytest.raises(ValueError, match="module of its own"):
         registry.modules()
 

@@ -43,11 +43,11 @@ IMPORTS = (
 )
 
 
-def run_under_tensorflow(code: str, *arguments: str) -> None:
+def run_under_tensorflow(model: Any, code: str, *arguments: str) -> None:
     """Runs Python code in a fresh process with KERAS_BACKEND=tensorflow.
 
-    Models that are registered here are registered there: the process imports what this
-    one did, from the same places.
+    The class of `model`, if it comes from outside, is registered there too: the process
+    imports what this one did, from the same places.
 
     Raises:
         ImportError: TensorFlow is not installed.
@@ -57,7 +57,7 @@ def run_under_tensorflow(code: str, *arguments: str) -> None:
     # The package may lie in a checkout that is not installed.
     paths = [str(Path(__file__).parents[2]), *map(os.path.abspath, sys.path)]
     result = subprocess.run(
-        [sys.executable, "-c", IMPORTS + code, handover(), *arguments],
+        [sys.executable, "-c", IMPORTS + code, handover(type(model)), *arguments],
         env={
             **os.environ,
             "KERAS_BACKEND": "tensorflow",
@@ -97,6 +97,7 @@ def export_model(model: Any, path: str | os.PathLike[str]) -> None:
             file = Path(folder) / "model.keras"
             model.save(file)
             run_under_tensorflow(
+                model,
                 "import keras\n"
                 "keras.saving.load_model(sys.argv[1]).export(sys.argv[2])",
                 str(file),

@@ -141,6 +141,7 @@ def _write_elsewhere(
     with tempfile.TemporaryDirectory() as source:
         Recommender(recommender.model, recommender.items).save(Path(source, "model"))
         run_under_tensorflow(
+            recommender.model,
             "from pathlib import Path\n"
             "from keras_multvae import Recommender\n"
             "from keras_multvae.serving.export import write_graph\n"
