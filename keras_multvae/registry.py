@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, TypeVar
 
 from keras_multvae.settings import Settings
@@ -166,7 +167,7 @@ def config_entry(config: Settings) -> Entry:
 
 
 def import_modules(modules: Iterable[str]) -> None:
-    """Imports modules that register models, and remembers them for `modules`.
+    """Imports modules that register models, and remembers them for `handover`.
 
     Raises:
         ImportError: There is no such module.
@@ -185,54 +186,54 @@ def import_modules(modules: Iterable[str]) -> None:
             _imported.append(module)
 
 
-def modules() -> list[str]:
-    """What another process must import to know the models that this one knows.
-
-    Raises:
-        ValueError: One is of the program itself, which cannot be imported.
-    """
-    for cls in _registered.values():
-        if cls.__module__ in PROGRAM:
-            raise ValueError(
-                f"{cls.__name__} is registered by the program that runs. Other "
-                "processes must be able to import it: put it into a module of its own."
-            )
-    outside = sorted({cls.__module__ for cls in _registered.values()})
-    return list(dict.fromkeys([*_imported, *outside]))
-
-
-def handover(cls: type) -> str:
-    """What `take_over` in another process of this machine needs for a model, as text.
+def handover(cls: type, *, program: bool = True) -> str:
+    """What `take_over` in another process needs to know a model, as text.
 
     Args:
         cls: The model's class; besides, what was imported by `import_modules` goes on.
+        program: Bool, whether the other process may run the file of this program, in
+            which the class may be.
 
     Raises:
-        ValueError: A model of a program that is no file, as in a notebook.
+        ValueError: The class is of this program, which is no file, as in a notebook, or
+            may not be run.
     """
     names = list(_imported)
     if cls in _registered.values() and cls.__module__ not in names:
         names.append(cls.__module__)
     file = getattr(sys.modules.get("__main__"), "__file__", None)
-    if not PROGRAM.isdisjoint(names) and file is None:
+    inside = not PROGRAM.isdisjoint(names)
+    if inside and (file is None or not program):
         raise ValueError(
-            "A model that is registered in a notebook or typed in cannot be handed on "
-            "to the process that exports. Put it into a module of its own."
+            f"{cls.__name__} is registered by the program that runs, or in a notebook, "
+            "where other processes cannot import it. Put it into a module of its own."
         )
-    program = None
-    if file is not None and not PROGRAM.isdisjoint(names):
-        program = os.path.abspath(file)
     others = [name for name in names if name not in PROGRAM]
-    return json.dumps({"modules": others, "program": program})
+    return json.dumps(
+        {
+            "modules": others,
+            "paths": sorted({_root(name) for name in others}),
+            "program": os.path.abspath(str(file)) if inside else None,
+        }
+    )
 
 
 def take_over(text: str) -> None:
     """Registers in this process the models of the one that wrote `handover`."""
     given = json.loads(text)
+    # Last, so that nothing which is installed here is hidden.
+    sys.path.extend(path for path in given["paths"] if path not in sys.path)
     import_modules(given["modules"])
     if given["program"] is not None:
         # As multiprocessing does: what stands under `if __name__ == "__main__"` rests.
         runpy.run_path(given["program"], run_name=PROGRAM_ELSEWHERE)
+
+
+def _root(module: str) -> str:
+    """The folder that a module is found from."""
+    file = Path(str(sys.modules[module].__file__)).resolve()
+    depth = module.count(".") + (file.stem == "__init__")
+    return str(file.parents[depth])
 
 
 def _announced() -> dict[str, str]:

@@ -127,7 +127,7 @@ def test_a_recipe_makes_the_model_that_it_names():
     assert (config["l2"], config["dropout"], config["latent_dim"]) == (0.5, 0.1, 4)
     assert type(dae.likelihood).__name__ == "LogisticNLL"
     assert isinstance(RECIPE.build(12), MultVAE)
-    with pytest.raises(ValueError, match="'MultXAE' is not known; known are EASE"):
+    with pytest.raises(ValueError, match=r"'MultXAE' is not known; known are .*EASE"):
         Recipe("MultXAE")
     with pytest.raises(TypeError, match="EASE is not trained by a Recipe"):
         Recipe("EASE")

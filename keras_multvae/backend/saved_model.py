@@ -55,13 +55,13 @@ def run_under_tensorflow(model: Any, code: str, *arguments: str) -> None:
     """
     check_tensorflow()
     # The package may lie in a checkout that is not installed.
-    paths = [str(Path(__file__).parents[2]), *map(os.path.abspath, sys.path)]
+    paths = [str(Path(__file__).parents[2]), os.getenv("PYTHONPATH", "")]
     result = subprocess.run(
         [sys.executable, "-c", IMPORTS + code, handover(type(model)), *arguments],
         env={
             **os.environ,
             "KERAS_BACKEND": "tensorflow",
-            "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         },
         capture_output=True,
         text=True,

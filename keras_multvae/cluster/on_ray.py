@@ -218,14 +218,15 @@ def _filled(
         max_calls=0,
         runtime_env={"env_vars": {"KERAS_BACKEND": keras.backend.backend()}},
     )(_fill)
-    imported = registry.modules()
+    model = registry.find(storage.model_name(job.model)).model
+    models = registry.handover(model, program=False)
     waiting = iter(shards)
     running: dict[Any, int] = {}
     try:
         while True:
             free = len(shards) if num_workers is None else num_workers - len(running)
             for shard in islice(waiting, free):
-                running[fill.remote(job, shard, imported)] = shard
+                running[fill.remote(job, shard, models)] = shard
             if not running:
                 return
             (done,), _ = ray.wait(list(running))
@@ -237,9 +238,9 @@ def _filled(
             ray.cancel(future)
 
 
-def _fill(job: Job, shard: int, imported: list[str]) -> None:
+def _fill(job: Job, shard: int, models: str) -> None:
     """What Ray calls in a worker process, which is to know the caller's models."""
-    registry.import_modules(imported)
+    registry.take_over(models)
     job.fill(shard)
 
 

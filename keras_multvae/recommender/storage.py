@@ -112,6 +112,11 @@ def _load_model(entry: Entry, path: Path) -> Any:
     return model
 
 
+def model_name(folder: Path) -> str:
+    """The name of the model of a folder."""
+    return str(read_format(folder / METADATA, FORMAT, VERSION).get("model"))
+
+
 def identity(folder: Path) -> list[Path]:
     """The files that make a recommender what it is, but for histories and titles."""
     return [folder / METADATA, folder / ITEMS, *sorted(folder.glob("model.*"))]

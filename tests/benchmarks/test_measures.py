@@ -157,7 +157,7 @@ def test_items(tmp_path, monkeypatch):
     assert list(found.samples[items.RATE]) == [f"{name}, {size}" for size in sizes]
     assert items.kept(found)[name] > 0
     assert 0 < items.peak(found)[f"{name}, 300 items"] < 4
-    assert items.table(found).count("1.00x") == 1
+    assert "1.00x" in items.table(found).splitlines()[2]  # 100 items, the yardstick
 
 
 @pytest.mark.once

@@ -51,7 +51,7 @@ def test_the_model_of_the_readme(tmp_path):
     split = strong_generalization(Interactions.from_matrix(clicks), 10, 10)
     save_prepared(split, tmp_path / "prepared")
     # The command as the README has it.
-    (command,) = re.findall(r"`PYTHONPATH=. keras-multvae (train.*?)`", README)
+    (command,) = re.findall(r"`keras-multvae (train [^`]*my_models[^`]*)`", README)
     train = [*command.split(), "--epochs", "2", "--batch-size", "20", "--json"]
     assert json.loads(run(tmp_path, "-m", "keras_multvae", *train))["epochs"] == 2
     recipe = json.loads((tmp_path / "model" / "recipe.json").read_text())
