@@ -36,7 +36,7 @@ def integer(name: str, value: Any, at_least: int = 1) -> int:
         number = int(value)
         if number >= at_least:
             return number
-    raise _refused(name, f"an integer >= {at_least}", value)
+    raise refused(name, f"an integer >= {at_least}", value)
 
 
 def number(
@@ -68,7 +68,7 @@ def number(
         good, limit = found > above, f"> {above:g}"
     if good and found < math.inf:
         return found
-    raise _refused(name, f"a finite number {limit}", value)
+    raise refused(name, f"a finite number {limit}", value)
 
 
 def share(name: str, value: Any, interval: str = "[0, 1]") -> float:
@@ -96,7 +96,7 @@ def share(name: str, value: Any, interval: str = "[0, 1]") -> float:
     high = found <= 1 if interval.endswith("]") else found < 1
     if low and high:
         return found
-    raise _refused(name, f"a number in {interval}", value)
+    raise refused(name, f"a number in {interval}", value)
 
 
 def choice(name: str, value: Any, choices: Iterable[str]) -> str:
@@ -121,7 +121,7 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
     choices = list(choices)
     if isinstance(value, str) and value in choices:
         return value
-    raise _refused(name, f"one of {', '.join(map(repr, choices))}", value)
+    raise refused(name, f"one of {', '.join(map(repr, choices))}", value)
 
 
 def _real(value: Any) -> float:
@@ -134,5 +134,6 @@ def _real(value: Any) -> float:
         return math.nan
 
 
-def _refused(name: str, wanted: str, value: Any) -> ValueError:
+def refused(name: str, wanted: str, value: Any) -> ValueError:
+    """The error for an argument that is not what was wanted."""
     return ValueError(f"`{name}` must be {wanted}. Received: {name}={value!r}.")

@@ -15,6 +15,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from keras_multvae.checks import refused
+
 
 class Kind:
     """What values a setting takes."""
@@ -267,9 +269,7 @@ def checked(name: str, value: Any, kind: Kind) -> Any:
     try:
         return kind.check(value)
     except ValueError as error:
-        raise ValueError(
-            f"`{name}` must be {error}. Received: {name}={value!r}."
-        ) from None
+        raise refused(name, str(error), value) from None
 
 
 def settings_of(cls: Any) -> list[dataclasses.Field[Any]]:

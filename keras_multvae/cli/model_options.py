@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,7 @@ def _add_choice(group: Any, flag: str, kind: OneOf, value: Any, help: str) -> No
 
 def _shown(value: Any) -> str:
     """The default as the help tells it."""
-    if value is None or value is MISSING:
+    if value is None:
         return ""
     if isinstance(value, tuple):
         value = ",".join(map(str, value)) or "none"
