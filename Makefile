@@ -13,7 +13,7 @@ demo: .venv/.demo
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/keras-multvae demo
 
 # Its parts go on two at a time, the longest first; each prints once it has ended.
-PARTS := unit-jax unit-once unit-torch unit-tensorflow wheel doctest lint
+PARTS := unit-jax unit-tensorflow unit-torch unit-once wheel doctest lint
 JOBS ?= 2
 
 test: .venv/.test

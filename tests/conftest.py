@@ -14,12 +14,17 @@ from scipy import sparse
 def hurry_xla():
     """XLA would optimise for seconds what a test runs for milliseconds.
 
+    Many tests, and many processes of tests, compile the same step: it is kept.
     JAX_DISABLE_MOST_OPTIMIZATIONS=0, as in `make test-all`, has it do so, as for users.
     """
     is_jax = os.environ.get("KERAS_BACKEND") == "jax"
     if not is_jax or "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ:
         return
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    cache = Path(__file__).parents[1] / ".pytest_cache" / "jax"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     # XLA ends a process for a flag that it does not know: only where this was tried.
     if version("jaxlib").startswith("0.10."):
         flags = os.environ.get("XLA_FLAGS", "")
