@@ -14,7 +14,7 @@ from scipy import sparse, stats
 
 from keras_multvae.abilities import Ranks
 from keras_multvae.data import FoldIn
-from keras_multvae.ranking import TopK, rank
+from keras_multvae.ranking import TopK, rank, top_k
 
 
 def _discounts(k: int) -> np.ndarray:
@@ -198,6 +198,25 @@ def evaluate_ranking(
         fold_in.input.users.ids[users],
         left_out=len(num_targets) - len(users),
     )
+
+
+def values_of_scores(
+    metric: str,
+    scores: np.ndarray,
+    seen: sparse.csr_matrix,
+    targets: sparse.csr_matrix,
+) -> np.ndarray:
+    """A per-user metric of scores that are at hand, (users,) float64.
+
+    Args:
+        metric: See `evaluate_ranking`; not coverage.
+        scores: Float32 (users, num_items).
+        seen: CSR (users, num_items), what is left out of the ranking.
+        targets: CSR (users, num_items), at least one in each row.
+    """
+    kind, k = _parse(metric)
+    hits = _hits(top_k(scores, k, excluded=seen), targets)
+    return _PER_USER[kind](hits[:, :k], np.diff(targets.indptr), k)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ BUILT_IN: dict[str, tuple[str | None, str]] = {
     "EASE": (None, "baselines.ease:EASE"),
     "IALS": (None, "baselines.ials:IALS"),
     "Popularity": (None, "baselines.popularity:Popularity"),
+    "SparseEASE": (None, "baselines.sparse_ease:SparseEASE"),
 }
 # The module of classes of the program that runs, here and where it was handed over.
 PROGRAM_ELSEWHERE = "__keras_multvae_main__"

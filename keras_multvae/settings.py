@@ -188,9 +188,11 @@ class OneOf(Kind):
 
     Args:
         classes: Settings classes by name; None under the name that means None.
+        prefix: What the names of their options begin with.
     """
 
     classes: Mapping[str, type[Settings] | None]
+    prefix: str = ""
 
     @property
     def choices(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -204,6 +206,10 @@ class OneOf(Kind):
             known = (each.__name__ if each else "None" for each in classes)
             raise ValueError(" or ".join(known))
         return value
+
+    def option(self, name: str) -> str:
+        """What a setting of one of the classes is called on the command line."""
+        return self.prefix + name
 
     def name_of(self, value: Any) -> str | None:
         """The name of a value's class."""
@@ -244,6 +250,7 @@ INTEGER = Number(int, lambda n: True, "an integer")
 POSITIVE = Number(float, lambda x: x > 0, "a finite number > 0")
 NON_NEGATIVE = Number(float, lambda x: x >= 0, "a finite number >= 0")
 SHARE = Number(float, lambda x: 0 <= x < 1, "a number in [0, 1)")
+PART = Number(float, lambda x: 0 < x <= 1, "a number in (0, 1]")
 LIKELIHOOD = Choice(
     ("multinomial", "gaussian", "logistic"), base="keras_multvae.losses:Likelihood"
 )

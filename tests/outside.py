@@ -27,7 +27,7 @@ class FixedPath(RankingModel):
             shape=(num_items,), initializer="zeros", trainable=False, name="fixed"
         )
 
-    def call(self, inputs, training=None):
+    def network(self, inputs, training=None):
         mean, spread = self.clicks(inputs, training=training)
         return self.hidden(mean) + spread + self.fixed
 
@@ -36,5 +36,5 @@ class FixedPath(RankingModel):
 class Doubled(MultVAE):
     """Our layers, but not our forward pass."""
 
-    def logits(self, inputs):
-        return 2.0 * super().logits(inputs)
+    def network_logits(self, inputs):
+        return 2.0 * super().network_logits(inputs)

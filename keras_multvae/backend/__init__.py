@@ -9,6 +9,10 @@ index of every entry (int32 or int64, ascending):
   kernel.
 - `affine(inputs, kernel, bias)`: `inputs @ kernel + bias`, differentiable.
 - `to_dense(rows, item_ids, values, shape)`: the entries added up in a dense matrix.
+- `add_item_weights(logits, rows, item_ids, values, lengths, columns, weights)`: the
+  product of the sparse (users, items) matrix with a sparse (items, items) one, added to
+  logits (users, items). The latter's entries, `columns` and `weights`, lie row after
+  row, `lengths` (items,) of them each.
 - `gather(matrix, rows, item_ids)`: `matrix[row, item]` of each entry, differentiable.
 - `multinomial_nll(logits, rows, item_ids, values)`: minus the multinomial
   log-likelihood of each user, (users,), differentiable in the logits.
@@ -66,6 +70,7 @@ rows = _module.rows
 bag_matmul = _module.bag_matmul
 affine = _module.affine
 to_dense = _module.to_dense
+add_item_weights = _module.add_item_weights
 gather = _module.gather
 multinomial_nll = _module.multinomial_nll
 log_sum_exp = _module.log_sum_exp

@@ -5,9 +5,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_LAZY = {"EASE": "ease", "IALS": "ials", "Baseline": "base", "Popularity": "popularity"}
+_LAZY = {
+    "EASE": "ease",
+    "IALS": "ials",
+    "Baseline": "base",
+    "Popularity": "popularity",
+    "SparseEASE": "sparse_ease",
+}
 
-__all__ = ["EASE", "IALS", "Baseline", "Popularity"]
+__all__ = ["EASE", "IALS", "Baseline", "Popularity", "SparseEASE"]
 
 
 def __getattr__(name: str) -> Any:

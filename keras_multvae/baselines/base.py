@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 from scipy import sparse
 
 from keras_multvae.files import DamagedFileError, replace_file
+
+Fitted = TypeVar("Fitted")
 
 
 class Baseline:
@@ -42,7 +44,7 @@ class Baseline:
             )
         return matrix
 
-    def _fitted(self, array: np.ndarray | None) -> np.ndarray:
+    def _fitted(self, array: Fitted | None) -> Fitted:
         """The array that `fit` makes."""
         if array is None:
             raise ValueError(

@@ -144,7 +144,7 @@ def _add_choice(group: Any, flag: str, kind: OneOf, value: Any, help: str) -> No
         for field in settings_of(cls):
             inner = field.metadata["kind"]
             group.add_argument(
-                f"--{field.name.replace('_', '-')}",
+                f"--{kind.option(field.name).replace('_', '-')}",
                 type=None if inner.choices else converter(inner),
                 choices=inner.choices,
                 metavar=inner.metavar,
@@ -187,11 +187,14 @@ def _given_choice(
     for choice, cls in kind.classes.items():
         if cls is None:
             continue
-        inner = {f.name: given[f.name] for f in settings_of(cls) if f.name in given}
+        options = {f.name: kind.option(f.name) for f in settings_of(cls)}
+        inner = {f: given[option] for f, option in options.items() if option in given}
         if not inner:
             continue
         if not isinstance(value, cls):
-            option = next(iter(inner)).replace("_", "-")
-            raise ValueError(f"--{option} goes with --{name} {choice}.")
+            option = options[next(iter(inner))].replace("_", "-")
+            raise ValueError(
+                f"--{option} goes with --{name.replace('_', '-')} {choice}."
+            )
         value = replace(value, **inner)
     return value

@@ -3,6 +3,7 @@
 from keras_multvae.layers.beta import Beta
 from keras_multvae.layers.decoder import Decoder, ItemDecoder
 from keras_multvae.layers.encoder import InteractionEncoder, PointEncoder
+from keras_multvae.layers.item_weights import ItemWeights
 from keras_multvae.layers.prior import Prior, StandardNormal
 from keras_multvae.layers.sampler import CandidateSampler
 from keras_multvae.layers.sampling import Sampling
@@ -14,6 +15,7 @@ __all__ = [
     "Decoder",
     "InteractionEncoder",
     "ItemDecoder",
+    "ItemWeights",
     "PointEncoder",
     "Prior",
     "Sampling",

@@ -30,13 +30,12 @@ class Autoencoder(RankingModel):
         found = self.encoder(inputs)
         return found[0] if isinstance(found, tuple | list) else found
 
-    def logits(self, inputs: Any) -> Any:
-        """See `RankingModel.logits`."""
+    def network_logits(self, inputs: Any) -> Any:
+        """See `RankingModel.network_logits`."""
         return self.decoder(self.encode(inputs))
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Logits of all items."""
-        self._check_inputs(inputs)
+    def network(self, inputs: Any, training: bool | None = None) -> Any:
+        """See `RankingModel.network`."""
         return self.decoder(self.encoder(inputs, training=training))
 
     @property
@@ -60,7 +59,17 @@ class Autoencoder(RankingModel):
         """What the decoder's last layer takes, float32 (users, units).
 
         Their products with `item_vectors`, plus `item_biases`, are the logits.
+
+        Raises:
+            TypeError: The model has a linear path, whose part of the logits is no such
+                product.
         """
+        if self.linear_path is not None:
+            raise TypeError(
+                "Logits of a model with a linear path are no inner products of "
+                "vectors. Search with `model.without_linear_path()` for candidates, and rank "
+                "them with `score`."
+            )
         self._check_inputs(histories)
         batches = UserBatches(histories, batch_size, shuffle=False, blocks=1)
         with placement_of(self):

@@ -9,13 +9,14 @@ import numpy as np
 from keras import ops
 from scipy import sparse
 
-from keras_multvae import backend, bags, compat
+from keras_multvae import backend, bags, checks, compat
 from keras_multvae.backend.saved_model import export_model
 from keras_multvae.data.batches import UserBatches
+from keras_multvae.layers import ItemWeights
 from keras_multvae.layers.dense import wide_dtype
 from keras_multvae.losses import Likelihood, get_likelihood
 from keras_multvae.metrics import NDCGAtK, RecallAtK, mask_seen
-from keras_multvae.models.growth import copy_state
+from keras_multvae.models.growth import compile_like, copy_state
 from keras_multvae.models.scoring import Scoring
 from keras_multvae.models.steps import has_targets, portable, weighed
 from keras_multvae.optimizers import FusedAdam
@@ -28,12 +29,15 @@ from keras_multvae.settings import (
     settings_of,
 )
 
+# The attribute of a model, and the key of its configuration.
+PATH = "linear_path"
+
 
 class RankingModel(backend.RowwiseTraining, keras.Model):
     """A `keras.Model` that maps users' clicks to a logit for every item.
 
     A subclass has a `Config`, a frozen dataclass of its settings, makes its layers when
-    it is made, and writes `call`: batches in, logits (users, num_items) out. What it
+    it is made, and writes `network`: batches in, logits (users, num_items) out. What it
     adds there to `losses` counts per user where it has the shape (users,), and once
     where it is a scalar, as weight regularisation. Put `register_model` over it, and it
     can be trained by name, stored, exported and served.
@@ -53,6 +57,8 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
     trains_rows = False
     # Items at the end that are none: see `distribution.spread`.
     fillers = 0
+    # Not None here: PyTorch would find that before the layer.
+    linear_path: ItemWeights | None
 
     def __init__(
         self, num_items: int, settings: Settings, seed: int | None, **kwargs: Any
@@ -66,6 +72,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
         self.likelihood = get_likelihood(getattr(settings, "likelihood", "multinomial"))
         self._nll_tracker = keras.metrics.Mean(name="nll")
         self._scoring = Scoring(self)
+        self.linear_path = None
         # Keras would build the layers from shapes, which batches do not tell.
         self.built = True
 
@@ -83,9 +90,27 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
         """The seed of one of up to three random parts."""
         return None if self.seed is None else 3 * self.seed + part
 
+    def network(self, inputs: Any, training: bool | None = None) -> Any:
+        """The network's logits, (users, num_items); a subclass writes it."""
+        raise NotImplementedError
+
+    def network_logits(self, inputs: Any) -> Any:
+        """`network` in inference, without what only the loss needs."""
+        return self.network(inputs, training=False)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The network's logits; in inference with the linear path, if there is one."""
+        self._check_inputs(inputs)
+        logits = self.network(inputs, training=training)
+        return logits if training else self._with_path(inputs, logits)
+
     def logits(self, inputs: Any) -> Any:
         """The logits that predictions are made from, (users, num_items)."""
-        return self(inputs, training=False)
+        return self._with_path(inputs, self.network_logits(inputs))
+
+    def _with_path(self, inputs: Any, logits: Any) -> Any:
+        path = self.linear_path
+        return logits if path is None else path(inputs, logits)
 
     @property
     def trackers(self) -> tuple[keras.metrics.Metric, ...]:
@@ -256,12 +281,68 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
                 f"model has: none can be taken away. Received: num_items={num_items}."
             )
         grown = type(self).from_config({**self.get_config(), "num_items": num_items})
-        compiled = self.get_compile_config()
-        if compiled:
-            self.optimizer.build(self.trainable_variables)
-            grown.compile_from_config(compiled)
+        compile_like(self, grown)
         copy_state(self, grown)
         return grown
+
+    def with_linear_path(
+        self, weights: sparse.sparray | sparse.spmatrix, weight: float = 1.0
+    ) -> Self:
+        """A copy of the model with a linear model beside the network.
+
+        In inference its logits are f(x) + w (x B): the network sees what a user's
+        clicks have in common, B which item goes with which. Training is that of the
+        network alone, so `fit` goes on as it would without. `add_linear_path` chooses
+        w and B's density on validation users.
+
+        Args:
+            weights: B, sparse (num_items, num_items), as `EASE.cut` gives it: row i is
+                what a click on item i adds to the logits of all items.
+            weight: Float >= 0, w.
+
+        Returns:
+            A new model, compiled as this one is. `without_linear_path` takes it away.
+
+        Raises:
+            ValueError: Another shape, or entries that are not finite.
+
+        Example:
+
+        >>> from keras_multvae import EASE, MultVAE
+        >>> clicks = sparse.csr_matrix([[1, 1, 0], [1, 1, 0], [0, 0, 1]])
+        >>> linear = EASE(3, l2=1.0).fit(clicks)
+        >>> model = MultVAE(num_items=3, latent_dim=2, seed=0)
+        >>> model.with_linear_path(linear.cut(0.5), 8.0).score(clicks).shape
+        (3, 3)
+        """
+        shape = (self.num_items, self.num_items)
+        if weights.shape != shape:
+            raise ValueError(
+                f"`weights` must be (num_items, num_items) = {shape}. Received: "
+                f"{weights.shape}."
+            )
+        matrix = sparse.csr_matrix(weights, dtype="float32", copy=True)
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+        if not np.isfinite(matrix.data).all():
+            raise ValueError("`weights` must be finite. Received: NaN or infinity.")
+        weight = checks.number("weight", weight)
+        model = self._copy({"entries": matrix.nnz})
+        assert model.linear_path is not None
+        model.linear_path.set_matrix(matrix, weight)
+        return model
+
+    def without_linear_path(self) -> Self:
+        """A copy of the model whose logits are the network's alone."""
+        return self._copy(None)
+
+    def _copy(self, linear_path: dict[str, int] | None) -> Self:
+        """A copy with another linear path, whose weights are to be set."""
+        config = {**self.get_config(), PATH: linear_path}
+        model = type(self).from_config(config)
+        compile_like(self, model)
+        copy_state(self, model)
+        return model
 
     def export(
         self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any
@@ -284,6 +365,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """See `keras.Model.get_config`."""
+        path = self.linear_path
         return {
             "name": self.name,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
@@ -291,6 +373,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
             "num_items": self.num_items,
             "seed": self.seed,
             **self.settings.to_json(),
+            **({} if path is None else {PATH: {"entries": path.entries}}),
         }
 
     @classmethod
@@ -302,8 +385,11 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
                 {name: value for name, value in config.items() if name in names}
             )
             rest = {name: config[name] for name in config if name not in names}
+            path = rest.pop(PATH, None)
             rest["dtype"] = keras.saving.deserialize_keras_object(rest["dtype"])
         model = cls(**rest, **settings.arguments())
+        if path is not None:
+            model.linear_path = ItemWeights(model.num_items, **path, name=PATH)
         model.build_layers()
         return model
 

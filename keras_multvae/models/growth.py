@@ -10,25 +10,37 @@ import numpy as np
 from keras_multvae import backend
 
 
+def compile_like(old: Any, new: Any) -> None:
+    """Compiles a model as another one, if that is compiled."""
+    settings = old.get_compile_config()
+    if settings:
+        old.optimizer.build(old.trainable_variables)
+        new.compile_from_config(settings)
+
+
 def copy_state(
     old: Any, new: Any, fill: Callable[[Any, Any], float] | None = None
 ) -> None:
     """Copies weights, random state and optimiser state.
 
     Items past the end of the new model are left out. What the optimiser knows of items
-    past the end of the old one is 0.
+    past the end of the old one is 0, and a linear path says nothing of them.
 
     Args:
         old: A model.
-        new: A model of the same configuration but for the number of items, compiled if
-            the optimiser's state is to go along.
+        new: A model of the same configuration but for the number of items, or for
+            having a linear path, compiled if the optimiser's state is to go along.
         fill: What an item that the old model has not gets in a weight, of the old
             model and that weight; the mean over its items by default.
     """
-    for source, target in zip(old.weights, new.weights, strict=True):
+    for source, target in zip(_weights(old), _weights(new), strict=True):
         value = None if fill is None else fill(old, source)
         target.assign(_fitted(source, target.shape, value))
-    for source, target in zip(old.layers, new.layers, strict=True):
+    path, new_path = old.linear_path, new.linear_path
+    if path is not None and new_path is not None and path.entries == new_path.entries:
+        for source, target in zip(path.weights, new_path.weights, strict=True):
+            target.assign(_fitted(source, target.shape, 0))
+    for source, target in zip(_layers(old), _layers(new), strict=True):
         if hasattr(source, "seed_generator"):
             # A copy: on JAX a training step deletes the array that it was given.
             state = np.array(backend.whole(source.seed_generator.state))
@@ -38,6 +50,18 @@ def copy_state(
             old.optimizer.variables, new.optimizer.variables, strict=True
         ):
             target.assign(_fitted(source, target.shape, 0.0))
+
+
+def _layers(model: Any) -> list[Any]:
+    """A model's layers but for its linear path."""
+    return [layer for layer in model.layers if layer is not model.linear_path]
+
+
+def _weights(model: Any) -> list[Any]:
+    """A model's weights but for those of its linear path."""
+    path = [] if model.linear_path is None else model.linear_path.weights
+    of_path = {id(weight) for weight in path}
+    return [weight for weight in model.weights if id(weight) not in of_path]
 
 
 def _fitted(variable: Any, shape: tuple[int, ...], fill: float | None) -> np.ndarray:

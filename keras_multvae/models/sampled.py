@@ -48,10 +48,10 @@ class SampledTraining(VariationalModel):
             name="candidates",
         )
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def network(self, inputs: Any, training: bool | None = None) -> Any:
         """See `VariationalModel`; with a head, `SampledLogits` in training."""
         if not training or self.candidates is None:
-            return super().call(inputs, training)
+            return super().network(inputs, training)
         if not bags.is_bags(inputs):
             raise ValueError(
                 "A model with a SampledSoftmax is trained on UserBatches. Received: "

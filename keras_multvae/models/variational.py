@@ -55,16 +55,15 @@ class VariationalModel(Autoencoder):
         self._beta_tracker = LastValue(name="beta")
         self._kl_of_batch: Any = None
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def network(self, inputs: Any, training: bool | None = None) -> Any:
         """Logits of all items; adds beta * KL of each user, (users,), to `losses`."""
-        self._check_inputs(inputs)
         mean, log_var = self.encoder(inputs, training=training)
         z = self.sampling((mean, log_var), training=training)
         self.add_kl(mean, log_var, z)
         return self.decoder(z)
 
     def add_kl(self, mean: Any, log_var: Any, z: Any) -> None:
-        """Adds beta * KL of each user to `losses`; `call` does so once."""
+        """Adds beta * KL of each user to `losses`; `network` does so once."""
         kl = self.prior((mean, log_var, z))
         self.add_loss(self.beta(kl, accumulation=self._accumulation))
         # Where beta is 0, `losses` does not tell the KL that the logs report.

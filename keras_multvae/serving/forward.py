@@ -18,7 +18,7 @@ from keras_multvae import bags
 from keras_multvae.abilities import HasItemVectors, can
 from keras_multvae.models import Autoencoder
 from keras_multvae.serving.plain import check_quantize, is_plain
-from keras_multvae.serving.tables import ItemMatrix, Table
+from keras_multvae.serving.tables import ItemEntries, ItemMatrix, Table
 
 
 class Forward(tf.Module):
@@ -90,6 +90,10 @@ class PlainForward(Forward):
         self.decoder = [(_variable(d.kernel), _variable(d.bias)) for d in decoder.inner]
         self.items = ItemMatrix(decoder.item_vectors().T, quantize)
         self.item_bias = _variable(decoder.item_biases())
+        self.path: ItemEntries | None = None
+        if model.linear_path is not None:
+            weight = ops.convert_to_numpy(model.linear_path.weight)
+            self.path = ItemEntries(weight * model.linear_path.matrix(), quantize)
 
     def encode(self, indices: Any) -> tuple[Any, Any]:
         """See `Forward`."""
@@ -108,7 +112,10 @@ class PlainForward(Forward):
         for kernel, bias in self.decoder:
             hidden = tf.tanh(tf.matmul(hidden, kernel) + bias)
         assert self.items is not None
-        return self._likelihood.scores(self.items.products(hidden) + self.item_bias)
+        logits = self.items.products(hidden) + self.item_bias
+        if self.path is not None:
+            logits = self.path.added(logits, indices)
+        return self._likelihood.scores(logits)
 
 
 class TracedForward(Forward):

@@ -22,7 +22,8 @@ def is_plain(model: Any) -> bool:
         issubclass(cls, Autoencoder)
         and cls.score is RankingModel.score
         and cls.unnormalized_scores is RankingModel.unnormalized_scores
-        and cls.logits is Autoencoder.logits
+        and cls.logits is RankingModel.logits
+        and cls.network_logits is Autoencoder.network_logits
         and cls.encode is Autoencoder.encode
         and type(model.encoder) in (InteractionEncoder, PointEncoder)
         and type(model.decoder) in (ItemDecoder, TableDecoder)

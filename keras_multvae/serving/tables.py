@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from scipy import sparse
 
 # Bytes of float32 that a part of a quantized item matrix comes to: it stays in the
 # cache between being made and being multiplied.
@@ -101,6 +102,44 @@ class ItemMatrix(tf.Module):
             columns = tf.cast(tf.gather(part, place, axis=1), tf.float32)
             total += tf.transpose(tf.where(inside, columns, 0.0))
         return total
+
+
+class ItemEntries(tf.Module):
+    """A sparse matrix (items, items), whose rows are added up for histories.
+
+    Args:
+        matrix: CSR float32.
+        quantize: None, "bfloat16" or "int8" with a scale for each row.
+    """
+
+    def __init__(self, matrix: sparse.csr_matrix, quantize: str | None) -> None:
+        super().__init__(name="linear_path")
+        lengths = np.diff(matrix.indptr)
+        values, scales = matrix.data, None
+        if quantize == "int8":
+            largest = abs(matrix).max(axis=1).toarray().ravel()
+            scales = np.where(largest == 0, 1, largest).astype("float32") / 127
+            values = np.rint(values / np.repeat(scales, lengths)).astype("int8")
+        elif quantize == "bfloat16":
+            values = tf.cast(values, tf.bfloat16).numpy()
+        self.starts = tf.Variable(matrix.indptr.astype("int64"), trainable=False)
+        self.columns = tf.Variable(matrix.indices.astype("int32"), trainable=False)
+        self.values = tf.Variable(values, trainable=False)
+        self.scales = None if scales is None else tf.Variable(scales, trainable=False)
+
+    def added(self, logits: Any, indices: Any) -> Any:
+        """Logits (users, items) plus the sum of the rows of each user's items."""
+        known = indices >= 0
+        items = tf.boolean_mask(indices, known)
+        starts, ends = tf.gather(self.starts, items), tf.gather(self.starts, items + 1)
+        places = tf.ragged.range(starts, ends).flat_values
+        owners = tf.repeat(tf.where(known)[:, 0], ends - starts)
+        columns = tf.cast(tf.gather(self.columns, places), owners.dtype)
+        values = tf.cast(tf.gather(self.values, places), tf.float32)
+        if self.scales is not None:
+            values *= tf.repeat(tf.gather(self.scales, items), ends - starts)
+        place = tf.stack([owners, columns], axis=1)
+        return tf.tensor_scatter_nd_add(logits, place, values)
 
 
 def _quantized(

@@ -5,9 +5,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_LAZY = {"Recipe": "recipe", "TrainingRecord": "recipe", "train": "trainer"}
+_LAZY = {
+    "LinearPath": "recipe",
+    "Recipe": "recipe",
+    "TrainingRecord": "recipe",
+    "add_linear_path": "linear_path",
+    "train": "trainer",
+}
 
-__all__ = ["Recipe", "TrainingRecord", "train"]
+__all__ = ["LinearPath", "Recipe", "TrainingRecord", "add_linear_path", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,8 +16,11 @@ from keras_multvae.files import DamagedFileError, read_format, read_json, write_
 from keras_multvae.settings import (
     INTEGER,
     NON_NEGATIVE,
+    PART,
     POSITIVE,
     POSITIVE_INT,
+    SHARE,
+    OneOf,
     Optional,
     Settings,
     setting,
@@ -26,6 +29,45 @@ from keras_multvae.settings import (
 FORMAT, VERSION = "keras_multvae.recipe", 1
 FILE = "recipe.json"
 PARTS = ("model", "settings", "training")
+
+
+@dataclass(frozen=True)
+class LinearPath(Settings):
+    """A linear model beside a network: logits f(x) + w (x B), see `add_linear_path`.
+
+    B is `EASE` with these settings, fitted to the training users and cut to its largest
+    entries; for catalogues that are too large for that, `SparseEASE`.
+
+    Args:
+        l2: See `EASE`.
+        dropout: See `EASE`.
+        user_weight: See `EASE`.
+        neighbours: See `SparseEASE`; None for `EASE`.
+        density: Float in (0, 1), share of the entries of B that are kept. By default
+            what validation users choose, of 0.001, 0.003 and 0.01.
+        weight: Float >= 0, w. By default what validation users choose.
+
+    Example:
+
+    >>> from keras_multvae import LinearPath, MultVAE, Recipe
+    >>> Recipe(MultVAE.Config(), linear_path=LinearPath(l2=100)).linear_path.dropout
+    0.5
+    """
+
+    l2: float = setting(200.0, POSITIVE, "penalty on the linear model's weights")
+    dropout: float = setting(0.5, SHARE, "share of clicks that it is to do without")
+    user_weight: float = setting(
+        0.5, NON_NEGATIVE, "a user of n clicks weighs n to the power of minus this"
+    )
+    neighbours: int | None = setting(
+        None, Optional(POSITIVE_INT), "weights of an item, for a large catalogue"
+    )
+    density: float | None = setting(
+        None, Optional(PART), "share of its weights that are kept"
+    )
+    weight: float | None = setting(
+        None, Optional(NON_NEGATIVE), "what its scores are multiplied by"
+    )
 
 
 @dataclass(frozen=True)
@@ -46,6 +88,7 @@ class Recipe(Settings):
             replica of the distribution. Give it where a training must be the same on
             other numbers of replicas.
         seed: Int, of weights, noise and the order of users.
+        linear_path: None, or a `LinearPath` to put beside the trained network.
 
     Raises:
         ValueError: A value out of its range, or a model that is not known.
@@ -79,6 +122,11 @@ class Recipe(Settings):
         "of blocks is the same on any number of replicas",
     )
     seed: int = setting(0, INTEGER, "of weights, noise and the order of users")
+    linear_path: LinearPath | None = setting(
+        None,
+        OneOf({"none": None, "ease": LinearPath}, prefix="linear_"),
+        "a linear model beside the network, at no cost of training",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

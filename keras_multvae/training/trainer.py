@@ -24,6 +24,7 @@ from keras_multvae.training.checkpoint import (
     load_state,
     steps_done,
 )
+from keras_multvae.training.linear_path import add_linear_path
 from keras_multvae.training.recipe import Recipe, TrainingRecord, versions
 
 # Scores of a validation batch at most, of which metrics make several arrays.
@@ -109,6 +110,8 @@ def train(
     with undistributed():
         kept = type(model).from_config(config)
         kept.set_weights(checkpoint.best)
+        if recipe.linear_path is not None:
+            kept = add_linear_path(kept, split, recipe.linear_path)
     return kept, history
 
 

@@ -15,6 +15,8 @@ from keras_multvae.backend.jax import mesh
 
 # Parts of a batch's entries that are gathered one after the other.
 PARTS = 16
+# Entries of an item's weights that are added at a time, for all clicks of a batch.
+WEIGHTS = 32
 
 
 def rows(bag_sizes: Any, item_ids: Any) -> Any:
@@ -80,6 +82,33 @@ def _add_rows(table: Any, source: Any, weights: Any, target: Any, size: int) -> 
 def to_dense(rows: Any, item_ids: Any, values: Any, shape: tuple[Any, int]) -> Any:
     """See `keras_multvae.backend`."""
     return jnp.zeros(shape, values.dtype).at[rows, item_ids].add(values)
+
+
+def add_item_weights(
+    logits: Any,
+    rows: Any,
+    item_ids: Any,
+    values: Any,
+    lengths: Any,
+    columns: Any,
+    weights: Any,
+) -> Any:
+    """See `keras_multvae.backend`."""
+    starts = (jnp.cumsum(lengths) - lengths)[item_ids]
+    # Padding has no weights.
+    lengths = jnp.where(values == 0, 0, lengths[item_ids])
+
+    def add(part: Any, logits: Any) -> Any:
+        offsets = part * WEIGHTS + jnp.arange(WEIGHTS, dtype=starts.dtype)
+        known = offsets < lengths[:, None]
+        places = jnp.where(known, starts[:, None] + offsets, 0)
+        # Past the last item, where XLA drops it.
+        targets = jnp.where(known, columns[places], logits.shape[1])
+        added = weights[places] * values[:, None]
+        return logits.at[rows[:, None], targets].add(added, mode="drop")
+
+    parts = (jnp.max(lengths, initial=0) + WEIGHTS - 1) // WEIGHTS
+    return jax.lax.fori_loop(0, parts, add, logits)
 
 
 @jax.custom_vjp

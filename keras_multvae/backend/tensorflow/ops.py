@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+# Entries of an item's weights that are added at a time, for all clicks of a batch.
+WEIGHTS = 32
+
 
 def rows(bag_sizes: Any, item_ids: Any) -> Any:
     """See `keras_multvae.backend`."""
@@ -42,6 +45,37 @@ def bag_matmul(
 def to_dense(rows: Any, item_ids: Any, values: Any, shape: tuple[Any, int]) -> Any:
     """See `keras_multvae.backend`."""
     return tf.scatter_nd(tf.stack([rows, item_ids], axis=1), values, shape)
+
+
+def add_item_weights(
+    logits: Any,
+    rows: Any,
+    item_ids: Any,
+    values: Any,
+    lengths: Any,
+    columns: Any,
+    weights: Any,
+) -> Any:
+    """See `keras_multvae.backend`."""
+    starts = tf.gather(tf.cumsum(lengths) - lengths, item_ids)
+    # Padding has no weights.
+    lengths = tf.where(values == 0, 0, tf.gather(lengths, item_ids))
+    rows = tf.cast(rows, columns.dtype)[:, None]
+
+    def add(part: Any, logits: Any) -> Any:
+        offsets = part * WEIGHTS + tf.range(WEIGHTS)
+        known = offsets < lengths[:, None]
+        places = tf.where(known, starts[:, None] + offsets, 0)
+        targets = tf.gather(columns, places)
+        added = tf.where(known, tf.gather(weights, places) * values[:, None], 0.0)
+        place = tf.stack([tf.broadcast_to(rows, tf.shape(targets)), targets], axis=2)
+        return part + 1, tf.tensor_scatter_nd_add(logits, place, added)
+
+    parts = (tf.reduce_max(lengths) + WEIGHTS - 1) // WEIGHTS
+    shapes = (tf.TensorShape([]), logits.shape)
+    return tf.while_loop(
+        lambda part, _: part < parts, add, (0, logits), shape_invariants=shapes
+    )[1]
 
 
 def affine(inputs: Any, kernel: Any, bias: Any) -> Any:

@@ -58,6 +58,32 @@ def to_dense(rows: Any, item_ids: Any, values: Any, shape: tuple[Any, int]) -> A
     return zeros.index_add_(0, _flat(rows, item_ids, shape[1]), values).view(shape)
 
 
+def add_item_weights(
+    logits: Any,
+    rows: Any,
+    item_ids: Any,
+    values: Any,
+    lengths: Any,
+    columns: Any,
+    weights: Any,
+) -> Any:
+    """See `keras_multvae.backend`."""
+    users, items = logits.shape
+    sizes = torch.bincount(rows, minlength=users)
+    clicks = _csr(sizes, item_ids, values, (users, items))
+    found = clicks @ _csr(lengths, columns, weights, (items, items))
+    return logits + found.to_dense()
+
+
+def _csr(sizes: Any, columns: Any, values: Any, shape: tuple[int, int]) -> Any:
+    """A sparse matrix of its rows' sizes, and their columns and values."""
+    ends = torch.cumsum(sizes, 0)
+    starts = torch.nn.functional.pad(ends, (1, 0)).to(columns.dtype)
+    return torch.sparse_csr_tensor(
+        starts, columns, values, size=shape, check_invariants=False
+    )
+
+
 class _Affine(torch.autograd.Function):
     """A dense layer whose kernel's gradient is a product of rows, as oneDNN wants."""
 

@@ -1,0 +1,230 @@
+"""EASE where its matrix does not fit: every item on its own neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from keras_multvae import checks
+from keras_multvae.baselines.base import Baseline
+from keras_multvae.baselines.ease import weighted
+
+# Items whose products with all others, and whose equations, are made at a time.
+BLOCK = 256
+# Pairs (i, j) of which G_ij is kept for the equations, for each item.
+PAIRS = 2000
+
+
+class SparseEASE(Baseline):
+    """EASE with `neighbours` weights an item: scores are `x B`, B sparse.
+
+    Column j of B minimises what EASE minimises, with weights other than those of the
+    neighbours N of j held at 0, which is a linear system for each item:
+
+        A_NN B_Nj = G_Nj,  A = G + l2 I + p / (1 - p) diag(G).
+
+    N are the items with the largest `G_ij / (A_ii A_jj)^(1/2)`. With all other items as
+    neighbours it is `EASE` itself. G is kept for the `PAIRS` items that go with an item
+    most, and is taken as 0 elsewhere: that, and not the square of the items, is what
+    memory holds.
+
+    Args:
+        num_items: Int, size of the catalogue.
+        l2: See `EASE`.
+        dropout: See `EASE`.
+        user_weight: See `EASE`.
+        neighbours: Int >= 1, the weights of an item.
+
+    Example:
+
+    >>> clicks = sparse.csr_matrix([[1, 1, 0], [1, 1, 0], [0, 0, 1]])
+    >>> model = SparseEASE(3, l2=1.0, neighbours=1).fit(clicks)
+    >>> scores = model.score(sparse.csr_matrix([[1, 0, 0]]))
+    >>> int(scores.argmax()), round(float(scores.max()), 3)
+    (1, 0.667)
+
+    References:
+        - [Steck, 2019](https://arxiv.org/abs/1910.09645), where the equations of
+          neighbouring items are solved together
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        l2: float = 500.0,
+        dropout: float = 0.0,
+        user_weight: float = 0.0,
+        neighbours: int = 200,
+    ) -> None:
+        super().__init__(num_items)
+        self.l2 = checks.number("l2", l2, above=0)
+        self.dropout = checks.share("dropout", dropout, "[0, 1)")
+        self.user_weight = checks.number("user_weight", user_weight)
+        self.neighbours = checks.integer("neighbours", neighbours)
+        self.weights: sparse.csr_matrix | None = None
+
+    def fit(self, interactions: Any) -> SparseEASE:
+        """Computes B, CSR float32 (num_items, num_items).
+
+        Args:
+            interactions: `Interactions` or a SciPy sparse matrix (users, items).
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ValueError: Another number of items.
+        """
+        matrix = weighted(self._matrix(interactions), self.user_weight)
+        squares = np.asarray(matrix.multiply(matrix).sum(axis=0), "float64").ravel()
+        diagonal = (squares / (1 - self.dropout) + self.l2).astype("float32")
+        gram, near = self._gram(matrix, diagonal)
+        columns, rows, values = [], [], []
+        for start in range(0, self.num_items, BLOCK):
+            items = np.arange(start, min(start + BLOCK, self.num_items))
+            found = _solutions(gram, diagonal, near[items], items)
+            known = near[items] >= 0
+            columns.append(np.repeat(items, known.sum(axis=1)))
+            rows.append(near[items][known])
+            values.append(found[known])
+        entries = map(np.concatenate, (values, rows, columns))
+        data, row, column = entries
+        shape = (self.num_items, self.num_items)
+        self.weights = sparse.csr_matrix((data, (row, column)), shape=shape)
+        return self
+
+    def _gram(
+        self, matrix: sparse.csr_matrix, diagonal: np.ndarray
+    ) -> tuple[sparse.csr_matrix, np.ndarray]:
+        """G without its diagonal, its largest entries; and the neighbours of each item.
+
+        The latter (num_items, neighbours), ascending, -1 where there are fewer.
+        """
+        width = min(self.neighbours, self.num_items - 1)
+        near = np.full((self.num_items, width), -1, "int32")
+        blocks = []
+        for start, products in _products(matrix):
+            scales = 1 / np.sqrt(diagonal)
+            closeness = products.data * scales[products.indices]
+            blocks.append(_largest(products, closeness, PAIRS))
+            kept = _largest(products, closeness, width)
+            lengths = np.diff(kept.indptr)
+            places = np.arange(width) < lengths[:, None]
+            near[start : start + len(lengths)][places] = kept.indices
+        return sparse.vstack(blocks, format="csr"), near
+
+    def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
+        """`x B` for histories (users, num_items), seen items unmasked.
+
+        Args:
+            histories: CSR matrix of clicks or counts.
+            batch_size: Not used; the caller's rows are one batch.
+
+        Returns:
+            float32 (users, num_items).
+
+        Raises:
+            ValueError: The model is not fitted.
+        """
+        rows = histories.astype("float32", copy=False)
+        return np.asarray((rows @ self._fitted(self.weights)).toarray())
+
+    def cut(self, density: float) -> sparse.csr_matrix:
+        """The entries of B that are largest in size; see `EASE.cut`."""
+        density = checks.share("density", density, "(0, 1]")
+        weights = self._fitted(self.weights)
+        kept = max(round(density * self.num_items**2), 1)
+        sizes = np.abs(weights.data)
+        if kept >= len(sizes):
+            return weights.copy()
+        limit = np.partition(sizes, -kept)[-kept]
+        cut = weights.copy()
+        cut.data[sizes < limit] = 0
+        cut.eliminate_zeros()
+        return cut
+
+    def _arrays(self) -> dict[str, Any]:
+        weights = self._fitted(self.weights)
+        return {
+            "data": weights.data,
+            "indices": weights.indices,
+            "indptr": weights.indptr,
+            "l2": self.l2,
+            "dropout": self.dropout,
+            "user_weight": self.user_weight,
+            "neighbours": self.neighbours,
+        }
+
+    @classmethod
+    def _from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> SparseEASE:
+        num_items = len(arrays["indptr"]) - 1
+        model = cls(
+            num_items,
+            float(arrays["l2"]),
+            float(arrays["dropout"]),
+            float(arrays["user_weight"]),
+            int(arrays["neighbours"]),
+        )
+        parts = tuple(arrays[name] for name in ("data", "indices", "indptr"))
+        model.weights = sparse.csr_matrix(parts, shape=(num_items, num_items))
+        return model
+
+
+def _products(matrix: sparse.csr_matrix) -> Iterator[tuple[int, sparse.csr_matrix]]:
+    """X^T X without its diagonal, by blocks of rows, each with its first item."""
+    transposed = matrix.T.tocsr()
+    for start in range(0, matrix.shape[1], BLOCK):
+        products = (transposed[start : start + BLOCK] @ matrix).tocsr()
+        owners = np.repeat(np.arange(products.shape[0]), np.diff(products.indptr))
+        products.data[products.indices == owners + start] = 0
+        products.eliminate_zeros()
+        yield start, products
+
+
+def _largest(
+    rows: sparse.csr_matrix, closeness: np.ndarray, width: int
+) -> sparse.csr_matrix:
+    """The entries of each row with the largest `closeness`, at most `width` of them."""
+    lengths = np.diff(rows.indptr)
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    # The item breaks ties, so that the same data give the same model.
+    order = np.lexsort((rows.indices, -closeness, owners))
+    ranks = np.arange(len(order)) - np.repeat(rows.indptr[:-1], lengths)
+    kept = np.sort(order[ranks < width])
+    counts = np.bincount(owners[kept], minlength=len(lengths))
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    picked = (rows.data[kept], rows.indices[kept], indptr)
+    found = sparse.csr_matrix(picked, shape=rows.shape)
+    found.sort_indices()
+    return found
+
+
+def _solutions(
+    gram: sparse.csr_matrix, diagonal: np.ndarray, near: np.ndarray, items: np.ndarray
+) -> np.ndarray:
+    """B_Nj of some items j, (items, neighbours); 0 where a neighbour is none."""
+    count, width = near.shape
+    equations = np.zeros((count, width, width), "float32")
+    targets = np.zeros((count, width), "float32")
+    place = np.full(len(diagonal), -1, "int32")
+    for number, item in enumerate(items):
+        known = near[number][near[number] >= 0]
+        place[known] = np.arange(len(known))
+        rows = gram[known]
+        columns = place[rows.indices]
+        inside = columns >= 0
+        owners = np.repeat(np.arange(len(known)), np.diff(rows.indptr))
+        equations[number, owners[inside], columns[inside]] = rows.data[inside]
+        own = slice(gram.indptr[item], gram.indptr[item + 1])
+        columns = place[gram.indices[own]]
+        inside = columns >= 0
+        targets[number, columns[inside]] = gram.data[own][inside]
+        place[known] = -1
+    # What was kept for one of a pair alone counts for both.
+    equations = np.maximum(equations, equations.transpose(0, 2, 1))
+    places = np.arange(width)
+    equations[:, places, places] = np.where(near >= 0, diagonal[near], 1)
+    return np.linalg.solve(equations, targets[:, :, None])[:, :, 0]
