@@ -328,7 +328,7 @@ def test_help_tells_defaults(capsys):
         main(["train", "--help"])
     assert error.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "--epochs EPOCHS passes over the users (default: 100)" in text
+    assert "--learning-rate LEARNING_RATE of Adam (default: 0.001)" in text
     assert (
         "--dropout DROPOUT share of clicks dropped from the input (default: 0.5)"
         in text

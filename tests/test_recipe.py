@@ -9,7 +9,7 @@ import pytest
 from keras_multvae import MultDAE, MultVAE, Recipe, SampledSoftmax
 from keras_multvae.files import DamagedFileError
 from keras_multvae.training import TrainingRecord
-from keras_multvae.training.recipe import read_recipe, versions
+from keras_multvae.training.record import read_recipe, versions
 
 pytestmark = pytest.mark.once
 RECIPES = [

@@ -9,12 +9,14 @@ import pytest
 
 from keras_multvae import (
     EASE,
+    LinearPath,
     MultDAE,
     MultVAE,
     Popularity,
     compare,
     evaluate_ranking,
     find_beta_cap,
+    selection,
 )
 from keras_multvae.data import Interactions, strong_generalization
 from keras_multvae.evaluation import paired_difference
@@ -81,11 +83,30 @@ def test_the_table_says_it_all(found):
     assert rows[1].count("< 0.001") == 1
 
 
-def test_by_default_popularity_ease_and_multvae():
+def test_by_default_popularity_ease_and_multvae_with_and_without_a_linear_path():
     models = default_models(24)
-    assert list(models) == ["popularity", "EASE", "Mult-VAE"]
-    assert [each.l2 for each in models["EASE"]] == [30, 100, 300, 1000]
+    path = "Mult-VAE + linear path"
+    assert list(models) == ["popularity", "EASE", "Mult-VAE", path]
+    assert {each.dropout for each in models["EASE"]} == {0.0, 0.5}
     assert models["Mult-VAE"] == Recipe()
+    assert models[path] == Recipe(linear_path=LinearPath())
+
+
+def test_a_linear_path_does_not_train_the_network_again(monkeypatch):
+    trained = []
+
+    def counted(*arguments, **options):
+        trained.append(arguments[1])
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(selection, "train", counted)
+    recipe = replace(RECIPE, epochs=2)
+    with_path = replace(recipe, linear_path=LinearPath(density=0.5, weight=4.0))
+    models = {"network": recipe, "both": with_path}
+    found = compare(SPLIT, models, metrics=["ndcg@10"])
+    assert trained == [recipe]
+    assert found.seconds["both"] > found.seconds["network"]
+    assert found.difference("network", "ndcg@10").mean != 0
 
 
 def test_bad_comparisons_are_named():

@@ -213,15 +213,14 @@ def _solutions(
     for number, item in enumerate(items):
         known = near[number][near[number] >= 0]
         place[known] = np.arange(len(known))
-        rows = gram[known]
+        # Their rows of G, and the item's own last.
+        rows = gram[np.append(known, item)]
         columns = place[rows.indices]
-        inside = columns >= 0
-        owners = np.repeat(np.arange(len(known)), np.diff(rows.indptr))
-        equations[number, owners[inside], columns[inside]] = rows.data[inside]
-        own = slice(gram.indptr[item], gram.indptr[item + 1])
-        columns = place[gram.indices[own]]
-        inside = columns >= 0
-        targets[number, columns[inside]] = gram.data[own][inside]
+        found = np.flatnonzero(columns >= 0)
+        owners = np.searchsorted(rows.indptr, found, side="right") - 1
+        system = np.zeros((len(known) + 1, width), "float32")
+        system[owners, columns[found]] = rows.data[found]
+        equations[number, : len(known)], targets[number] = system[:-1], system[-1]
         place[known] = -1
     # What was kept for one of a pair alone counts for both.
     equations = np.maximum(equations, equations.transpose(0, 2, 1))

@@ -16,7 +16,8 @@ from typing import Any
 
 from keras_multvae import registry
 from keras_multvae.settings import Flag, Kind, OneOf, Settings, settings_of
-from keras_multvae.training.recipe import Recipe, read_recipe, trained_names
+from keras_multvae.training.recipe import Recipe, trained_names
+from keras_multvae.training.record import read_recipe
 
 
 def take_imports(arguments: Sequence[str]) -> None:

@@ -50,7 +50,8 @@ class Autoencoder(RankingModel):
 
     @property
     def item_biases(self) -> np.ndarray:
-        """The decoder's output biases, float32 (num_items,)."""
+        """The decoder's output biases, float32 (num_items,); see `query_vectors`."""
+        self._check_inner_products()
         return self.decoder.item_biases()
 
     def query_vectors(
@@ -64,12 +65,7 @@ class Autoencoder(RankingModel):
             TypeError: The model has a linear path, whose part of the logits is no such
                 product.
         """
-        if self.linear_path is not None:
-            raise TypeError(
-                "Logits of a model with a linear path are no inner products of "
-                "vectors. Search with `model.without_linear_path()` for candidates, and rank "
-                "them with `score`."
-            )
+        self._check_inner_products()
         self._check_inputs(histories)
         batches = UserBatches(histories, batch_size, shuffle=False, blocks=1)
         with placement_of(self):
@@ -80,3 +76,11 @@ class Autoencoder(RankingModel):
                 for (inputs,) in batches
             ]
         return np.concatenate(parts)
+
+    def _check_inner_products(self) -> None:
+        if self.linear_path is not None:
+            raise TypeError(
+                "Logits of a model with a linear path are no inner products of "
+                "vectors. Look for candidates with `model.without_linear_path()`, and "
+                "rank them with `score`."
+            )

@@ -9,14 +9,14 @@ import numpy as np
 from keras import ops
 from scipy import sparse
 
-from keras_multvae import backend, bags, checks, compat
+from keras_multvae import backend, bags, compat
 from keras_multvae.backend.saved_model import export_model
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.layers import ItemWeights
 from keras_multvae.layers.dense import wide_dtype
 from keras_multvae.losses import Likelihood, get_likelihood
 from keras_multvae.metrics import NDCGAtK, RecallAtK, mask_seen
-from keras_multvae.models.growth import compile_like, copy_state
+from keras_multvae.models.copies import PATH, Copies
 from keras_multvae.models.scoring import Scoring
 from keras_multvae.models.steps import has_targets, portable, weighed
 from keras_multvae.optimizers import FusedAdam
@@ -29,11 +29,8 @@ from keras_multvae.settings import (
     settings_of,
 )
 
-# The attribute of a model, and the key of its configuration.
-PATH = "linear_path"
 
-
-class RankingModel(backend.RowwiseTraining, keras.Model):
+class RankingModel(Copies, backend.RowwiseTraining, keras.Model):
     """A `keras.Model` that maps users' clicks to a logit for every item.
 
     A subclass has a `Config`, a frozen dataclass of its settings, makes its layers when
@@ -117,6 +114,10 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
         """Metrics reported with and without targets, beside `loss`."""
         return (self._nll_tracker,)
 
+    def default_optimizer(self, learning_rate: Any = 1e-3) -> Any:
+        """What `compile` takes where it is given none, and `Recipe` at its own rate."""
+        return FusedAdam(learning_rate, epsilon=1e-8)
+
     def compile(
         self,
         optimizer: Any = None,
@@ -128,7 +129,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
         """As `keras.Model.compile`, with the paper's optimiser and ranking metrics.
 
         Args:
-            optimizer: `FusedAdam` with learning rate 1e-3 and epsilon 1e-8 by default.
+            optimizer: `default_optimizer()` by default.
             loss: Not taken: the likelihood is an argument of the model.
             metrics: Computed where there are targets, on scores with seen items
                 masked; Recall@20, Recall@50 and NDCG@100 by default.
@@ -143,7 +144,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
             )
         self.build_layers()
         if optimizer is None:
-            optimizer = FusedAdam(1e-3, epsilon=1e-8)
+            optimizer = self.default_optimizer()
         if metrics is None:
             metrics = [RecallAtK(20), RecallAtK(50), NDCGAtK(100)]
         self._requested_jit_compile = jit_compile
@@ -250,99 +251,6 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
         self._check_inputs(histories)
         self.build_layers()
         return self._scoring(histories.tocsr(), pad_to)
-
-    def with_new_items(self, num_items: int) -> Self:
-        """A copy of the model for a catalogue that has grown.
-
-        Items 0..I-1 keep their weights exactly; each new item starts as the mean of
-        them, so its logit is the mean logit and its click says what the average click
-        says. The optimiser's state goes along, zero for the new items, and so do the
-        schedule of beta, its count of steps and the random state: `fit` goes on.
-
-        Args:
-            num_items: Int >= I, the new size; the new items come after the old ones
-                (see `Vocabulary.extend`).
-
-        Returns:
-            A new model, compiled as this one is.
-
-        Raises:
-            ValueError: A catalogue smaller than the model's.
-
-        Example:
-
-        >>> from keras_multvae import MultVAE
-        >>> MultVAE(num_items=30, latent_dim=4).with_new_items(32).num_items
-        32
-        """
-        if num_items < self.num_items:
-            raise ValueError(
-                f"`num_items` must be at least {self.num_items}, the items that the "
-                f"model has: none can be taken away. Received: num_items={num_items}."
-            )
-        grown = type(self).from_config({**self.get_config(), "num_items": num_items})
-        compile_like(self, grown)
-        copy_state(self, grown)
-        return grown
-
-    def with_linear_path(
-        self, weights: sparse.sparray | sparse.spmatrix, weight: float = 1.0
-    ) -> Self:
-        """A copy of the model with a linear model beside the network.
-
-        In inference its logits are f(x) + w (x B): the network sees what a user's
-        clicks have in common, B which item goes with which. Training is that of the
-        network alone, so `fit` goes on as it would without. `add_linear_path` chooses
-        w and B's density on validation users.
-
-        Args:
-            weights: B, sparse (num_items, num_items), as `EASE.cut` gives it: row i is
-                what a click on item i adds to the logits of all items.
-            weight: Float >= 0, w.
-
-        Returns:
-            A new model, compiled as this one is. `without_linear_path` takes it away.
-
-        Raises:
-            ValueError: Another shape, or entries that are not finite.
-
-        Example:
-
-        >>> from keras_multvae import EASE, MultVAE
-        >>> clicks = sparse.csr_matrix([[1, 1, 0], [1, 1, 0], [0, 0, 1]])
-        >>> linear = EASE(3, l2=1.0).fit(clicks)
-        >>> model = MultVAE(num_items=3, latent_dim=2, seed=0)
-        >>> model.with_linear_path(linear.cut(0.5), 8.0).score(clicks).shape
-        (3, 3)
-        """
-        shape = (self.num_items, self.num_items)
-        if weights.shape != shape:
-            raise ValueError(
-                f"`weights` must be (num_items, num_items) = {shape}. Received: "
-                f"{weights.shape}."
-            )
-        matrix = sparse.csr_matrix(weights, dtype="float32", copy=True)
-        matrix.sum_duplicates()
-        matrix.eliminate_zeros()
-        if not np.isfinite(matrix.data).all():
-            raise ValueError("`weights` must be finite. Received: NaN or infinity.")
-        weight = checks.number("weight", weight)
-        model = self._copy({"entries": matrix.nnz})
-        assert model.linear_path is not None
-        model.linear_path.set_matrix(matrix, weight)
-        return model
-
-    def without_linear_path(self) -> Self:
-        """A copy of the model whose logits are the network's alone."""
-        return self._copy(None)
-
-    def _copy(self, linear_path: dict[str, int] | None) -> Self:
-        """A copy with another linear path, whose weights are to be set."""
-        config = {**self.get_config(), PATH: linear_path}
-        model = type(self).from_config(config)
-        compile_like(self, model)
-        copy_state(self, model)
-        return model
 
     def export(
         self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any

@@ -23,7 +23,7 @@ from keras_multvae.recommender.histories import (
 )
 from keras_multvae.recommender.recommendations import Recommendations
 from keras_multvae.recommender.selected import collected, rankings_of
-from keras_multvae.training.recipe import TrainingRecord
+from keras_multvae.training.record import TrainingRecord
 
 
 class Recommender:

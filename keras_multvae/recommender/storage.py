@@ -23,7 +23,7 @@ from keras_multvae.files import (
     write_json,
 )
 from keras_multvae.registry import Entry, UnknownModelError, entry_of, find
-from keras_multvae.training.recipe import TrainingRecord
+from keras_multvae.training.record import TrainingRecord
 
 FORMAT = "keras_multvae.recommender"
 VERSION = 1

@@ -15,7 +15,7 @@ from keras_multvae.data import Interactions
 from keras_multvae.evaluation import RankingReport
 from keras_multvae.recommender import Recommender
 from keras_multvae.serving.config import read_template
-from keras_multvae.training.recipe import TrainingRecord
+from keras_multvae.training.record import TrainingRecord
 
 CARD = "MODEL_CARD.md"
 UNKNOWN = "not stated"

@@ -8,7 +8,7 @@ from typing import Any
 _LAZY = {
     "LinearPath": "recipe",
     "Recipe": "recipe",
-    "TrainingRecord": "recipe",
+    "TrainingRecord": "record",
     "add_linear_path": "linear_path",
     "train": "trainer",
 }

@@ -22,9 +22,7 @@ from keras_multvae.data.columns.mapped import slices
 from keras_multvae.distribution import gathered, gathered_weights
 from keras_multvae.files import DamagedFileError, read_json, replace_file, write_json
 from keras_multvae.models.placement import undistributed
-from keras_multvae.training.recipe import Recipe
-
-BEST = "val_ndcg_at_100"
+from keras_multvae.training.recipe import CHOSEN_BY, Recipe
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -36,8 +34,10 @@ class Checkpoint(keras.callbacks.Callback):
         best: list[np.ndarray],
         history: list[dict[str, float]],
         save_every: float,
+        recipe: Recipe,
     ) -> None:
         super().__init__()
+        self.recipe = recipe
         self.state = state
         self.history = history
         self.save_every = save_every
@@ -54,10 +54,14 @@ class Checkpoint(keras.callbacks.Callback):
             )
         # val_beta is the beta that training has reached anyway.
         row.pop("val_beta", None)
-        best_so_far = max((r[BEST] for r in self.history if BEST in r), default=-1.0)
+        best_so_far = max(
+            (r[CHOSEN_BY] for r in self.history if CHOSEN_BY in r), default=-1.0
+        )
         self.history.append(row)
-        if row.get(BEST, float("inf")) > best_so_far:
+        if row.get(CHOSEN_BY, float("inf")) > best_so_far:
             self.best = gathered_weights(self.model)
+        if self.recipe.is_exhausted(self.history):
+            self.model.stop_training = True
         if backend.agreed(time.monotonic() - self.saved >= self.save_every):
             self._save()
             self.saved = time.monotonic()

@@ -1,18 +1,14 @@
-"""What a training is made of, and where a model came from. No Keras here."""
+"""What a training is made of. No Keras here."""
 
 from __future__ import annotations
 
-import platform
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from keras_multvae import registry
-from keras_multvae.files import DamagedFileError, read_format, read_json, write_json
 from keras_multvae.settings import (
     INTEGER,
     NON_NEGATIVE,
@@ -20,15 +16,18 @@ from keras_multvae.settings import (
     POSITIVE,
     POSITIVE_INT,
     SHARE,
+    Choice,
     OneOf,
     Optional,
     Settings,
     setting,
 )
 
-FORMAT, VERSION = "keras_multvae.recipe", 1
-FILE = "recipe.json"
+# The log by which the best epoch is chosen.
+CHOSEN_BY = "val_ndcg_at_100"
 PARTS = ("model", "settings", "training")
+# What `Recipe.resolved` aims at: steps of a training, and at least of an epoch.
+STEPS, STEPS_AN_EPOCH = 20_000, 10
 
 
 @dataclass(frozen=True)
@@ -72,14 +71,24 @@ class LinearPath(Settings):
 
 @dataclass(frozen=True)
 class Recipe(Settings):
-    """How to train a model; the defaults are the paper's, but for the annealing.
+    """How to train a model.
+
+    The network, the optimiser and the cap of beta are the paper's. Batches, epochs and
+    annealing follow from the number of users: the paper's are made for 100,000.
 
     Args:
         model: The settings of a model, as `MultVAE.Config(latent_dim=64)`, or the name
             of a registered model, for its defaults.
-        epochs: Int >= 1, passes over the training users.
-        batch_size: Int >= 1, users a step.
+        epochs: Int >= 1, passes over the training users. By default what comes to
+            20,000 steps, and between 20 and 100.
+        batch_size: Int >= 1, users a step. By default 500, and fewer where that would
+            be less than ten steps an epoch, down to 25.
         learning_rate: Float > 0, of Adam.
+        decay: "none", or "cosine" for a rate that falls to 0 by half a cosine.
+        user_weight: Float >= 0, a: a user of n items weighs n^-a, scaled to a mean of
+            1. The likelihood counts clicks, rankings are measured by users.
+        patience: Int >= 1, epochs without a better validation NDCG@100 after which the
+            training ends. By default it goes on to the last epoch.
         beta_cap: Float >= 0, where the KL weight stops rising; for models with a beta.
         anneal_steps: Float >= 0, optimiser steps in which it would reach 1. None lets
             it reach its cap after half of the training, however long that is: the
@@ -105,9 +114,28 @@ class Recipe(Settings):
     """
 
     model: Any = "MultVAE"
-    epochs: int = setting(100, POSITIVE_INT, "passes over the users")
-    batch_size: int = setting(500, POSITIVE_INT, "users a step")
+    epochs: int | None = setting(
+        None,
+        Optional(POSITIVE_INT),
+        "passes over the users; by default what comes to 20,000 steps, from 20 to 100",
+    )
+    batch_size: int | None = setting(
+        None,
+        Optional(POSITIVE_INT),
+        "users a step; by default 500, or a tenth of the users, from 25 on",
+    )
     learning_rate: float = setting(1e-3, POSITIVE, "of Adam")
+    decay: str = setting(
+        "none", Choice(("none", "cosine")), "how the learning rate falls to 0"
+    )
+    user_weight: float = setting(
+        0.0, NON_NEGATIVE, "a user of n items weighs n to the power of minus this"
+    )
+    patience: int | None = setting(
+        None,
+        Optional(POSITIVE_INT),
+        "epochs without a better validation after which the training ends",
+    )
     beta_cap: float = setting(0.2, NON_NEGATIVE, "where the KL weight stops rising")
     anneal_steps: float | None = setting(
         None,
@@ -152,22 +180,69 @@ class Recipe(Settings):
         """The name of the model."""
         return registry.config_entry(self.model).name
 
+    def resolved(self, num_users: int) -> Self:
+        """The recipe with `epochs` and `batch_size` for a number of training users.
+
+        Example:
+
+        >>> small, large = Recipe().resolved(500), Recipe().resolved(1_000_000)
+        >>> (small.batch_size, small.epochs), (large.batch_size, large.epochs)
+        ((50, 100), (500, 20))
+        """
+        batch_size, epochs = self.sizes(num_users)
+        return replace(self, epochs=epochs, batch_size=batch_size)
+
+    def sizes(self, num_users: int) -> tuple[int, int]:
+        """The batch size and the epochs for a number of training users."""
+        batch_size, epochs = self.batch_size, self.epochs
+        if batch_size is None:
+            blocks = self.blocks or 1
+            batch_size = min(max(num_users // STEPS_AN_EPOCH, 25), 500)
+            batch_size = -(-batch_size // blocks) * blocks
+        if epochs is None:
+            epochs = min(max(STEPS // -(-num_users // batch_size), 20), 100)
+        return batch_size, epochs
+
     def resolved_anneal_steps(self, steps_per_epoch: int) -> float:
         """`anneal_steps`, or its default for a number of steps an epoch."""
         if self.anneal_steps is not None:
             return self.anneal_steps
-        half = self.epochs * steps_per_epoch / 2
-        return half / self.beta_cap if self.beta_cap else 0
+        if self.beta_cap == 0:
+            return 0
+        if self.epochs is None:
+            raise ValueError("`epochs` is not known yet: call `resolved` first.")
+        return self.epochs * steps_per_epoch / 2 / self.beta_cap
 
-    def build(self, num_items: int) -> Any:
-        """The untrained model of these settings, compiled."""
-        from keras_multvae.optimizers import FusedAdam
+    def build(self, num_items: int, steps: int | None = None) -> Any:
+        """The untrained model of these settings, compiled.
 
+        Args:
+            num_items: Int, the size of the catalogue.
+            steps: Int, optimiser steps of the whole training, for `decay`.
+        """
         cls: Any = registry.config_entry(self.model).model
         with _default_seeds_from(self.seed):
             model = cls(num_items, **self.model.arguments(), seed=self.seed)
-        model.compile(FusedAdam(self.learning_rate, epsilon=1e-8))
+        model.compile(model.default_optimizer(self._rate(steps)))
         return model
+
+    def _rate(self, steps: int | None) -> Any:
+        """The learning rate, or its schedule."""
+        if self.decay == "none":
+            return self.learning_rate
+        import keras
+
+        if steps is None:
+            raise ValueError(f'decay="{self.decay}" has to know the number of steps.')
+        return keras.optimizers.schedules.CosineDecay(self.learning_rate, steps)
+
+    def is_exhausted(self, history: Sequence[Mapping[str, float]]) -> bool:
+        """Whether `patience` ends a training whose epochs had these logs."""
+        values = [row[CHOSEN_BY] for row in history if CHOSEN_BY in row]
+        if self.patience is None or not values:
+            return False
+        best = max(range(len(values)), key=lambda epoch: values[epoch])
+        return len(values) - 1 - best >= self.patience
 
     def to_json(self) -> dict[str, Any]:
         """Every setting, as JSON has it."""
@@ -218,88 +293,3 @@ def trained_names() -> list[str]:
     known = {name: None for name, (config, _) in registry.BUILT_IN.items() if config}
     others = [name for name in registry.names() if name not in registry.BUILT_IN]
     return [*known, *others]
-
-
-@dataclass(frozen=True)
-class TrainingRecord:
-    """Where a model came from; its folder keeps it.
-
-    Args:
-        recipe: The `Recipe`.
-        data: SHA-256 of the matrices that the training read.
-        versions: Of Python and the packages that took part, by name; `backend` is the
-            name of Keras' backend.
-    """
-
-    recipe: Recipe
-    data: str
-    versions: dict[str, str]
-
-    def write(self, folder: Path) -> None:
-        """Writes it as `recipe.json` of a folder."""
-        write_json(
-            folder / FILE,
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                **self.recipe.to_json(),
-                "data": self.data,
-                "versions": self.versions,
-            },
-        )
-
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """Reads what `write` wrote.
-
-        Raises:
-            DamagedFileError: A foreign, damaged or newer file.
-            ValueError: A setting that is wrong, or a model that is not known.
-        """
-        values = read_format(folder / FILE, FORMAT, VERSION)
-        recipe = {part: each for part, each in values.items() if part in PARTS}
-        data, versions = values.get("data"), values.get("versions")
-        if not isinstance(data, str) or not isinstance(versions, dict):
-            raise DamagedFileError(f"{folder / FILE} has no data or no versions.")
-        return cls(Recipe.from_json(recipe), data, versions)
-
-
-def read_recipe(path: Path) -> Recipe:
-    """The recipe of a model's folder, or of a JSON file.
-
-    A file holds `model`, `settings` and `training`, each of which may be left out.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        DamagedFileError: It is no JSON, or of a newer version.
-        ValueError: A setting that is wrong, by its name, or a model that is not known.
-    """
-    file = path / FILE if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"There is no recipe {file}: give the folder of a model, or a JSON file."
-        )
-    values = read_json(file)
-    if not isinstance(values, dict):
-        raise DamagedFileError(f"{file} must hold one JSON object.")
-    if "format" in values:
-        values = read_format(file, FORMAT, VERSION)
-    beside = ("format", "version", "data", "versions")
-    try:
-        return Recipe.from_json({k: v for k, v in values.items() if k not in beside})
-    except (ValueError, TypeError, AttributeError) as error:
-        raise type(error)(f"{file}: {error}") from None
-
-
-def versions(backend: str) -> dict[str, str]:
-    """Of Python and of the packages that take part in a training, by name."""
-    found = {"python": platform.python_version(), "backend": backend}
-    names = ["keras-multvae", "keras", "numpy", "scipy", backend]
-    if backend == "tensorflow":
-        names.append("tensorflow-cpu")
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -25,7 +25,8 @@ from keras_multvae.training.checkpoint import (
     steps_done,
 )
 from keras_multvae.training.linear_path import add_linear_path
-from keras_multvae.training.recipe import Recipe, TrainingRecord, versions
+from keras_multvae.training.recipe import Recipe
+from keras_multvae.training.record import TrainingRecord, versions
 
 # Scores of a validation batch at most, of which metrics make several arrays.
 VALIDATION_SCORES = 1 << 26
@@ -73,8 +74,14 @@ def train(
         DamagedFileError: The state is damaged.
     """
     state = Path(state)
+    recipe = recipe.resolved(split.train.num_users)
+    batch_size, epochs = recipe.sizes(split.train.num_users)
     batches = UserBatches(
-        split.train, recipe.batch_size, seed=recipe.seed, blocks=recipe.blocks
+        split.train,
+        batch_size,
+        seed=recipe.seed,
+        sample_weight=_user_weights(split, recipe),
+        blocks=recipe.blocks,
     )
     best: list[np.ndarray] = []
     history: list[dict[str, float]] = []
@@ -89,23 +96,25 @@ def train(
         if backend.is_first():
             begin(state, recipe, split)
         with undistributed():
-            model = recipe.build(split.train.num_items)
+            steps = epochs * len(batches)
+            model = recipe.build(split.train.num_items, steps)
     config = model.get_config()
     model = spread(model)
     batches.epoch = len(history)
-    checkpoint = Checkpoint(state, best, history, save_every)
+    checkpoint = Checkpoint(state, best, history, save_every, recipe)
     annealing = []
     if can(model, HasBeta):
-        steps = recipe.resolved_anneal_steps(len(batches))
-        annealing.append(BetaAnneal(recipe.beta_cap, steps))
-    model.fit(
-        batches,
-        epochs=recipe.epochs,
-        initial_epoch=len(history),
-        validation_data=_validation(split, recipe, batches),
-        verbose=0,
-        callbacks=[*annealing, checkpoint, *callbacks],
-    )
+        rise = recipe.resolved_anneal_steps(len(batches))
+        annealing.append(BetaAnneal(recipe.beta_cap, rise))
+    if not recipe.is_exhausted(history):
+        model.fit(
+            batches,
+            epochs=epochs,
+            initial_epoch=len(history),
+            validation_data=_validation(split, batches),
+            verbose=0,
+            callbacks=[*annealing, checkpoint, *callbacks],
+        )
     # Without the optimiser's state, which is that of the last epoch and not the best.
     with undistributed():
         kept = type(model).from_config(config)
@@ -115,16 +124,23 @@ def train(
     return kept, history
 
 
-def _validation(
-    split: Split, recipe: Recipe, batches: UserBatches
-) -> UserBatches | None:
+def _user_weights(split: Split, recipe: Recipe) -> np.ndarray | None:
+    """n_u^-a of each user, with a mean of 1; see `Recipe`."""
+    if recipe.user_weight == 0:
+        return None
+    clicks = np.diff(split.train.matrix.indptr)
+    weights = np.maximum(clicks, 1.0) ** -recipe.user_weight
+    return weights / weights.mean()
+
+
+def _validation(split: Split, batches: UserBatches) -> UserBatches | None:
     """Batches of the validation users, if there are any."""
     if split.validation is None:
         return None
     users = max(VALIDATION_SCORES // split.train.num_items, 1)
     return UserBatches(
         split.validation.input,
-        -(-min(recipe.batch_size, users) // batches.blocks) * batches.blocks,
+        -(-min(batches.batch_size, users) // batches.blocks) * batches.blocks,
         shuffle=False,
         targets=split.validation.targets,
         blocks=batches.blocks,
@@ -133,4 +149,5 @@ def _validation(
 
 def record(split: Split, recipe: Recipe) -> TrainingRecord:
     """What `train(split, recipe)` trains on, to be kept with the model."""
+    recipe = recipe.resolved(split.train.num_users)
     return TrainingRecord(recipe, fingerprint(split), versions(keras.backend.backend()))

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import math
 import platform
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,10 @@ FAINT = 1e-30
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 DEFAULTS = {M_TRIM_THRESHOLD: 128 << 10, M_MMAP_MAX: 65536}
 _adam = compat.torch_adam()
+with warnings.catch_warnings():
+    # The first sparse matrix of a process warns that they are in a beta state.
+    warnings.simplefilter("ignore")
+    torch.eye(1).to_sparse_csr()
 # One entry for each `kept_memory` that is open.
 _keepers: list[Any] = []
 
