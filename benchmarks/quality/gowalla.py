@@ -1,13 +1,15 @@
-"""Gowalla by the protocol of the LightGCN family: EASE and Mult-VAE.
+"""Gowalla and Yelp2018 by the protocol of the LightGCN family: linear, Mult-VAE, both.
 
     KERAS_BACKEND=torch python -m benchmarks.quality.gowalla FILE ease --part test
     KERAS_BACKEND=torch python -m benchmarks.quality.gowalla FILE multvae
 
-FILE is gowalla.npz: arrays `train`, `test`, `tune_train` and `tune_valid`, each (2,
-clicks) of users and items, of the public split. `--part tune`, the default, trains on
-`tune_train` and reports on `tune_valid` as it goes; `--part test` trains on all of
-`train` and reads `test` once, after the last epoch. The defaults are what was chosen on
-`tune_valid`. Recall@20 divides by the number of targets, as those papers do.
+FILE is gowalla.npz or yelp2018.npz: arrays `train`, `test`, `tune_train` and
+`tune_valid`, each (2, clicks) of users and items, of the public split. `--part tune`,
+the default, trains on `tune_train` and reports on `tune_valid` as it goes; `--part
+test` trains on all of `train` and reads `test` once, after the last epoch. The defaults
+are what was chosen on `tune_valid` of Gowalla. `multvae` reports the network, then the
+network with a linear path; on `tune` it prints the path's weight and density, which
+`test` is given. Recall@20 divides by the number of targets, as those papers do.
 """
 
 from __future__ import annotations
@@ -26,24 +28,29 @@ from keras_multvae import (
     EASE,
     BetaAnneal,
     FusedAdam,
+    LinearPath,
     MultVAE,
     SampledSoftmax,
+    SparseEASE,
+    add_linear_path,
     evaluate_ranking,
 )
 from keras_multvae.data import Interactions, Split, UserBatches
 from keras_multvae.models.heads import SAMPLERS
 
 METRICS = ["recall_untruncated@20", "ndcg@20"]
-NUM_USERS, NUM_ITEMS = 29_858, 40_981
 
 
 def load(path: Path, part: str) -> Split:
     names = ("train", "test") if part == "test" else ("tune_train", "tune_valid")
     with np.load(path) as arrays:
+        shape = tuple(
+            np.maximum(*(arrays[n].max(axis=1) for n in ("train", "test"))) + 1
+        )
         matrices = [
             sparse.csr_matrix(
                 (np.ones(arrays[name].shape[1], "float32"), arrays[name]),
-                shape=(NUM_USERS, NUM_ITEMS),
+                shape=shape,
             )
             for name in names
         ]
@@ -77,14 +84,19 @@ def train_multvae(split: Split, options: argparse.Namespace, start: float) -> Mu
     sampled = options.num_sampled > 0
     head = SampledSoftmax(options.num_sampled, options.sampler) if sampled else None
     model = MultVAE(
-        NUM_ITEMS, options.latent_dim, (), options.dropout, head=head, seed=0
+        split.train.num_items,
+        options.latent_dim,
+        (),
+        options.dropout,
+        head=head,
+        seed=options.seed,
     )
     clicks = np.diff(split.train.matrix.indptr)
     weights = np.maximum(clicks, 1.0) ** -options.user_exponent
     batches = UserBatches(
         split.train,
         options.batch_size,
-        seed=0,
+        seed=options.seed,
         sample_weight=weights / weights.mean(),
     )
     decay = keras.optimizers.schedules.CosineDecay(
@@ -110,9 +122,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path, help="gowalla.npz")
-    parser.add_argument("model", choices=["ease", "multvae"])
+    parser.add_argument("model", choices=["ease", "sparse-ease", "multvae"])
     parser.add_argument("--part", choices=["tune", "test"], default="tune")
-    parser.add_argument("--l2", type=float, default=80.0, help="of EASE")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--l2", type=float, default=80.0, help="of the linear model")
+    parser.add_argument("--linear-dropout", type=float, default=0.0)
+    parser.add_argument("--linear-user-weight", type=float, default=0.0)
+    parser.add_argument("--neighbours", type=int, default=200)
+    parser.add_argument("--path-weight", type=float, help="None to choose it")
+    parser.add_argument("--path-density", type=float, help="None to choose it")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--latent-dim", type=int, default=512)
     parser.add_argument("--dropout", type=float, default=0.5)
@@ -138,11 +156,26 @@ def main() -> None:
     split = load(options.data, options.part)
     print(split.train, split.test, flush=True)
     start = time.monotonic()
+    linear = (options.l2, options.linear_dropout, options.linear_user_weight)
+    if options.model == "multvae":
+        model: Any = train_multvae(split, options, start)
+        report(model, split, start, "multvae")
+        path = LinearPath(
+            *linear, options.neighbours, options.path_density, options.path_weight
+        )
+        choice = Split(split.train, validation=split.test)
+        model = add_linear_path(model, split if options.path_weight else choice, path)
+        weight = float(keras.ops.convert_to_numpy(model.linear_path.weight))
+        density = model.linear_path.entries / model.num_items**2
+        print(f"path of weight {weight:.2f}, density {density:.5f}", flush=True)
+        report(model, split, start, "multvae with a linear path")
+        return
+    items = split.train.num_items
     if options.model == "ease":
-        model: Any = EASE(NUM_ITEMS, options.l2).fit(split.train)
-        print(f"fitted in {time.monotonic() - start:.0f} s", flush=True)
+        model = EASE(items, *linear).fit(split.train)
     else:
-        model = train_multvae(split, options, start)
+        model = SparseEASE(items, *linear, options.neighbours).fit(split.train)
+    print(f"fitted in {time.monotonic() - start:.0f} s", flush=True)
     report(model, split, start, options.model)
 
 

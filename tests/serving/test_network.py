@@ -56,6 +56,42 @@ def test_the_layers_and_the_graph_agree(kind, hidden_dims, likelihood):
     assert (log_variance is None) == (kind is MultDAE)
 
 
+def path_of(model):
+    """A model with a linear path of weight 2, and that path, dense."""
+    matrix = sparse.random(ITEMS, ITEMS, 0.2, "csr", np.float32, rng=3)
+    matrix.data -= 0.5
+    matrix.data[matrix.indptr[5] : matrix.indptr[6]] = 0  # a row without an entry
+    return model.with_linear_path(matrix, 2.0), 2 * matrix.toarray()
+
+
+@on_tensorflow
+@pytest.mark.parametrize("likelihood", ["multinomial", "logistic"])
+def test_a_linear_path_is_part_of_the_graph(likelihood):
+    from keras_multvae.serving.forward import PlainForward, forward_of
+
+    model, _ = path_of(randomised(MultVAE(ITEMS, 4, (16,), likelihood=likelihood)))
+    network = forward_of(model)
+    assert isinstance(network, PlainForward)
+    indices, dense = histories()
+    expected = model.score(sparse.csr_matrix(dense))
+    np.testing.assert_allclose(network.scores(indices), expected, atol=1e-5)
+
+
+@on_tensorflow
+@pytest.mark.parametrize("quantize", ["bfloat16", "int8"])
+def test_a_quantized_linear_path_by_hand(quantize):
+    from keras_multvae.serving.forward import forward_of
+
+    network = randomised(MultVAE(ITEMS, 4, (16,), likelihood="gaussian"))
+    model, matrix = path_of(network)
+    indices, dense = histories()
+    found = forward_of(model, quantize).scores(indices)
+    alone = forward_of(network, quantize).scores(indices)
+    matrix[5] = 1e-30  # no division of nothing by nothing
+    expected = alone + dense @ dequantized(matrix, quantize, 1)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 @on_tensorflow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
 def test_other_policies_are_served_in_float32(policy):
