@@ -45,6 +45,7 @@ _PUBLIC = {
     "ServingClient": "serving.client",
     "Settings": "settings",
     "SparseEASE": "baselines",
+    "Tuning": "tuning",
     "VariationalModel": "models",
     "add_linear_path": "training",
     "compare": "selection",
@@ -55,6 +56,7 @@ _PUBLIC = {
     "register_model": "registry",
     "setting": "settings",
     "train": "training",
+    "tune": "tuning",
     "write_serving_config": "serving",
 }
 

@@ -226,6 +226,42 @@ def plot_by_activity(
     return axes
 
 
+def plot_importances(importances: Mapping[str, float], axes: Any = None) -> Any:
+    """Plots how much each setting of a study mattered, the most important on top.
+
+    Args:
+        importances: By name, as `Tuning.importances`.
+        axes: Optional matplotlib Axes to draw on; new ones by default.
+
+    Returns:
+        The Axes; `axes.figure.savefig(path)` writes them.
+
+    Raises:
+        ValueError: There are none.
+        ImportError: matplotlib is not installed.
+
+    Example:
+
+    >>> axes = plot_importances({"dropout": 0.75, "latent_dim": 0.25})
+    >>> [label.get_text() for label in axes.get_yticklabels()]
+    ['dropout', 'latent_dim']
+    """
+    if not importances:
+        raise ValueError(
+            "There are no importances to plot: a study has them from its fourth "
+            "finished trial on."
+        )
+    if axes is None:
+        axes = _figure(7, 1.5 + 0.35 * len(importances)).subplots()
+    names = list(importances)
+    bars = axes.barh(names, [importances[name] for name in names], color=_COLOURS[0])
+    axes.bar_label(bars, fmt="%.2f", padding=3)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.1 * max(max(importances.values()), 1e-9))
+    axes.set_xlabel("importance for validation NDCG@100, in sum 1")
+    return axes
+
+
 def _check_reports(
     reports: Mapping[str, RankingReport], metric: str, user_ids: np.ndarray
 ) -> None:

@@ -43,6 +43,7 @@ ROOMS = [
     "plots",
     "recommender",
     "cluster",
+    "tuning",
     "serving",
     "server",
     "cli",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,7 +90,7 @@ class EASE(Baseline):
         return self._solve(gram_of(weighted(matrix, self.user_weight)))
 
     @classmethod
-    def tuned(cls, split: Split) -> EASE:
+    def tuned(cls, split: Split, seconds: float = math.inf) -> EASE:
         """The model whose settings are best in NDCG@100 of the validation users.
 
         `l2`, `dropout` and `user_weight` are changed one at a time, from 200, .5 and
@@ -97,6 +99,7 @@ class EASE(Baseline):
 
         Args:
             split: Its training and its validation part.
+            seconds: Float, after which no further settings are tried.
 
         Returns:
             The model, fitted to `split.train`.
@@ -123,6 +126,7 @@ class EASE(Baseline):
                 "validation=None."
             )
         grams: dict[float, np.ndarray] = {}
+        end = time.monotonic() + seconds
 
         def fitted(point: tuning.Point) -> EASE:
             model = cls(split.train.num_items, *tuning.settings_at(point))
@@ -135,7 +139,7 @@ class EASE(Baseline):
         def value(point: tuning.Point) -> float:
             return evaluate_ranking(fitted(point), validation, [METRIC]).mean(METRIC)
 
-        return fitted(tuning.climb(value))
+        return fitted(tuning.climb(value, over=lambda: time.monotonic() > end))
 
     def _solve(self, gram: np.ndarray) -> EASE:
         """B from X^T diag(w) X, in its place."""

@@ -23,6 +23,7 @@ def climb(
     value: Callable[[Point], float],
     start: Point = START,
     sizes: Sequence[int] = (len(L2), len(DROPOUT), len(USER_WEIGHT)),
+    over: Callable[[], bool] = lambda: False,
 ) -> Point:
     """The highest point of a grid that steps along one axis at a time lead to.
 
@@ -30,6 +31,7 @@ def climb(
         value: Of a point, higher is better; asked once for each.
         start: Where to begin.
         sizes: How many points each axis has.
+        over: Asked before each further point, whether the best so far has to do.
 
     Example:
 
@@ -48,6 +50,8 @@ def climb(
                     if not 0 <= place < size:
                         break
                     if point not in known:
+                        if over():
+                            return best
                         known[point] = value(point)
                     if known[point] <= known[best]:
                         break

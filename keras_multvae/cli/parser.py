@@ -12,6 +12,7 @@ from keras_multvae.cli.model_options import (
     recipe_of,
     take_imports,
 )
+from keras_multvae.cli.tune_options import add_tune_options
 from keras_multvae.compat import DefaultsHelpFormatter
 from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE_INT
 from keras_multvae.training.recipe import Recipe
@@ -60,6 +61,8 @@ def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
             parser.error("--engine ray needs --out FOLDER.")
         if parsed.engine != "ray" and (parsed.address or parsed.workers):
             parser.error("--address and --workers need --engine ray.")
+    if parsed.command == "tune" and parsed.engine != "ray" and parsed.address:
+        parser.error("--address needs --engine ray.")
 
 
 def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
@@ -73,6 +76,12 @@ def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
             _prepare_options,
         ),
         ("train", "training:train", "Train on a prepared folder.", _train_options),
+        (
+            "tune",
+            "tuning:tune",
+            "Search model and settings for some minutes; keep the best.",
+            add_tune_options,
+        ),
         (
             "evaluate",
             "commands:evaluate",

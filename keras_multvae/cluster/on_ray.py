@@ -126,7 +126,7 @@ def recommend_on_ray(
         done_users = num_users - sum(len(job.users(i, num_users)) for i in missing)
         advance = stack.enter_context(_bar(progress, num_users, done_users))
         if missing:
-            stack.enter_context(_connected(ray, address))
+            stack.enter_context(connected(ray, address))
         done = _filled(ray, job, missing, num_users, num_workers, resources)
         for shard in stack.enter_context(contextlib.closing(done)):
             advance(len(job.users(shard, num_users)))
@@ -167,7 +167,7 @@ def _bar(shown: bool, total: int, completed: int) -> Iterator[Callable[[int], No
 
 
 @contextlib.contextmanager
-def _connected(ray: Any, address: str | None) -> Iterator[None]:
+def connected(ray: Any, address: str | None) -> Iterator[None]:
     """A connection to the cluster; one that was there before stays."""
     if address is None and ray.is_initialized():
         yield
@@ -212,7 +212,7 @@ def _filled(
     if not shards:
         return
     fill = ray.remote(
-        **(resources or {"num_cpus": _processors(ray, num_workers)}),
+        **(resources or {"num_cpus": processors(ray, num_workers)}),
         max_retries=RETRIES,
         # Ray ends a worker with a GPU after each task otherwise.
         max_calls=0,
@@ -257,7 +257,7 @@ def _check(ray: Any, done: Any, shard: int, users: range) -> None:
         ) from cause
 
 
-def _processors(ray: Any, num_workers: int | None) -> int:
+def processors(ray: Any, num_workers: int | None) -> int:
     """Processors a worker takes: a node's, or fewer where there are more workers."""
     nodes = [
         int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]

@@ -55,21 +55,29 @@ def add_linear_path(
     12
     """
     settings = LinearPath() if settings is None else settings
-    densities = DENSITIES if settings.density is None else (settings.density,)
     weights = WEIGHTS if settings.weight is None else (settings.weight,)
-    linear = fitted(split, settings)
-    cuts = [linear.cut(density) for density in densities]
+    cuts = cuts_of(split, settings)
+    densities = list(cuts)
     if len(cuts) * len(weights) == 1:
-        return model.with_linear_path(cuts[0], weights[0])
+        return model.with_linear_path(cuts[densities[0]], weights[0])
     if split.validation is None:
         raise ValueError(
             "The density and the weight of a linear path are chosen on validation "
             "users, and the split has none: give both in LinearPath."
         )
-    values = _values(model.without_linear_path(), split.validation, cuts, weights)
+    matrices = list(cuts.values())
+    network = model.without_linear_path()
+    values = values_of_paths(network, split.validation, matrices, weights)
     # Of equal ones the first: the sparsest, and the least weight.
     cut, weight = np.unravel_index(values.argmax(), values.shape)
-    return model.with_linear_path(cuts[cut], weights[weight])
+    return model.with_linear_path(matrices[cut], weights[weight])
+
+
+def cuts_of(split: Split, settings: LinearPath) -> dict[float, sparse.csr_matrix]:
+    """The fitted linear model at each density that is to be tried."""
+    densities = DENSITIES if settings.density is None else (settings.density,)
+    linear = fitted(split, settings)
+    return {density: linear.cut(density) for density in densities}
 
 
 def fitted(split: Split, settings: LinearPath) -> EASE | SparseEASE:
@@ -81,13 +89,20 @@ def fitted(split: Split, settings: LinearPath) -> EASE | SparseEASE:
     return SparseEASE(num_items, *options, settings.neighbours).fit(split.train)
 
 
-def _values(
+def values_of_paths(
     network: Any,
     validation: FoldIn,
     cuts: Sequence[sparse.csr_matrix],
     weights: Sequence[float],
 ) -> np.ndarray:
-    """The mean of the metric for each cut and weight: (cuts, weights)."""
+    """The mean of the metric for each cut and weight: (cuts, weights).
+
+    Args:
+        network: A model without a linear path.
+        validation: Users with targets.
+        cuts: Linear models.
+        weights: What each is multiplied by; 0 for the network alone.
+    """
     values = [
         [
             [

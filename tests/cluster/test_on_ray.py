@@ -170,7 +170,7 @@ def test_a_job_that_was_stopped_does_what_is_left(cluster, folder, tmp_path):
     assert_frame_equal(table, single(folder, tmp_path / "single.parquet"))
     # Once more: there is nothing left, and no worker is asked.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(on_ray, "_connected", lambda *_: pytest.fail("connected"))
+        patch.setattr(on_ray, "connected", lambda *_: pytest.fail("connected"))
         assert recommend_on_ray(*arguments, **JOB) == rows
 
 
@@ -326,7 +326,7 @@ def test_processors_a_worker(nodes, workers, each):
             alive = [{"Alive": True, "Resources": {"CPU": float(n)}} for n in nodes]
             return [*alive, {"Alive": False, "Resources": {"CPU": 1.0}}]
 
-    assert on_ray._processors(FakeRay, workers) == each
+    assert on_ray.processors(FakeRay, workers) == each
 
 
 @pytest.mark.once

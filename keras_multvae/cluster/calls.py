@@ -1,0 +1,65 @@
+"""Calls a function on the nodes of a Ray cluster, several times at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from keras_multvae.cluster.on_ray import connected, processors
+from keras_multvae.extras import import_extra
+
+# Seconds between two looks.
+LOOK = 1.0
+
+
+def calls_on_ray(
+    function: Callable[[Any], None],
+    arguments: Sequence[Any],
+    look: Callable[[], None],
+    address: str | None = None,
+) -> None:
+    """Calls `function` with each of the arguments, in a process of its own.
+
+    Each takes an even share of the cluster's processors, on one node. One whose node
+    dies is not called again: the others go on.
+
+    Args:
+        function: Of a module that the nodes have.
+        arguments: What to call it with.
+        look: Called about every second, until all have returned.
+        address: See `recommend_on_ray`.
+
+    Raises:
+        ImportError: Ray is not installed.
+        ConnectionError: No cluster answers at `address`.
+        RuntimeError: All calls failed, with the reason of one.
+    """
+    ray = import_extra("ray", "ray")
+    with connected(ray, address):
+        called = ray.remote(
+            num_cpus=processors(ray, len(arguments)),
+            max_retries=0,
+            runtime_env={"env_vars": {"KERAS_BACKEND": keras.backend.backend()}},
+        )(function)
+        running = [called.remote(each) for each in arguments]
+        failures: list[Exception] = []
+        try:
+            while running:
+                done, running = ray.wait(running, timeout=LOOK)
+                look()
+                for each in done:
+                    try:
+                        ray.get(each)
+                    except ray.exceptions.RayError as error:
+                        failures.append(getattr(error, "cause", None) or error)
+        finally:
+            for each in running:
+                ray.cancel(each, force=True)
+        if len(failures) == len(arguments):
+            cause = failures[0]
+            raise RuntimeError(
+                f"All {len(failures)} processes on the cluster failed, the first one "
+                f"with: {type(cause).__name__}: {cause}"
+            ) from cause

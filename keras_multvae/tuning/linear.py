@@ -1,0 +1,80 @@
+"""The linear path of a study: its settings are chosen once, then it is put to trials."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from scipy import sparse
+
+from keras_multvae.baselines import EASE, SparseEASE, tuning
+from keras_multvae.data import Split
+from keras_multvae.evaluation import evaluate_ranking
+from keras_multvae.training.linear_path import (
+    CHOSEN_BY,
+    WEIGHTS,
+    cuts_of,
+    values_of_paths,
+)
+from keras_multvae.training.recipe import LinearPath
+
+# Above, B is not made as a dense matrix; and the weights that an item then has.
+DENSE, NEIGHBOURS = 20_000, 200
+
+
+def chosen(split: Split, seconds: float) -> LinearPath:
+    """The settings with which the linear model alone is best on validation users.
+
+    Args:
+        split: Training and validation part.
+        seconds: Float, after which no further settings are tried.
+    """
+    if split.train.num_items <= DENSE:
+        best = EASE.tuned(split, seconds)
+        return LinearPath(best.l2, best.dropout, best.user_weight)
+    validation = split.validation
+    assert validation is not None
+    end = time.monotonic() + seconds
+
+    def value(point: tuning.Point) -> float:
+        settings = tuning.settings_at(point)
+        model = SparseEASE(split.train.num_items, *settings, NEIGHBOURS)
+        found = evaluate_ranking(model.fit(split.train), validation, [CHOSEN_BY])
+        return found.mean(CHOSEN_BY)
+
+    point = tuning.climb(value, over=lambda: time.monotonic() > end)
+    return LinearPath(*tuning.settings_at(point), neighbours=NEIGHBOURS)
+
+
+class Paths:
+    """Puts one linear model, fitted once, beside many networks.
+
+    Args:
+        split: Training and validation part.
+        settings: What was chosen.
+    """
+
+    def __init__(self, split: Split, settings: LinearPath) -> None:
+        self._split, self._settings = split, settings
+        self._cuts: dict[float, sparse.csr_matrix] = {}
+
+    def beside(self, network: Any) -> tuple[Any, LinearPath | None, float, float]:
+        """The network with the path, if that is better.
+
+        Returns:
+            The model, the path's settings with density and weight or None, the
+            validation NDCG@100 of the model, and that of the network alone.
+        """
+        self._cuts = self._cuts or cuts_of(self._split, self._settings)
+        densities, cuts = list(self._cuts), list(self._cuts.values())
+        assert self._split.validation is not None
+        weights = (0.0, *WEIGHTS)
+        values = values_of_paths(network, self._split.validation, cuts, weights)
+        cut, weight = divmod(int(values.argmax()), len(weights))
+        alone = float(values[0, 0])
+        if values[cut, weight] <= alone:
+            return network, None, alone, alone
+        model = network.with_linear_path(cuts[cut], weights[weight])
+        path = replace(self._settings, density=densities[cut], weight=weights[weight])
+        return model, path, float(values[cut, weight]), alone

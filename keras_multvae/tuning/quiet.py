@@ -1,0 +1,31 @@
+"""Optuna, without what it says on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from keras_multvae.extras import import_extra
+
+
+@contextlib.contextmanager
+def optuna() -> Iterator[Any]:
+    """The module `optuna`, in a context in which it logs errors alone.
+
+    Its parts that are called experimental are used on purpose, of whole ranges of
+    versions, and warn at every use.
+
+    Raises:
+        ImportError: It is not installed; names the extra.
+    """
+    module = import_extra("optuna", "tune")
+    before = module.logging.get_verbosity()
+    module.logging.set_verbosity(module.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", module.exceptions.ExperimentalWarning)
+            yield module
+    finally:
+        module.logging.set_verbosity(before)

@@ -1,0 +1,152 @@
+"""What a study found: the model, the trials as a table, which settings mattered."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_multvae.extras import import_extra
+from keras_multvae.files import replace_folder
+from keras_multvae.plots import plot_importances
+from keras_multvae.recommender import Recommender
+from keras_multvae.training.recipe import Recipe
+from keras_multvae.training.record import read_recipe
+from keras_multvae.tuning.folder import StudyFolder, check_out
+
+# Finished trials from which importances are told.
+ENOUGH = 4
+SHOWN = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """What `tune` found. Print it for a Markdown table of the best trials.
+
+    Args:
+        model: The best model.
+        recipe: The `Recipe` that trains it again.
+        value: Float, its NDCG@100 on the validation users.
+        trials: One dict a trial: `trial`, `state` ("complete", "pruned", "failed",
+            "running" or "waiting"), `value`, `without_path` (the network alone),
+            `best_epoch`, `epochs`, `stopped` (by the time), `seconds`, `failed` (why),
+            the path's `density` and `weight`, and the settings.
+        importances: How much each setting mattered, by name, most important first, in
+            sum 1; empty below four finished trials.
+    """
+
+    model: Any
+    recipe: Recipe
+    value: float
+    trials: list[dict[str, Any]]
+    importances: dict[str, float]
+
+    def to_pandas(self) -> Any:
+        """The trials as a DataFrame.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return import_extra("pandas", "data").DataFrame(self.trials)
+
+    def __str__(self) -> str:
+        done = [each for each in self.trials if each["state"] == "complete"]
+        done.sort(key=lambda each: -each["value"])
+        settings = [name for name in _names(done) if name not in _COLUMNS]
+        heading = ["trial", "ndcg@100", "network alone", *settings]
+        rows = [heading, ["---"] * len(heading)]
+        for each in done[:SHOWN]:
+            figures = (f"{each[name]:.4f}" for name in ("value", "without_path"))
+            cells = (_cell(each.get(name)) for name in settings)
+            rows.append([str(each["trial"]), *figures, *cells])
+        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+_COLUMNS = (
+    "trial",
+    "state",
+    "value",
+    "without_path",
+    "best_epoch",
+    "epochs",
+    "stopped",
+    "seconds",
+    "failed",
+)
+_STATES = {"FAIL": "failed"}
+
+
+def rows_of(study: Any) -> list[dict[str, Any]]:
+    """The trials of a study, as `Tuning.trials` has them."""
+    rows = []
+    for trial in study.get_trials(deepcopy=False):
+        notes = trial.user_attrs
+        row = {name: notes.get(name) for name in _COLUMNS}
+        path = notes.get("recipe", {}).get("training", {}).get("linear_path") or {}
+        row |= {
+            "trial": trial.number,
+            "state": _STATES.get(trial.state.name, trial.state.name.lower()),
+            "value": trial.value,
+            "stopped": bool(notes.get("stopped")),
+            **trial.params,
+            "density": path.get("density"),
+            "weight": path.get("weight"),
+        }
+        rows.append(row)
+    return rows
+
+
+def importances_of(study: Any, optuna: Any) -> dict[str, float]:
+    """How much each setting mattered, by PED-ANOVA, which needs no scikit-learn."""
+    trials = study.get_trials(deepcopy=False)
+    if sum(trial.state.name == "COMPLETE" for trial in trials) < ENOUGH:
+        return {}
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {name: float(value) for name, value in found.items()}
+
+
+def write(folder: StudyFolder, study: Any, optuna: Any, out: Path) -> Tuning:
+    """Puts the best model and the tables in their place, all of it or nothing.
+
+    Raises:
+        ValueError: No trial is finished.
+    """
+    best = folder.best(study)
+    if best is None:
+        raise ValueError(
+            f"No trial of the study in {folder.path} is finished, so there is no model "
+            "yet. Give it more minutes, and go on (resume=True, --resume)."
+        )
+    trials, importances = rows_of(study), importances_of(study, optuna)
+    check_out(out)
+    with replace_folder(out) as temporary:
+        shutil.copytree(folder.model(best.number), temporary, dirs_exist_ok=True)
+        (temporary / "trials.csv").write_text(_csv(trials), encoding="utf-8")
+        if importances:
+            axes = plot_importances(importances)
+            axes.figure.savefig(temporary / "importance.png", dpi=120)
+    model = Recommender.load(out).model
+    return Tuning(model, read_recipe(out), best.value, trials, importances)
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=_names(rows), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _names(rows: list[dict[str, Any]]) -> list[str]:
+    """The keys of all rows, in the order in which they appear."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value) or "none"
