@@ -39,7 +39,7 @@ STUDY, LINEAR, JOURNAL, MODELS, DATA = (
     "data",
 )
 NAME = "tuning"
-# Seconds between signs of life, and after how many without one a process counts as dead.
+# Seconds between signs of life, and of silence after which a process counts as dead.
 BEAT, SILENCE = 5.0, 120.0
 
 

@@ -1,4 +1,4 @@
-"""The linear path of a study: its settings are chosen once, then it is put to trials."""
+"""The linear path of a study: chosen once, then put beside each trial's network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is searched: settings by their names, whichever model has them. No Keras here."""
+"""What is searched: settings by name, whichever model has them. No Keras here."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from keras_multvae.tuning.quiet import optuna as quiet_optuna
 # Parts of all the time: for the settings of the linear path, for one training, and for
 # what comes after a training before it is known how long that takes.
 LINEAR, TRAINING, AFTER = 0.1, 1 / 3, 0.05
-# A training of less than this part of its epochs is not worth beginning.
+# Less than this part of the shortest training so far is not worth beginning.
 LEAST = 0.2
 # Failures in a row that say that it is not the settings.
 FAILURES = 3
@@ -135,9 +135,9 @@ class Worker:
         if most is not None and len(counted) + len(running) >= most:
             return False
         left = self.allowance.left() - self._after
-        # The shortest training that is worth while, by what the shortest one took.
-        known = [t.user_attrs for t in counted if "epoch_seconds" in t.user_attrs]
-        least = min((t["epoch_seconds"] * t["epochs"] for t in known), default=0.0)
+        # A part of the shortest training so far, those that the time ended included.
+        known = [t.user_attrs["seconds"] for t in counted if "seconds" in t.user_attrs]
+        least = min(known, default=0.0)
         return left > LEAST * least and (left > 0 or not counted)
 
     def _do(self, study: Any, trial: Any, paths: Paths, states: Any) -> str | None:
