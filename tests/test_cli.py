@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import keras_multvae
-from keras_multvae import MultDAE, Recommender
+from keras_multvae import EASE, LinearPath, MultDAE, Recommender
 from keras_multvae.cli import main
 from keras_multvae.data import load_prepared
 
@@ -106,6 +106,33 @@ def test_a_multdae_trains_and_recommends(folder, capsys):
     assert isinstance(model, MultDAE)
     assert model.l2 == 0.001
     assert (out / "training.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_linear_path_is_trained_kept_and_exported(folder, capsys):
+    out, prepared = folder / "both", folder / "prepared"
+    path = ("--linear-path", "ease", "--linear-l2", "20", "--linear-density", "0.5")
+    answer(capsys, "train", prepared, "--out", out, *TRAIN, *path)
+    recommender = Recommender.load(out)
+    recipe = recommender.training.recipe
+    assert recipe.linear_path == LinearPath(l2=20.0, density=0.5)
+    linear = recommender.model.linear_path
+    split = load_prepared(prepared).split
+    expected = EASE(split.train.num_items, 20.0, 0.5, 0.5).fit(split.train).cut(0.5)
+    assert abs(linear.matrix() - expected).max() < 1e-6
+    # Trained by the same recipe it is the same again.
+    answer(capsys, "train", prepared, "--out", folder / "again", "--recipe", out)
+    again = Recommender.load(folder / "again").model
+    np.testing.assert_allclose(
+        again.score(split.test.input.matrix),
+        recommender.model.score(split.test.input.matrix),
+        atol=1e-5,
+    )
+
+
+def test_settings_of_a_linear_path_need_one(folder, capsys):
+    arguments = ("train", folder / "prepared", "--out", folder / "no", *TRAIN)
+    line = failure(capsys, *arguments, "--linear-l2", "20")
+    assert "--linear-l2 goes with --linear-path ease" in line
 
 
 def test_train_reports_json(folder, capsys):

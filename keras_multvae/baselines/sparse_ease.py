@@ -27,9 +27,9 @@ class SparseEASE(Baseline):
         A_NN B_Nj = G_Nj,  A = G + l2 I + p / (1 - p) diag(G).
 
     N are the items with the largest `G_ij / (A_ii A_jj)^(1/2)`, of those that some user
-    clicked along with j. Where these are all items, it is `EASE` itself. G is kept for the `PAIRS` items that go with an item
-    most, and is taken as 0 elsewhere: that, and not the square of the items, is what
-    memory holds.
+    clicked along with j. Where these are all items, it is `EASE` itself. G is kept for
+    the `PAIRS` items that go with an item most, and is taken as 0 elsewhere: that, and
+    not the square of the items, is what memory holds.
 
     Args:
         num_items: Int, size of the catalogue.
