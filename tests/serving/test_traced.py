@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from outside import Doubled, FixedPath
+from scipy import sparse
 
 from keras_multvae import Recommender, export_saved_model
 from keras_multvae.data import Vocabulary
@@ -56,6 +57,7 @@ def test_what_is_traced_answers_as_the_model(kind, tmp_path):
     model.build_layers()
     if kind is FixedPath:
         model.fixed.assign(np.arange(ITEMS, dtype="float32"))
+        model = model.with_linear_path(sparse.random(ITEMS, ITEMS, 0.5, rng=0), 2.0)
     assert not is_plain(model)
     here, served = answers(model, tmp_path)
     for row, (items, scores) in enumerate(here):
