@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "EASE": "baselines",
     "IALS": "baselines",
+    "AlternatingAdam": "optimizers",
     "Autoencoder": "models",
     "Baseline": "baselines",
     "BetaAnneal": "callbacks",
@@ -35,6 +36,7 @@ _PUBLIC = {
     "Popularity": "baselines",
     "RankingModel": "models",
     "RankingReport": "evaluation",
+    "RecVAE": "models",
     "RecallAtK": "metrics",
     "Recipe": "training",
     "Recommendations": "recommender",
@@ -63,7 +65,7 @@ def _register_all() -> None:
     start.choose_backend()
     for module in ("callbacks", "losses", "metrics", "optimizers"):
         import_module(f"{__name__}.{module}")
-    for module in ("models.multvae", "models.multdae"):
+    for module in ("models.multvae", "models.multdae", "models.recvae"):
         import_module(f"{__name__}.{module}")
 
 

@@ -2,16 +2,21 @@
 
 from keras_multvae.layers.beta import Beta
 from keras_multvae.layers.decoder import Decoder, ItemDecoder
+from keras_multvae.layers.dense_encoder import DenselyConnectedEncoder, FrozenEncoder
 from keras_multvae.layers.encoder import InteractionEncoder, PointEncoder
-from keras_multvae.layers.prior import Prior, StandardNormal
+from keras_multvae.layers.prior import CompositePrior, Prior, StandardNormal
 from keras_multvae.layers.sampler import CandidateSampler
 from keras_multvae.layers.sampling import Sampling
 from keras_multvae.layers.table_decoder import TableDecoder
+from keras_multvae.layers.turns import Turns
 
 __all__ = [
     "Beta",
     "CandidateSampler",
+    "CompositePrior",
     "Decoder",
+    "DenselyConnectedEncoder",
+    "FrozenEncoder",
     "InteractionEncoder",
     "ItemDecoder",
     "PointEncoder",
@@ -19,4 +24,5 @@ __all__ = [
     "Sampling",
     "StandardNormal",
     "TableDecoder",
+    "Turns",
 ]

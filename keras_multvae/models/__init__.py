@@ -10,6 +10,7 @@ _LAZY = {
     "MultDAE": "multdae",
     "MultVAE": "multvae",
     "RankingModel": "base",
+    "RecVAE": "recvae",
     "SampledSoftmax": "heads",
     "VariationalModel": "variational",
 }
@@ -19,6 +20,7 @@ __all__ = [
     "MultDAE",
     "MultVAE",
     "RankingModel",
+    "RecVAE",
     "SampledSoftmax",
     "VariationalModel",
 ]

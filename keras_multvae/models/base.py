@@ -92,6 +92,10 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
         """Metrics reported with and without targets, beside `loss`."""
         return (self._nll_tracker,)
 
+    def default_optimizer(self, learning_rate: float = 1e-3) -> Any:
+        """What `compile` takes where it is given none, and `Recipe` at its own rate."""
+        return FusedAdam(learning_rate, epsilon=1e-8)
+
     def compile(
         self,
         optimizer: Any = None,
@@ -103,7 +107,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
         """As `keras.Model.compile`, with the paper's optimiser and ranking metrics.
 
         Args:
-            optimizer: `FusedAdam` with learning rate 1e-3 and epsilon 1e-8 by default.
+            optimizer: `default_optimizer()` by default.
             loss: Not taken: the likelihood is an argument of the model.
             metrics: Computed where there are targets, on scores with seen items
                 masked; Recall@20, Recall@50 and NDCG@100 by default.
@@ -118,7 +122,7 @@ class RankingModel(backend.RowwiseTraining, keras.Model):
             )
         self.build_layers()
         if optimizer is None:
-            optimizer = FusedAdam(1e-3, epsilon=1e-8)
+            optimizer = self.default_optimizer()
         if metrics is None:
             metrics = [RecallAtK(20), RecallAtK(50), NDCGAtK(100)]
         self._requested_jit_compile = jit_compile

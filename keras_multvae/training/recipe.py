@@ -113,12 +113,10 @@ class Recipe(Settings):
 
     def build(self, num_items: int) -> Any:
         """The untrained model of these settings, compiled."""
-        from keras_multvae.optimizers import FusedAdam
-
         cls: Any = registry.config_entry(self.model).model
         with _default_seeds_from(self.seed):
             model = cls(num_items, **self.model.arguments(), seed=self.seed)
-        model.compile(FusedAdam(self.learning_rate, epsilon=1e-8))
+        model.compile(model.default_optimizer(self.learning_rate))
         return model
 
     def to_json(self) -> dict[str, Any]:

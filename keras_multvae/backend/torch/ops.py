@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import math
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -179,6 +179,21 @@ def fused_adam(
             eps=epsilon / math.sqrt(1 - beta_2 ** float(step)),
             maximize=False,
         )
+
+
+def run_if(condition: Any, function: Callable[[], Any]) -> None:
+    """See `keras_multvae.backend`."""
+    if bool(condition):
+        function()
+
+
+def assign_if(
+    condition: Any, variables: Sequence[Any], values: Callable[[], Sequence[Any]]
+) -> None:
+    """See `keras_multvae.backend`."""
+    if bool(condition):
+        for variable, value in zip(variables, values(), strict=True):
+            variable.assign(value)
 
 
 @contextlib.contextmanager
