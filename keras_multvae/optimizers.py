@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import keras
-
 from keras import ops
 
 from keras_multvae import backend, compat
@@ -126,7 +125,8 @@ class AlternatingAdam(FusedAdam):
         # Clipping, averaging and the like would all have to know the turns.
         super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name)
         self._turns: Alternation | None = None
-        self._first: list[Any] = []
+        # By identity: variables in an attribute would count as the optimiser's own.
+        self._first: set[int] = set()
 
     @property
     def takes_rows(self) -> bool:
@@ -135,7 +135,7 @@ class AlternatingAdam(FusedAdam):
 
     def alternate(self, turns: Alternation, first: Sequence[Any]) -> None:
         """Says which variables are the first half, and how many passes each has."""
-        self._turns, self._first = turns, list(first)
+        self._turns, self._first = turns, set(map(id, first))
 
     def build(self, variables: Sequence[Any]) -> None:
         """See `keras.optimizers.Optimizer.build`."""
@@ -147,8 +147,7 @@ class AlternatingAdam(FusedAdam):
                 "`alternate`, as RecVAE does. For other models take FusedAdam."
             )
         super().build(variables)
-        first = {id(variable) for variable in self._first}
-        self._halves = [int(id(variable) not in first) for variable in variables]
+        self._halves = [int(id(variable) not in self._first) for variable in variables]
         # Of each half, what its own Adam would have as `iterations`.
         self.half_steps = [self._count((), f"{half}_steps") for half in ("one", "two")]
         self.state = self._count((3,), "state")
@@ -179,13 +178,11 @@ class AlternatingAdam(FusedAdam):
         assert self._turns is not None
         index = compat.variable_index(self, variable)
         half = self._halves[index]
-        moves = self._turns.is_first(
-            ops.unstack(ops.convert_to_tensor(self.state), 3)
-        )
+        moves = self._turns.is_first(ops.unstack(ops.convert_to_tensor(self.state), 3))
         if half:
             moves = ops.logical_not(moves)
-        momentum, velocity = (each[index] for each in compat.moments(self))
-        options = {
+        tables = (variable, *(each[index] for each in compat.moments(self)))
+        options: dict[str, Any] = {
             "step": ops.convert_to_tensor(self.half_steps[half]) + 1,
             "learning_rate": ops.convert_to_tensor(learning_rate),
             "beta_1": self.beta_1,
@@ -193,16 +190,12 @@ class AlternatingAdam(FusedAdam):
             "epsilon": self.epsilon,
         }
         if backend.fuses_adam(gradient, variable):
-            update = partial(
-                backend.adam_update, variable, momentum, velocity, gradient, **options
-            )
+            update = partial(backend.adam_update, *tables, gradient, **options)
             backend.run_if(moves, update)
             return
-        variables = (variable, momentum, velocity)
-        values = [ops.convert_to_tensor(each) for each in variables]
-        backend.assign_if(
-            moves, variables, partial(adam_step, *values, gradient, **options)
-        )
+        weights, m, v = map(ops.convert_to_tensor, tables)
+        update = partial(adam_step, weights, m, v, gradient, **options)
+        backend.assign_if(moves, tables, update)
 
     def get_config(self) -> dict[str, Any]:
         """See `keras.optimizers.Optimizer.get_config`."""
