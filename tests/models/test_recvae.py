@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import keras
 import numpy as np
 import oracle_recvae as oracle
@@ -198,7 +200,7 @@ def test_in_each_pass_one_half_moves_and_the_other_stands_still(clicks, steps):
     taken = snapshots.taken
     del taken[5]  # as the one before: the begin of the second fit
     assert len(taken) == 8
-    for number, (before, after) in enumerate(zip(taken, taken[1:], strict=False)):
+    for number, (before, after) in enumerate(itertools.pairwise(taken)):
         turn = ["encoder", "encoder", "decoder"][number % 3]
         rest = "decoder" if turn == "encoder" else "encoder"
         for key in (rest, f"{rest} moments", f"{rest} steps"):
