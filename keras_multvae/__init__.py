@@ -23,6 +23,7 @@ _PUBLIC = {
     "FreezeBeta": "callbacks",
     "FusedAdam": "optimizers",
     "GaussianNLL": "losses",
+    "ImplicitSLIM": "callbacks",
     "InteractionEncoder": "layers",
     "ItemDecoder": "layers",
     "Likelihood": "losses",

@@ -5,7 +5,8 @@
 Trains both with the same settings on MovieLens latest-small, 5 seeds by default, keeps
 the best validation epoch of each, and prints NDCG@100 of the test users for each seed,
 the means and the paired difference. The settings are the paper's, but for batches of
-100 and a learning rate of 1e-3: there are 483 training users, so 5 steps a pass. Finished runs are kept in `--store`.
+100 and a learning rate of 1e-3: there are 483 training users, so 5 steps a pass.
+Finished runs are kept in `--store`.
 """
 
 from __future__ import annotations

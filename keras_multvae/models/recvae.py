@@ -17,6 +17,7 @@ from keras_multvae.layers import (
     Sampling,
     Turns,
 )
+from keras_multvae.models.autoencoder import item_tables
 from keras_multvae.models.gaussian import GaussianAutoencoder
 from keras_multvae.models.recvae_config import RecVAEConfig
 from keras_multvae.optimizers import AlternatingAdam
@@ -129,6 +130,11 @@ class RecVAE(GaussianAutoencoder):
             dtype=self.dtype_policy,
             name="decoder",
         )
+
+    @property
+    def item_tables(self) -> list[tuple[Any, int]]:
+        """See `abilities.HasItemTables`."""
+        return item_tables(self.encoder, self.decoder)
 
     def _encoders(self) -> tuple[list[Any], list[Any]]:
         """The weights of the old encoder and of the encoder."""
