@@ -111,7 +111,7 @@ class AlternatingAdam(FusedAdam):
 
     References:
         - [Kingma and Ba, 2015](https://arxiv.org/abs/1412.6980)
-        - [Shenbin et al., 2020](https://arxiv.org/abs/1912.11160), section 3.5
+        - [Shenbin et al., 2020](https://arxiv.org/abs/1912.11160)
     """
 
     def __init__(
@@ -165,19 +165,42 @@ class AlternatingAdam(FusedAdam):
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """See `keras.optimizers.Optimizer.apply`."""
-        super().apply(grads, trainable_variables)
         assert self._turns is not None
+        variables = trainable_variables
+        if variables is None:
+            variables = self._trainable_variables
+        self.build(variables)
+        # Where a backend has computed no gradients of the half at rest, there are none;
+        # of a part of one, Keras says so.
+        missing = {
+            half
+            for half in (0, 1)
+            if all(
+                grad is None
+                for grad, variable in zip(grads, variables, strict=True)
+                if self._half_of(variable) == half
+            )
+        }
+        kept = [
+            (grad, variable)
+            for grad, variable in zip(grads, variables, strict=True)
+            if self._half_of(variable) not in missing
+        ]
+        super().apply(*map(list, zip(*kept, strict=True)))
         state = ops.unstack(ops.convert_to_tensor(self.state), 3)
         is_first = ops.cast(self._turns.is_first(state), "int32")
         for steps, taken in zip(self.half_steps, (is_first, 1 - is_first), strict=True):
             steps.assign_add(taken)
         self.state.assign(ops.stack(self._turns.after_batch(state)))
 
+    def _half_of(self, variable: Any) -> int:
+        return self._halves[compat.variable_index(self, variable)]
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """See `keras.optimizers.Optimizer.update_step`."""
         assert self._turns is not None
         index = compat.variable_index(self, variable)
-        half = self._halves[index]
+        half = self._half_of(variable)
         moves = self._turns.is_first(ops.unstack(ops.convert_to_tensor(self.state), 3))
         if half:
             moves = ops.logical_not(moves)

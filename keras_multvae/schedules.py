@@ -138,7 +138,7 @@ class Alternation:
     (False, True)
 
     References:
-        - [Shenbin et al., 2020](https://arxiv.org/abs/1912.11160), section 3.5
+        - [Shenbin et al., 2020](https://arxiv.org/abs/1912.11160)
     """
 
     def __init__(self, first: int, second: int) -> None:

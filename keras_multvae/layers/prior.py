@@ -89,7 +89,7 @@ class CompositePrior(Prior):
     0.209
 
     References:
-        - [Shenbin et al., 2020](https://arxiv.org/abs/1912.11160), section 3.3
+        - [Shenbin et al., 2020](https://arxiv.org/abs/1912.11160)
     """
 
     def __init__(

@@ -117,9 +117,16 @@ class RecVAE(GaussianAutoencoder):
         self.encoder = DenselyConnectedEncoder(
             *sizes, settings.dropout, name="encoder", **options
         )
-        self.old_encoder = FrozenEncoder(*sizes, name="old_encoder", **options)
+        self.old_encoder = FrozenEncoder(
+            *sizes,
+            follows=lambda: self.encoder.weights,
+            name="old_encoder",
+            **options,
+        )
         if seed is None:  # else the two begin alike
-            for old, new in zip(*self._encoders(), strict=True):
+            for old, new in zip(
+                self.old_encoder.weights, self.encoder.weights, strict=True
+            ):
                 # A copy: on JAX a training step deletes the array that it was given.
                 old.assign(np.array(backend.whole(new)))
         self.decoder = ItemDecoder(
@@ -136,27 +143,27 @@ class RecVAE(GaussianAutoencoder):
         """See `abilities.HasItemTables`."""
         return item_tables(self.encoder, self.decoder)
 
-    def _encoders(self) -> tuple[list[Any], list[Any]]:
-        """The weights of the old encoder and of the encoder."""
-        return self.old_encoder.weights, self.encoder.weights
-
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Logits of all items; adds gamma N KL of each user, (users,), to `losses`."""
         self._check_inputs(inputs)
-        drop = False
-        if training:
-            drop = self.turns.is_first()
-            old, new = self._encoders()
-            # Before it is asked: the encoder's turn has just ended.
-            backend.assign_if(
-                self.turns.is_handover(),
-                old,
-                lambda: [ops.convert_to_tensor(weight) for weight in new],
-            )
-        mean, log_var = self.encoder(inputs, training=training, drop=drop)
-        z = self.sampling((mean, log_var), training=training)
-        before = map(ops.stop_gradient, self.old_encoder(inputs))
-        kl = self.prior((mean, log_var, z, *before))
+        if not training:
+            return self._forward(inputs, self.encoder(inputs), False)
+        encodes = self.turns.is_first()
+        encoder, decoder = (
+            half.trainable_variables for half in (self.encoder, self.decoder)
+        )
+        with backend.resting(ops.logical_not(encodes), encoder):
+            found = self.encoder(inputs, training=True, drop=encodes)
+        with backend.resting(encodes, decoder):
+            return self._forward(inputs, found, True)
+
+    def _forward(self, inputs: Any, found: tuple[Any, Any], training: bool) -> Any:
+        """From q(z | x), the pair `found`, to the logits and the KL."""
+        z = self.sampling(found, training=training)
+        # Once the encoder's turn has ended, it is the old one from now on.
+        copies = self.turns.is_handover() if training else None
+        old = map(ops.stop_gradient, self.old_encoder(inputs, copies=copies))
+        kl = self.prior((*found, z, *old))
         self._kl_of_batch = kl
         self.add_loss(self.gamma * ops.cast(_clicks(inputs), kl.dtype) * kl)
         return self.decoder(z)

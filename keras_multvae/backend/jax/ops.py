@@ -150,6 +150,11 @@ def fuses_adam(gradient: Any, variable: Any) -> bool:
     return False
 
 
+def resting(condition: Any, variables: Sequence[Any]) -> Any:
+    """See `keras_multvae.backend`; XLA itself moves gradients to the branch of use."""
+    return contextlib.nullcontext()
+
+
 def assign_if(
     condition: Any, variables: Sequence[Any], values: Callable[[], Sequence[Any]]
 ) -> None:
