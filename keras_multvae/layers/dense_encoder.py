@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_multvae import backend
 from keras_multvae.layers.dense import Dense, tanh_stack, wide_dtype
 from keras_multvae.layers.encoder import InteractionEncoder
 
@@ -107,48 +106,16 @@ class DenselyConnectedEncoder(InteractionEncoder):
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
 class FrozenEncoder(DenselyConnectedEncoder):
-    """A `DenselyConnectedEncoder` that is another one as it was some time ago.
+    """A `DenselyConnectedEncoder` that no optimiser ever moves, nor drops clicks.
 
-    No optimiser ever moves it: setting `trainable`, as a model's `trainable` does for
-    all of its layers, does nothing here. It drops no clicks.
-
-    Args:
-        *args: See `DenselyConnectedEncoder`.
-        follows: Optional function without arguments that gives the weights of the other
-            encoder. Not part of the configuration.
-        **kwargs: See `DenselyConnectedEncoder`.
-
-    Call arguments:
-        inputs: See `DenselyConnectedEncoder`.
-        copies: Optional bool tensor, whether to copy the other's weights first.
+    Setting `trainable`, as a model's `trainable` does for all of its layers, does
+    nothing here.
     """
 
-    def __init__(
-        self, *args: Any, follows: Callable[[], list[Any]] | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "dropout": 0.0})
-        self._follows = follows
         for variable in self.variables:
             variable.trainable = False
-
-    def call(
-        self,
-        inputs: Any,
-        training: bool | None = None,
-        kernel: Any = None,
-        drop: Any = None,
-        copies: Any = None,
-    ) -> Any:
-        """See the class."""
-        # Here and not in the model, under whose mixed precision a weight reads as a
-        # 16-bit copy of itself.
-        if copies is not None:
-            assert self._follows is not None
-            source = self._follows()
-            backend.assign_if(
-                copies, self.weights, lambda: list(map(ops.convert_to_tensor, source))
-            )
-        return super().call(inputs, training, kernel, drop)
 
     @property
     def trainable(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -23,7 +24,17 @@ class Turns(keras.layers.Layer):
     Args:
         first: Int >= 1, passes that train the first half.
         second: Int >= 1, passes that train the second half.
-        **kwargs: Passed to `keras.layers.Layer` (`name`).
+        handover: Optional function without arguments that gives two lists of variables.
+            When the first half's turn has ended, the first list takes the values of
+            the second. Not part of the configuration.
+        **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
+
+    Call arguments:
+        inputs: Any tensor.
+        training: Bool, whether this is a training batch, before which to hand over.
+
+    Returns:
+        The inputs.
 
     Example:
 
@@ -33,8 +44,15 @@ class Turns(keras.layers.Layer):
     (True, None, False)
     """
 
-    def __init__(self, first: int = 3, second: int = 1, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        first: int = 3,
+        second: int = 1,
+        handover: Callable[[], tuple[list[Any], list[Any]]] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self._handover = handover
         self.alternation = Alternation(first, second)
         self.count = self.add_weight(
             name="count",
@@ -73,8 +91,15 @@ class Turns(keras.layers.Layer):
     def _now(self) -> list[Any]:
         return list(ops.unstack(ops.convert_to_tensor(self.count), 3))
 
-    def call(self, inputs: Any) -> Any:
-        """The inputs."""
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """See the class."""
+        # In a call of this layer, which has no mixed precision: in that of a model
+        # that has, a weight reads as a 16-bit copy of itself.
+        if training and self._handover is not None:
+            old, new = self._handover()
+            backend.assign_if(
+                self.is_handover(), old, lambda: list(map(ops.convert_to_tensor, new))
+            )
         return inputs
 
     def get_config(self) -> dict[str, Any]:

@@ -110,19 +110,18 @@ class RecVAE(GaussianAutoencoder):
             seed=self._part_seed(1), dtype="float32", name="sampling"
         )
         self.turns = Turns(
-            settings.encoder_passes, settings.decoder_passes, name="turns"
+            settings.encoder_passes,
+            settings.decoder_passes,
+            handover=lambda: (self.old_encoder.weights, self.encoder.weights),
+            dtype=self.variable_dtype,
+            name="turns",
         )
         sizes = (self.num_items, settings.latent_dim, settings.width)
         options = {"seed": self._part_seed(0), "dtype": self.dtype_policy}
         self.encoder = DenselyConnectedEncoder(
             *sizes, settings.dropout, name="encoder", **options
         )
-        self.old_encoder = FrozenEncoder(
-            *sizes,
-            follows=lambda: self.encoder.weights,
-            name="old_encoder",
-            **options,
-        )
+        self.old_encoder = FrozenEncoder(*sizes, name="old_encoder", **options)
         if seed is None:  # else the two begin alike
             for old, new in zip(
                 self.old_encoder.weights, self.encoder.weights, strict=True
@@ -159,10 +158,9 @@ class RecVAE(GaussianAutoencoder):
 
     def _forward(self, inputs: Any, found: tuple[Any, Any], training: bool) -> Any:
         """From q(z | x), the pair `found`, to the logits and the KL."""
-        z = self.sampling(found, training=training)
-        # Once the encoder's turn has ended, it is the old one from now on.
-        copies = self.turns.is_handover() if training else None
-        old = map(ops.stop_gradient, self.old_encoder(inputs, copies=copies))
+        # The encoder, if its turn has just ended, is the old one from now on.
+        z = self.turns(self.sampling(found, training=training), training=training)
+        old = map(ops.stop_gradient, self.old_encoder(inputs))
         kl = self.prior((*found, z, *old))
         self._kl_of_batch = kl
         self.add_loss(self.gamma * ops.cast(_clicks(inputs), kl.dtype) * kl)
