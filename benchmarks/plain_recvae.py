@@ -36,14 +36,21 @@ class PlainEncoder(nn.Module):
 
 
 class PlainRecVAE(nn.Module):
-    """The encoder, the encoder of the epoch before, a linear decoder."""
+    """The encoder, the encoder of the epoch before, a linear decoder.
 
-    def __init__(self, num_items: int, width: int, latent: int):
+    With `glorot` the layers begin as those of the package, else as PyTorch's do.
+    """
+
+    def __init__(self, num_items: int, width: int, latent: int, glorot: bool = False):
         super().__init__()
         self.num_items = num_items
         self.encoder = PlainEncoder(num_items, width, latent)
-        self.old = copy.deepcopy(self.encoder).requires_grad_(False)
         self.decoder = nn.Linear(latent, num_items)
+        for layer in self.modules() if glorot else ():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.trunc_normal_(layer.bias, std=0.001, a=-0.002, b=0.002)
+        self.old = copy.deepcopy(self.encoder).requires_grad_(False)
 
     def loss(self, x: torch.Tensor, gamma: float, dropout: float) -> torch.Tensor:
         """What training minimises, averaged over users."""

@@ -22,6 +22,7 @@ _PUBLIC = {
     "CyclicalBeta": "schedules",
     "FreezeBeta": "callbacks",
     "FusedAdam": "optimizers",
+    "GaussianAutoencoder": "models",
     "GaussianNLL": "losses",
     "ImplicitSLIM": "callbacks",
     "InteractionEncoder": "layers",

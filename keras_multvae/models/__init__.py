@@ -7,6 +7,7 @@ from typing import Any
 
 _LAZY = {
     "Autoencoder": "autoencoder",
+    "GaussianAutoencoder": "gaussian",
     "MultDAE": "multdae",
     "MultVAE": "multvae",
     "RankingModel": "base",
@@ -17,6 +18,7 @@ _LAZY = {
 
 __all__ = [
     "Autoencoder",
+    "GaussianAutoencoder",
     "MultDAE",
     "MultVAE",
     "RankingModel",
