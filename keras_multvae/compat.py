@@ -141,6 +141,14 @@ def torch_adam() -> Any:
     return adam
 
 
+def torch_parameter(variable: Any) -> Any:
+    """The tensor that a variable on PyTorch keeps.
+
+    In a layer of mixed precision its public `value` is a 16-bit copy.
+    """
+    return variable._value
+
+
 def sparse_parts(gradient: Any) -> tuple[Any, Any]:
     """Row ids and rows of a PyTorch gradient; `indices()` would have to sort first."""
     return gradient._indices()[0], gradient._values()

@@ -43,7 +43,7 @@ def item_layout_map(device_mesh: Any) -> Any:
             f"{list(device_mesh.axis_names)}."
         )
     layouts = keras.distribution.LayoutMap(device_mesh)
-    layouts["(.*/)?encoder/kernel"] = (ITEMS, None)
+    layouts["(.*/)?(old_)?encoder/kernel"] = (ITEMS, None)
     layouts["(.*/)?item_logits/kernel"] = (None, ITEMS)
     layouts["(.*/)?item_logits/bias"] = (ITEMS,)
     # Of a `TableDecoder`, whose tables have a row an item.

@@ -355,7 +355,7 @@ def test_help_tells_defaults(capsys):
         main(["train", "--help"])
     assert error.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "--learning-rate LEARNING_RATE of Adam (default: 0.001)" in text
+    assert "--beta-cap BETA_CAP where the KL weight stops rising (default: 0.2)" in text
     assert (
         "--dropout DROPOUT share of clicks dropped from the input (default: 0.5)"
         in text

@@ -259,6 +259,24 @@ def test_parts_of_a_sparse_gradient():
     assert found.tolist() == [4, 1] and rows.tolist() == [[1, 1], [1, 1]]
 
 
+@on("torch")
+def test_the_tensor_of_a_variable_in_mixed_precision():
+    import torch
+
+    class Asks(keras.layers.Dense):
+        def call(self, inputs):
+            self.found = self.kernel.value, compat.torch_parameter(self.kernel)
+            return super().call(inputs)
+
+    layer = Asks(2, dtype="mixed_bfloat16")
+    layer(np.ones((1, 3), "float32"))
+    cast, kept = layer.found
+    assert cast.dtype == torch.bfloat16 and not cast.is_leaf
+    assert kept.dtype == torch.float32 and kept.is_leaf, (
+        "Keras renamed _value: see compat.torch_parameter"
+    )
+
+
 @on("tensorflow")
 def test_the_switch_against_xla_is_there():
     """In a process of its own, as it is not to be undone."""

@@ -37,6 +37,7 @@ RECIPE = Recipe(
     MultVAE.Config(hidden_dims=(1000,), dropout=0.4),
     epochs=50,
     batch_size=100,
+    learning_rate=1e-3,
     beta_cap=0.1,
     linear_path=LinearPath(),
 )

@@ -42,6 +42,11 @@ class Decoder(keras.layers.Layer):
         """The layers before the last."""
         raise NotImplementedError
 
+    @property
+    def item_table(self) -> tuple[Any, int]:
+        """The variable with each item's vector, and its axis of the items."""
+        raise NotImplementedError
+
     def hidden(self, inputs: Any) -> Any:
         """Latent vectors -> what the last layer takes, (users, its input units)."""
         for layer in self.inner:
@@ -127,6 +132,11 @@ class ItemDecoder(Decoder):
     def inner(self) -> list[Dense]:
         """The layers before the last."""
         return self.stack[:-1]
+
+    @property
+    def item_table(self) -> tuple[Any, int]:
+        """The last kernel, (units, num_items), and 1."""
+        return self.stack[-1].kernel, 1
 
     @property
     def bias(self) -> Any:

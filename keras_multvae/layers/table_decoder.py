@@ -91,6 +91,11 @@ class TableDecoder(Decoder):
         return self._table()
 
     @property
+    def item_table(self) -> tuple[Any, int]:
+        """The table and 0."""
+        return self.table, 0
+
+    @property
     def inner(self) -> list[Dense]:
         """The layers before the last."""
         return self.stack

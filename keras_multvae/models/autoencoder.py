@@ -84,3 +84,9 @@ class Autoencoder(RankingModel):
                 "vectors. Look for candidates with `model.without_linear_path()`, and "
                 "rank them with `score`."
             )
+
+
+def item_tables(encoder: Any, decoder: Any) -> list[tuple[Any, int]]:
+    """Of an `InteractionEncoder` and a `Decoder`, see `abilities.HasItemTables`."""
+    first, last = (encoder.kernel, 0), decoder.item_table
+    return [first] if last[0] is first[0] else [first, last]

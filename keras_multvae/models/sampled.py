@@ -11,6 +11,7 @@ from keras_multvae import backend, bags
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.layers import CandidateSampler
 from keras_multvae.losses import SampledLogits
+from keras_multvae.models.autoencoder import item_tables
 from keras_multvae.models.heads import SampledSoftmax
 from keras_multvae.models.steps import has_targets
 from keras_multvae.models.variational import VariationalModel
@@ -32,6 +33,11 @@ class SampledTraining(VariationalModel):
     def table_dtype(self) -> str | None:
         """The dtype of the item tables where it is not that of the policy."""
         return None if self.head is None else self.head.table_dtype
+
+    @property
+    def item_tables(self) -> list[tuple[Any, int]]:
+        """See `abilities.HasItemTables`."""
+        return item_tables(self.encoder, self.decoder)
 
     def make_candidates(self) -> None:
         """Makes the layer that draws items, where there is a head."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,34 @@ def adam_update(
         epsilon=epsilon,
         grad=tf.cast(gradient, variable.dtype),
     )
+
+
+def resting(condition: Any, variables: Sequence[Any]) -> Any:
+    """See `keras_multvae.backend`: the graph has one form for all steps."""
+    return contextlib.nullcontext()
+
+
+def run_if(condition: Any, function: Callable[[], Any]) -> None:
+    """See `keras_multvae.backend`."""
+
+    def run() -> Any:
+        function()
+        return tf.constant(True)
+
+    # Both branches must give a tensor.
+    tf.cond(condition, run, lambda: tf.constant(False))
+
+
+def assign_if(
+    condition: Any, variables: Sequence[Any], values: Callable[[], Sequence[Any]]
+) -> None:
+    """See `keras_multvae.backend`."""
+
+    def assign() -> None:
+        for variable, value in zip(variables, values(), strict=True):
+            variable.assign(value)
+
+    run_if(condition, assign)
 
 
 kept_memory = contextlib.nullcontext

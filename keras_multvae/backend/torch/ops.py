@@ -7,7 +7,7 @@ import ctypes
 import math
 import platform
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -101,10 +101,12 @@ class _Affine(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> Any:
         inputs, kernel = ctx.saved_tensors
+        # What is at rest (see `resting`) asks for no gradient.
+        to_inputs, to_kernel, to_bias = ctx.needs_input_grad
         return (
-            upstream @ kernel.T,
-            inputs.T.contiguous() @ upstream,
-            upstream.sum(0),
+            upstream @ kernel.T if to_inputs else None,
+            inputs.T.contiguous() @ upstream if to_kernel else None,
+            upstream.sum(0) if to_bias else None,
         )
 
 
@@ -210,6 +212,34 @@ def fused_adam(
             eps=epsilon / math.sqrt(1 - beta_2 ** float(step)),
             maximize=False,
         )
+
+
+@contextlib.contextmanager
+def resting(condition: Any, variables: Sequence[Any]) -> Iterator[None]:
+    """See `keras_multvae.backend`."""
+    tensors = [compat.torch_parameter(each) for each in variables if bool(condition)]
+    for tensor in tensors:
+        tensor.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for tensor in tensors:
+            tensor.requires_grad_(True)
+
+
+def run_if(condition: Any, function: Callable[[], Any]) -> None:
+    """See `keras_multvae.backend`."""
+    if bool(condition):
+        function()
+
+
+def assign_if(
+    condition: Any, variables: Sequence[Any], values: Callable[[], Sequence[Any]]
+) -> None:
+    """See `keras_multvae.backend`."""
+    if bool(condition):
+        for variable, value in zip(variables, values(), strict=True):
+            variable.assign(value)
 
 
 @contextlib.contextmanager

@@ -27,10 +27,13 @@ TRAINING = {"batch_size": 20, "anneal_steps": 100, "blocks": 4}
 
 
 def recipe(epochs, model="MultVAE", **settings):
+    settings = {**MODEL, **settings}
+    if settings["hidden_dims"] is None:  # a model without this setting
+        del settings["hidden_dims"]
     return Recipe.from_json(
         {
             "model": model,
-            "settings": {**MODEL, **settings},
+            "settings": settings,
             "training": {**TRAINING, "epochs": epochs},
         }
     )
