@@ -157,7 +157,10 @@ class RankingModel(Doors, backend.RowwiseTraining, keras.Model):
                 bags.to_dense(rows, items) if bags.is_bags(rows) else rows
                 for rows in (y, x)
             )
-            masked = mask_seen(y_pred[:, :items] if self.fillers else y_pred, seen)
+            # As `score` gives them: where logits differ by less than their rounding,
+            # the ranking is that of `evaluate_ranking`.
+            scores = self.likelihood.scores(ops.cast(y_pred, "float32"))
+            masked = mask_seen(scores[:, :items] if self.fillers else scores, seen)
             return dict(super().compute_metrics(x, targets, masked, sample_weight))
         trackers = (compat.loss_tracker(self), *self.trackers)
         return {tracker.name: tracker.result() for tracker in trackers}

@@ -160,6 +160,7 @@ class Doors:
     """`fit`, `evaluate`, `predict` and the check of histories of a `RankingModel`."""
 
     num_items: int
+    train_function: Any
     # Whether dense rows must come as `UserBatches`.
     needs_bags = False
     # Items at the end that are none: see `distribution.spread`.
@@ -174,8 +175,13 @@ class Doors:
         """
         arguments = check_fit(self, arguments_of("fit", x, *args, **kwargs))
         self.prepare_fit(arguments["x"])
-        with backend.kept_memory():
-            return super().fit(**arguments)  # type: ignore[misc]
+        try:
+            with backend.kept_memory():
+                return super().fit(**arguments)  # type: ignore[misc]
+        except Exception:
+            # TensorFlow would not trace a step again whose first tracing failed.
+            self.train_function = None
+            raise
 
     def prepare_fit(self, x: Any) -> None:
         """What a model learns of its data before it is trained on them."""

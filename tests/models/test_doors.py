@@ -1,4 +1,4 @@
-"""What users give to a model, in every form, and what is refused before it is touched."""
+"""What users give to a model, in every form, and what is refused untouched."""
 
 from __future__ import annotations
 
