@@ -137,6 +137,40 @@ def test_recommend_one_line_a_history(folder, capsys, tmp_path):
     assert "  1. Film, the " in capsys.readouterr().out
 
 
+def test_recommend_for_events_a_line(folder, capsys, tmp_path):
+    model, histories = folder / "model", tmp_path / "events.jsonl"
+    events = [("ann", "f1"), (7, "f2"), ("ann", "f3"), (7, "f2")]
+    lines = [json.dumps({"user_id": u, "item_id": i, "at": 9}) for u, i in events]
+    histories.write_text("\n".join(["", *lines, ""]))
+    found = answer(capsys, "recommend", model, histories, "-k", 4)
+    expected = Recommender.load(model).recommend([["f1", "f3"], ["f2"]], k=4)
+    assert [line["user"] for line in found] == ["ann", 7]
+    assert [line["items"] for line in found] == [r.tolist() for r in expected.items]
+    assert main(["recommend", str(model), str(histories), "-k", "2"]) == 0
+    assert "user ann:\n  1. Film, the " in capsys.readouterr().out
+
+
+def test_json_lines_for_a_parquet_file(folder, capsys, tmp_path):
+    polars = pytest.importorskip("polars")
+    model, out = folder / "model", tmp_path / "r.parquet"
+    expected = Recommender.load(model).recommend([["f1", "f3"], ["f2"]], k=2)
+    items = [item for row in expected.items for item in row.tolist()]
+    lists, events = tmp_path / "lists.jsonl", tmp_path / "events.jsonl"
+    lists.write_text('["f1", "f3"]\n\n["f2"]\n')
+    events.write_text(
+        "\n".join(
+            json.dumps({"user_id": user, "item_id": item})
+            for user, item in (("b", "f1"), ("a", "f2"), ("b", "f3"))
+        )
+    )
+    for file, users in ((lists, [1, 1, 3, 3]), (events, ["b", "b", "a", "a"])):
+        (found,) = answer(capsys, "recommend", model, file, "--out", out, "-k", 2)
+        assert found["users"] == 2
+        table = polars.read_parquet(out)
+        assert table["user_id"].to_list() == users
+        assert table["item_id"].to_list() == items
+
+
 def test_recommend_for_all_users_of_a_folder(folder, capsys, tmp_path):
     polars = pytest.importorskip("polars")
     model, prepared, out = folder / "model", folder / "prepared", tmp_path / "r.parquet"
@@ -202,7 +236,11 @@ def test_bad_histories_are_named(folder, capsys, tmp_path):
     histories = tmp_path / "histories.jsonl"
     for text, expected in (
         ('["f1"', "Line 1 is no JSON"),
-        ('{"a": 1}', "JSON list"),
+        ('{"a": 1}', "Line 1 must have 'user_id' and 'item_id', as an event has"),
+        ("7", "Line 1 must be a JSON list of item ids, or an object"),
+        ('["f1"]\n\n{"user_id": 1, "item_id": "f1"}', "Line 3 must be of the kind"),
+        ('{"user_id": 1, "item_id": "f1"}\n[]', "Line 2 must be of the kind"),
+        ('{"user_id": 1.5, "item_id": "f1"}', "Line 1 must hold item ids"),
         ('[{"f1": 2}]', "Line 1 must hold item ids"),
     ):
         histories.write_text(text + "\n")

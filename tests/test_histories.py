@@ -196,9 +196,9 @@ def test_titles_have_the_ids_of_everything_else(recommender, tmp_path):
         assert Recommender.load(tmp_path / "model").titles == names
         assert "eleven" in made.recommend([13], k=8).describe(0)
     assert Recommender(recommender.model, CLICKS.items, titles={}).titles == {}
-    with pytest.raises(TypeError, match="must be text. Received: 5 for 10"):
+    with pytest.raises(TypeError, match=r"must be text\. Received: 5 for 10"):
         Recommender(recommender.model, CLICKS.items, titles={10: 5})
-    with pytest.raises(TypeError, match="`titles` must be a dict.* Received: list"):
+    with pytest.raises(TypeError, match=r"`titles` must be a dict.* Received: list"):
         Recommender(recommender.model, CLICKS.items, titles=["ten"])
 
 

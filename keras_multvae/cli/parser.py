@@ -208,9 +208,10 @@ def _recommend_options(sub: argparse.ArgumentParser) -> None:
         "histories",
         nargs="?",
         default="-",
-        help="file with one JSON list of item ids a line; - for standard input; with "
-        "--out, the folder that prepare wrote, or a CSV or Parquet file, or a folder "
-        "of them, with the columns user_id and item_id",
+        help="file of JSON lines: lists of item ids, or events, objects with user_id "
+        "and item_id; - for standard input; with --out such a file (.jsonl), the "
+        "folder that prepare wrote, or a CSV or Parquet file, or a folder of them, "
+        "with the columns user_id and item_id",
     )
     sub.add_argument("-k", type=_positive, default=10, help="items a history")
     sub.add_argument(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from keras_multvae import checks
-from keras_multvae.data import FoldIn, Interactions, Vocabulary, read_interactions
+from keras_multvae.data import FoldIn, Interactions, Vocabulary
 from keras_multvae.data.columns.clicks import as_csr, is_matrix
 
 OnUnknown = Literal["raise", "skip"]
@@ -200,18 +199,3 @@ def of_users(
         ids = listed(user_ids, "user_ids")
         rows = stored.users.index(ids, on_unknown=on_unknown)
     return stored.users.ids[rows].tolist(), stored.matrix, rows
-
-
-def holds_events(path: Path) -> bool:
-    """Whether it is a file, or a folder of files, rather than a folder of ours."""
-    return path.is_file() or (path.is_dir() and not (path / "manifest.json").exists())
-
-
-def of_events(source: Any, items: Vocabulary, on_unknown: OnUnknown) -> Interactions:
-    """Histories from files of events with the columns `user_id` and `item_id`.
-
-    Of a user without a known item nothing is known, but that there is one.
-    """
-    events = read_interactions(source)
-    items.index(events.items.ids, on_unknown)  # raises, if it is to
-    return events.with_items(items)
