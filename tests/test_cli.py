@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from conftest import contents
 
 import keras_multvae
 from keras_multvae import MultDAE, Recommender
@@ -311,12 +312,61 @@ def test_a_killed_training_resumes(folder, capsys, tmp_path, monkeypatch):
         patch.setattr(TrainingProgress, "on_epoch_end", kill)
         patch.setattr(checkpoint.time, "monotonic", iter(range(0, 10**6, 100)).__next__)
         assert main(["train", str(prepared), "--out", str(out), *whole]) == 1
-    assert "interrupted" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "interrupted. What was trained until the last save is in" in error
+    assert "--resume" in error
     assert not out.exists()
+    state = contents(tmp_path)
+    text = failure(capsys, "train", prepared, "--out", out, *whole)
+    assert "Go on with --resume, or begin anew with --overwrite" in text
+    assert contents(tmp_path) == state
     (found,) = answer(capsys, "train", prepared, "--out", out, *whole, "--resume")
     assert found["epochs"] == 4
     with (out / "history.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == list("1234")
+
+
+def test_a_model_is_replaced_only_where_that_is_asked_for(folder, capsys, tmp_path):
+    prepared, out = folder / "prepared", tmp_path / "deep" / "model"
+    train = ["train", prepared, "--out", out, *TRAIN]
+    answer(capsys, *train, "--overwrite")  # of nothing
+    before = contents(tmp_path)
+    assert "holds a model. Replace it with --overwrite" in failure(capsys, *train)
+    assert contents(tmp_path) == before
+    answer(capsys, *train, "--seed", "1", "--overwrite")
+    assert contents(tmp_path).keys() == before.keys()
+    assert contents(tmp_path) != before
+    with pytest.raises(SystemExit):
+        main([*map(str, train), "--overwrite", "--resume"])
+
+
+def test_an_early_interruption_leaves_nothing(folder, capsys, tmp_path, monkeypatch):
+    from keras_multvae.cli.output import TrainingProgress
+
+    def kill(self, batch, logs=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingProgress, "on_train_batch_end", kill)
+    out = tmp_path / "deep" / "model"
+    train = ["train", f"{folder}/prepared", "--out", f"{out}", *TRAIN]
+    assert main(train) == 1
+    assert "Nothing was saved yet, and nothing is left." in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_counts_do_not_go_with_the_logistic_likelihood(capsys, tmp_path):
+    plays = tmp_path / "plays.csv"
+    rows = [f"{user},{item},{1 + user % 3}" for user in range(40) for item in range(6)]
+    plays.write_text("\n".join(["user_id,item_id,plays", *rows]))
+    prepared = tmp_path / "prepared"
+    answer(capsys, "prepare", plays, "--out", prepared, "--value-column", "plays")
+    before = contents(tmp_path)
+    text = failure(
+        capsys, "train", prepared, "--out", tmp_path / "new" / "model", *TRAIN,
+        "--likelihood", "logistic",
+    )  # fmt: skip
+    assert "LogisticNLL takes 0 and 1 alone" in text
+    assert contents(tmp_path) == before and not (tmp_path / "new").exists()
 
 
 def test_what_would_stop_the_writing_stops_before_training(

@@ -5,9 +5,16 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from conftest import contents
 
 from keras_multvae import MultDAE, MultVAE, evaluate_ranking
-from keras_multvae.data import Interactions, UserBatches, strong_generalization
+from keras_multvae.data import (
+    FoldIn,
+    Interactions,
+    Split,
+    UserBatches,
+    strong_generalization,
+)
 from keras_multvae.files import DamagedFileError
 from keras_multvae.training import Recipe, train
 
@@ -102,6 +109,36 @@ def test_bad_resumes_are_named(tmp_path):
         (tmp_path / "s" / name).write_bytes(whole)
     _, history = train(SPLIT, RECIPE, tmp_path / "s", resume=True)
     assert len(history) == 6
+
+
+def test_an_interrupted_training_is_not_overwritten_by_itself(tmp_path):
+    state = tmp_path / "deep" / "s"
+    with pytest.raises(KeyboardInterrupt):
+        train(SPLIT, RECIPE, state, save_every=0.0, callbacks=[Kill(1)])
+    before = contents(state)
+    with pytest.raises(FileExistsError, match=r"resume=True, or .* overwrite=True"):
+        train(SPLIT, RECIPE, state)
+    assert contents(state) == before
+    with pytest.raises(KeyboardInterrupt):
+        train(SPLIT, RECIPE, state, overwrite=True, callbacks=[Kill(1)])
+    # That one had saved nothing yet.
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
+def test_what_fails_before_anything_is_saved_leaves_nothing(tmp_path):
+    counts = SPLIT.train.matrix * 3
+    plays = Split(Interactions.from_matrix(counts, items=SPLIT.train.items))
+    recipe = replace(RECIPE, model=MultDAE.Config(4, likelihood="logistic"))
+    with pytest.raises(ValueError, match="LogisticNLL takes 0 and 1 alone"):
+        train(plays, recipe, tmp_path / "a" / "b")
+    inputs = SPLIT.validation.input
+    none = replace(
+        SPLIT,
+        validation=FoldIn(inputs, inputs.select_entries(np.zeros(inputs.num_entries))),
+    )
+    with pytest.raises(ValueError, match="`targets` hold no entry"):
+        train(none, RECIPE, tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_somebody_else_survives(tmp_path):

@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"keras-multvae {parsed.command}: error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"keras-multvae {parsed.command}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        text = f"interrupted. {error}" if str(error) else "interrupted"
+        print(f"keras-multvae {parsed.command}: {text}", file=sys.stderr)
         return 1
     return 0

@@ -177,8 +177,14 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--processes", type=_positive, help="how many there are")
     sub.add_argument("--process", type=_non_negative, help="which one this is, from 0")
-    sub.add_argument(
+    again = sub.add_mutually_exclusive_group()
+    again.add_argument(
         "--resume", action="store_true", help="go on with an interrupted training"
+    )
+    again.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the model in --out, and an interrupted training",
     )
     sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
 

@@ -25,6 +25,8 @@ from keras_multvae.models.placement import undistributed
 from keras_multvae.training.recipe import Recipe
 
 BEST = "val_ndcg_at_100"
+# Written last, so that it says that there is a whole state.
+LAST = "last.keras"
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -73,7 +75,7 @@ class Checkpoint(keras.callbacks.Callback):
             temporary.open("wb") as file,
         ):
             np.savez(file, *self.best)
-        with undistributed(), replace_file(self.state / "last.keras") as temporary:
+        with undistributed(), replace_file(self.state / LAST) as temporary:
             model.save(temporary)
 
 
@@ -88,7 +90,7 @@ def load_state(
     """Last model, best weights and history of a state."""
     try:
         history = _read_history(state / "history.csv")
-        model = keras.saving.load_model(state / "last.keras")
+        model = keras.saving.load_model(state / LAST)
         with np.load(state / "best.npz", allow_pickle=False) as arrays:
             best = [_known(arrays[name]) for name in arrays.files]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
@@ -139,8 +141,22 @@ def _read_history(path: Path) -> list[dict[str, float]]:
         ]
 
 
-def begin(state: Path, recipe: Recipe, split: Split) -> None:
-    """Makes an empty state, in place of that of an older training."""
+def is_interrupted(state: Path) -> bool:
+    """Whether there is something to go on from."""
+    return (state / LAST).is_file()
+
+
+def begin(state: Path, recipe: Recipe, split: Split, overwrite: bool) -> None:
+    """Makes an empty state, in place of one that holds nothing, or that may go.
+
+    Raises:
+        FileExistsError: It holds an interrupted training, or something else.
+    """
+    if is_interrupted(state) and not overwrite:
+        raise FileExistsError(
+            f"There is an interrupted training in {state}. Go on with resume=True, or "
+            "begin anew with overwrite=True."
+        )
     clear_state(state)
     write_json(state / "recipe.json", _as_json(recipe, split))
 
@@ -165,7 +181,7 @@ def fingerprint(split: Split) -> str:
 
 def check_same(state: Path, recipe: Recipe, split: Split) -> None:
     """Raises `ValueError` where a state is of another training, or of none."""
-    if not (state / "last.keras").is_file():
+    if not is_interrupted(state):
         raise ValueError(
             f"There is no interrupted training in {state}: nothing to resume."
         )

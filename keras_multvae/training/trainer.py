@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from keras_multvae.abilities import HasBeta, can
 from keras_multvae.callbacks import BetaAnneal
 from keras_multvae.data import Split, UserBatches
 from keras_multvae.distribution import spread
+from keras_multvae.files import new_parents
 from keras_multvae.models.placement import undistributed
 from keras_multvae.training.checkpoint import (
     Checkpoint,
     begin,
     check_same,
+    clear_state,
     fingerprint,
+    is_interrupted,
     load_state,
     steps_done,
 )
@@ -36,6 +40,7 @@ def train(
     state: str | os.PathLike[str],
     *,
     resume: bool = False,
+    overwrite: bool = False,
     save_every: float = 30.0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[Any, list[dict[str, float]]]:
@@ -57,6 +62,7 @@ def train(
         state: Folder for the state; the caller removes it when the result is safe
             (one process alone).
         resume: Bool, whether to go on from the state of an earlier call.
+        overwrite: Bool, whether such a state may go, to begin anew.
         save_every: Seconds of training that an interruption may cost; the state is
             written at the end of an epoch.
         callbacks: Further Keras callbacks, e.g. to show progress.
@@ -67,14 +73,16 @@ def train(
 
     Raises:
         ValueError: Nothing to resume, the recipe or the data are not those of the
-            state, or the loss is no longer finite.
-        FileExistsError: `state` holds files that are not a training's.
+            state, no validation user has a target, or the loss is no longer finite.
+            Where nothing was saved yet, nothing is left of `state`.
+        FileExistsError: `state` holds an interrupted training, or other files.
         DamagedFileError: The state is damaged.
     """
     state = Path(state)
     batches = UserBatches(
         split.train, recipe.batch_size, seed=recipe.seed, blocks=recipe.blocks
     )
+    validation = _validation(split, recipe, batches)
     best: list[np.ndarray] = []
     history: list[dict[str, float]] = []
     if resume:
@@ -85,8 +93,6 @@ def train(
         # The weights are written after the history: a kill between leaves one row over.
         del history[steps_done(model) // len(batches) :]
     else:
-        if backend.is_first():
-            begin(state, recipe, split)
         with undistributed():
             model = recipe.build(split.train.num_items)
     config = model.get_config()
@@ -97,19 +103,38 @@ def train(
     if can(model, HasBeta):
         steps = recipe.resolved_anneal_steps(len(batches))
         annealing.append(BetaAnneal(recipe.beta_cap, steps))
-    model.fit(
-        batches,
-        epochs=recipe.epochs,
-        initial_epoch=len(history),
-        validation_data=_validation(split, recipe, batches),
-        verbose=0,
-        callbacks=[*annealing, checkpoint, *callbacks],
-    )
+    with _new_state(state, recipe, split, resume, overwrite):
+        model.fit(
+            batches,
+            epochs=recipe.epochs,
+            initial_epoch=len(history),
+            validation_data=validation,
+            verbose=0,
+            callbacks=[*annealing, checkpoint, *callbacks],
+        )
     # Without the optimiser's state, which is that of the last epoch and not the best.
     with undistributed():
         kept = type(model).from_config(config)
         kept.set_weights(checkpoint.best)
     return kept, history
+
+
+@contextmanager
+def _new_state(
+    state: Path, recipe: Recipe, split: Split, resume: bool, overwrite: bool
+) -> Iterator[None]:
+    """A context with a folder for the state, which goes if nothing was saved in it."""
+    if resume or not backend.is_first():
+        yield
+        return
+    with new_parents(state):
+        begin(state, recipe, split, overwrite)
+        try:
+            yield
+        except BaseException:
+            if not is_interrupted(state):
+                clear_state(state)
+            raise
 
 
 def _validation(
