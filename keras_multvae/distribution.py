@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_multvae import backend
 from keras_multvae.abilities import Spreads, require
-from keras_multvae.models.growth import copy_state
+from keras_multvae.models.growth import compile_alike, copy_state
 from keras_multvae.models.placement import undistributed
 
 USERS, ITEMS = "users", backend.ITEMS
@@ -228,10 +228,8 @@ def _copy(model: Any, more_items: int, compiled: bool = True) -> Any:
     config = {**model.get_config(), "num_items": model.num_items + more_items}
     copy = type(model).from_config(config)
     copy.fillers = model.fillers + more_items
-    settings = model.get_compile_config() if compiled else None
-    if settings:
-        model.optimizer.build(model.trainable_variables)
-        copy.compile_from_config(settings)
+    if compiled:
+        compile_alike(model, copy)
     copy_state(model, copy, _filler)
     return copy
 

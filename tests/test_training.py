@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import pytest
 from conftest import contents
+from scipy import sparse
 
-from keras_multvae import MultDAE, MultVAE, evaluate_ranking
+from keras_multvae import MultDAE, MultVAE, Recommender, evaluate_ranking
 from keras_multvae.data import (
     FoldIn,
     Interactions,
@@ -17,6 +18,7 @@ from keras_multvae.data import (
 )
 from keras_multvae.files import DamagedFileError
 from keras_multvae.training import Recipe, train
+from keras_multvae.training.trainer import record
 
 RNG = np.random.default_rng(0)
 TASTE = (np.arange(120)[:, None] + np.arange(20)) % 2 == 0
@@ -78,6 +80,30 @@ def test_a_resumed_training_is_the_one_that_never_stopped(tmp_path, recipe, save
     best = max(row["val_ndcg_at_100"] for row in expected)
     found = evaluate_ranking(model, SPLIT.validation).mean("ndcg@100")
     assert found == pytest.approx(best, abs=1e-5)
+
+
+def test_what_was_trained_can_be_trained_on(tmp_path):
+    """After loading too, and with new items; the optimiser begins anew."""
+    recipe = replace(RECIPE, epochs=1, learning_rate=0.03)
+    model, _ = train(SPLIT, recipe, tmp_path / "state")
+    made = Recommender(model, SPLIT.train.items, training=record(SPLIT, recipe))
+    made.save(tmp_path / "model")
+    # As earlier versions wrote it.
+    plain = MultVAE.from_config(model.get_config())
+    plain.set_weights(model.get_weights())
+    Recommender(plain, made.items, training=made.training).save(tmp_path / "plain")
+    more = Interactions.from_matrix(
+        sparse.hstack([SPLIT.train.matrix, SPLIT.train.matrix[:, :2]])
+    )
+    for each in (
+        model,
+        Recommender.load(tmp_path / "model").model,
+        Recommender.load(tmp_path / "plain").model,
+    ):
+        assert float(each.optimizer.learning_rate) == pytest.approx(0.03)
+        assert len(each.optimizer.variables) == 2  # no moments, and no memory for them
+        each.with_new_items(22).fit(UserBatches(more, 20), verbose=0)
+        each.fit(UserBatches(SPLIT.train, 20), verbose=0)
 
 
 def test_without_validation_the_last_epoch_counts(tmp_path):

@@ -14,9 +14,9 @@ from keras_multvae.layers.dense import wide_dtype
 from keras_multvae.losses import Likelihood, get_likelihood
 from keras_multvae.metrics import NDCGAtK, RecallAtK, mask_seen
 from keras_multvae.models.doors import Doors
-from keras_multvae.models.growth import copy_state
+from keras_multvae.models.growth import compile_alike, copy_state
 from keras_multvae.models.scoring import Scoring
-from keras_multvae.models.steps import has_targets, portable, weighed
+from keras_multvae.models.steps import check_policy, has_targets, portable, weighed
 from keras_multvae.optimizers import FusedAdam
 from keras_multvae.settings import (
     INTEGER,
@@ -55,6 +55,7 @@ class RankingModel(Doors, backend.RowwiseTraining, keras.Model):
         self, num_items: int, settings: Settings, seed: int | None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
+        check_policy(self.dtype_policy)
         self.num_items = checked("num_items", num_items, POSITIVE_INT)
         self.seed = checked("seed", seed, Optional(INTEGER))
         self.settings = settings
@@ -234,16 +235,14 @@ class RankingModel(Doors, backend.RowwiseTraining, keras.Model):
         >>> MultVAE(num_items=30, latent_dim=4).with_new_items(32).num_items
         32
         """
+        num_items = checks.integer("num_items", num_items)
         if num_items < self.num_items:
             raise ValueError(
                 f"`num_items` must be at least {self.num_items}, the items that the "
                 f"model has: none can be taken away. Received: num_items={num_items}."
             )
         grown = type(self).from_config({**self.get_config(), "num_items": num_items})
-        compiled = self.get_compile_config()
-        if compiled:
-            self.optimizer.build(self.trainable_variables)
-            grown.compile_from_config(compiled)
+        compile_alike(self, grown)
         copy_state(self, grown)
         return grown
 
@@ -300,7 +299,10 @@ class RankingModel(Doors, backend.RowwiseTraining, keras.Model):
         """Compiles a loaded model as it was."""
         # The base class skips this for classes that override `compile`.
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
+        if isinstance(self.optimizer, FusedAdam):
+            self.optimizer.build_to_load(self.trainable_variables)
+        else:
+            self.optimizer.build(self.trainable_variables)
 
     def _check_inputs(self, inputs: Any) -> None:
         if bags.is_bags(inputs):

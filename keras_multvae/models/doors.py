@@ -198,6 +198,16 @@ class Doors:
         arguments = check_rows(self, given, measured=False)
         return super().predict(**arguments)  # type: ignore[misc]
 
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """As `keras.Model.save`, into a .keras file."""
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "A model is saved as a .keras file: Keras' HDF5 format holds no model "
+                "that is a class of its own. save_weights() writes its weights alone, "
+                f"as a .weights.h5 file. Received: {str(filepath)!r}."
+            )
+        super().save(filepath, *args, **kwargs)  # type: ignore[misc]
+
     def check_batches(self, x: Any) -> None:
         """Raises ValueError for `UserBatches` that do not go with the model."""
         # Item ids out of range would be an error on one backend and silence on another.

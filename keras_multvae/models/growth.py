@@ -10,6 +10,15 @@ import numpy as np
 from keras_multvae import backend
 
 
+def compile_alike(old: Any, new: Any) -> None:
+    """Compiles a model as another one is, with an optimiser that has its state."""
+    config = old.get_compile_config()
+    if config:
+        new.compile_from_config(config)
+        if not new.optimizer.built:
+            new.optimizer.build(new.trainable_variables)
+
+
 def copy_state(
     old: Any, new: Any, fill: Callable[[Any, Any], float] | None = None
 ) -> None:
@@ -33,7 +42,8 @@ def copy_state(
             # A copy: on JAX a training step deletes the array that it was given.
             state = np.array(backend.whole(source.seed_generator.state))
             target.seed_generator.state.assign(state)
-    if new.compiled:
+    # An optimiser that has not begun has no state yet, and is not to get any here.
+    if new.compiled and old.optimizer.built:
         for source, target in zip(
             old.optimizer.variables, new.optimizer.variables, strict=True
         ):

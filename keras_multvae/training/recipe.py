@@ -113,13 +113,17 @@ class Recipe(Settings):
 
     def build(self, num_items: int) -> Any:
         """The untrained model of these settings, compiled."""
-        from keras_multvae.optimizers import FusedAdam
-
         cls: Any = registry.config_entry(self.model).model
         with _default_seeds_from(self.seed):
             model = cls(num_items, **self.model.arguments(), seed=self.seed)
-        model.compile(FusedAdam(self.learning_rate, epsilon=1e-8))
+        self.compile(model)
         return model
+
+    def compile(self, model: Any) -> None:
+        """Compiles a model as this recipe trains it, with an optimiser that is new."""
+        from keras_multvae.optimizers import FusedAdam
+
+        model.compile(FusedAdam(self.learning_rate, epsilon=1e-8))
 
     def to_json(self) -> dict[str, Any]:
         """Every setting, as JSON has it."""

@@ -68,8 +68,8 @@ def train(
         callbacks: Further Keras callbacks, e.g. to show progress.
 
     Returns:
-        The model, whole and on one device, and one dict an epoch with `epoch`, `step`
-        and the logs.
+        The model, whole and on one device, compiled with an optimiser that is new, and
+        one dict an epoch with `epoch`, `step` and the logs.
 
     Raises:
         ValueError: Nothing to resume, the recipe or the data are not those of the
@@ -116,6 +116,7 @@ def train(
     with undistributed():
         kept = type(model).from_config(config)
         kept.set_weights(checkpoint.best)
+        recipe.compile(kept)
     return kept, history
 
 
