@@ -22,7 +22,7 @@ from keras_multvae.evaluation import (
 )
 from keras_multvae.registry import config_entry
 from keras_multvae.training.checkpoint import BEST
-from keras_multvae.training.recipe import Recipe
+from keras_multvae.training.recipe import Recipe, fitting_batch_size
 from keras_multvae.training.trainer import train
 
 CHOSEN_BY = "ndcg@100"
@@ -86,7 +86,8 @@ def compare(
         models: By name: a `Recipe`, a baseline (or whatever has its `fit` and
             `score`) yet to be fitted, or a list of either,
             of which the one with the best validation NDCG@100 is taken. By default
-            popularity, `EASE` with four values of `l2`, and `Recipe()`.
+            popularity, `EASE` with four values of `l2`, and `Recipe()`, with smaller
+            batches where 500 users are much of the data.
         reference: The name of the model that the others are compared with; the last
             one by default.
         metrics: As for `evaluate_ranking`; the last one is compared.
@@ -112,7 +113,7 @@ def compare(
     ('EASE', ['popularity', 'EASE'])
     """
     if models is None:
-        models = default_models(split.train.num_items)
+        models = default_models(split.train.num_items, split.train.num_users)
     if split.test is None or not models:
         raise ValueError(
             "compare() needs a split with a test part and at least one model. "
@@ -141,12 +142,12 @@ def compare(
     return Comparison(reports, seconds, chosen, reference)
 
 
-def default_models(num_items: int) -> dict[str, Any]:
-    """What `compare` compares by default, for a number of items."""
+def default_models(num_items: int, num_users: int) -> dict[str, Any]:
+    """What `compare` compares by default, for data of that size."""
     return {
         "popularity": Popularity(num_items),
         "EASE": [EASE(num_items, l2) for l2 in (30.0, 100.0, 300.0, 1000.0)],
-        "Mult-VAE": Recipe(),
+        "Mult-VAE": Recipe(batch_size=fitting_batch_size(num_users)),
     }
 
 
@@ -210,7 +211,8 @@ def find_beta_cap(split: Split, recipe: Recipe | None = None) -> BetaSearch:
 
     Args:
         split: With a validation part.
-        recipe: The settings; its own cap and annealing are not used.
+        recipe: The settings; its own cap and annealing are not used. By default
+            `Recipe()`, with batches that fit the data.
 
     Returns:
         `BetaSearch`.
@@ -222,7 +224,8 @@ def find_beta_cap(split: Split, recipe: Recipe | None = None) -> BetaSearch:
     References:
         - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), section 2.2.2
     """
-    recipe = Recipe() if recipe is None else recipe
+    if recipe is None:
+        recipe = Recipe(batch_size=fitting_batch_size(split.train.num_users))
     if split.validation is None:
         raise ValueError(
             "find_beta_cap() needs a split with a validation part. Received: "

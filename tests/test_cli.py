@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import keras
@@ -338,6 +339,16 @@ def test_a_model_is_replaced_only_where_that_is_asked_for(folder, capsys, tmp_pa
     assert contents(tmp_path) != before
     with pytest.raises(SystemExit):
         main([*map(str, train), "--overwrite", "--resume"])
+
+
+def test_a_warning_is_one_line(folder, capsys, tmp_path):
+    train = ["train", f"{folder}/prepared", "--out", f"{tmp_path}/model", *TRAIN]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        assert main([*train, "--batch-size", "500"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    (line,) = (line for line in lines if "batch_size=" in line)
+    assert line.startswith("keras-multvae train: warning: Batches of 500 users are")
 
 
 def test_an_early_interruption_leaves_nothing(folder, capsys, tmp_path, monkeypatch):

@@ -18,8 +18,10 @@ from keras_multvae import (
 )
 from keras_multvae.data import Interactions, strong_generalization
 from keras_multvae.evaluation import paired_difference
+from keras_multvae.plots import plot_annealing
 from keras_multvae.selection import default_models
 from keras_multvae.training import Recipe, train
+from keras_multvae.training.recipe import fitting_batch_size
 
 RNG = np.random.default_rng(0)
 # Two tastes, so that popularity is not all there is to learn.
@@ -82,10 +84,22 @@ def test_the_table_says_it_all(found):
 
 
 def test_by_default_popularity_ease_and_multvae():
-    models = default_models(24)
+    models = default_models(24, 10_000)
     assert list(models) == ["popularity", "EASE", "Mult-VAE"]
     assert [each.l2 for each in models["EASE"]] == [30, 100, 300, 1000]
     assert models["Mult-VAE"] == Recipe()
+
+
+def test_default_batches_fit_the_data():
+    """Of 483 users, batches of 500 were one step an epoch, and EASE `won`."""
+    assert default_models(24, 483)["Mult-VAE"] == Recipe(batch_size=96)
+    assert [fitting_batch_size(n) for n in (1, 9, 2499, 2500)] == [1, 1, 499, 500]
+
+
+def test_batches_larger_than_the_data_are_told(tmp_path):
+    recipe = replace(RECIPE, epochs=1, batch_size=500)
+    with pytest.warns(UserWarning, match=r"data or larger, 90 users.*batch_size=18"):
+        train(SPLIT, recipe, tmp_path / "state")
 
 
 def test_bad_comparisons_are_named():
@@ -107,6 +121,9 @@ def test_beta_rises_to_one_and_the_peak_is_the_cap():
     values = [row["val_ndcg_at_100"] for row in found.history]
     assert found.ndcg == max(values)
     assert found.cap == betas[int(np.argmax(values))]
+    upper, _ = plot_annealing(found.history)
+    (text,) = (text.get_text() for text in upper.get_legend().texts)
+    assert text == f"training: best {found.ndcg:.3f} at beta {found.cap:.2g}"
 
 
 def test_bad_searches_are_named():

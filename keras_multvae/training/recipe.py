@@ -26,6 +26,8 @@ from keras_multvae.settings import (
 FORMAT, VERSION = "keras_multvae.recipe", 1
 FILE = "recipe.json"
 PARTS = ("model", "settings", "training")
+# Of an epoch, by which default batches are chosen.
+FEWEST_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,19 @@ class Recipe(Settings):
         base = super().from_json(values.get("training", {}))
         model = config.from_json(values.get("settings", {}))
         return cls(model, **base.arguments())
+
+
+def fitting_batch_size(num_users: int) -> int:
+    """The default number of users a batch, or less where an epoch had few steps.
+
+    A model that takes one step an epoch has hardly moved when its epochs are over.
+
+    Example:
+
+    >>> fitting_batch_size(100_000), fitting_batch_size(483)
+    (500, 96)
+    """
+    return min(Recipe.batch_size, max(num_users // FEWEST_STEPS, 1))
 
 
 @contextmanager

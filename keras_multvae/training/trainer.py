@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,12 @@ from keras_multvae.training.checkpoint import (
     load_state,
     steps_done,
 )
-from keras_multvae.training.recipe import Recipe, TrainingRecord, versions
+from keras_multvae.training.recipe import (
+    Recipe,
+    TrainingRecord,
+    fitting_batch_size,
+    versions,
+)
 
 # Scores of a validation batch at most, of which metrics make several arrays.
 VALIDATION_SCORES = 1 << 26
@@ -93,6 +99,7 @@ def train(
         # The weights are written after the history: a kill between leaves one row over.
         del history[steps_done(model) // len(batches) :]
     else:
+        _warn_of_few_steps(recipe, batches)
         with undistributed():
             model = recipe.build(split.train.num_items)
     config = model.get_config()
@@ -118,6 +125,17 @@ def train(
         kept.set_weights(checkpoint.best)
         recipe.compile(kept)
     return kept, history
+
+
+def _warn_of_few_steps(recipe: Recipe, batches: UserBatches) -> None:
+    users = batches.num_users
+    if len(batches) == 1:
+        warnings.warn(
+            f"Batches of {recipe.batch_size} users are as large as the data or larger, "
+            f"{users} users: an epoch is one step, and the model may hardly learn. Try "
+            f"batch_size={fitting_batch_size(users)}.",
+            stacklevel=3,
+        )
 
 
 @contextmanager
