@@ -105,7 +105,7 @@ def export_saved_model(
         else:
             _write_elsewhere(recommender, temporary, k, quantize)
         _write_catalogue(recommender, temporary / versions.CATALOGUE)
-        name = path.resolve().name
+        name = versions.name_of(path)
         text = render(card or ModelCard(), recommender, name, version, k, quantize)
         (temporary / versions.EXTRA / CARD).write_text(text, encoding="utf-8")
         (temporary / BATCHING).write_text(config.batching_parameters())
