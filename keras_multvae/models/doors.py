@@ -6,6 +6,7 @@ model's weights with it.
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from inspect import Signature, signature
 from typing import Any
@@ -17,6 +18,7 @@ from scipy import sparse
 from keras_multvae import backend
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.data.columns.clicks import EXPECTED, as_csr, check_dense, is_matrix
+from keras_multvae.registry import entry_of
 
 # Users a batch where the caller says nothing, as Keras has it for arrays.
 BATCH = 32
@@ -65,6 +67,21 @@ def check_fit(model: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     if taken.get("validation_data") is not None:
         taken["validation_data"] = _validation(model, arguments)
     return taken
+
+
+def warn_of_lost_models(model: Any) -> None:
+    """Warns before a training whose model could not be loaded again."""
+    likelihood = type(model.likelihood)
+    try:
+        entry_of(type(model))
+        if keras.saving.get_registered_name(likelihood) == likelihood.__name__:
+            raise TypeError(
+                f"{likelihood.__name__} is not registered with Keras, so a model with "
+                "it could not be loaded again. Put @keras.saving."
+                "register_keras_serializable() over its class."
+            )
+    except TypeError as error:
+        warnings.warn(f"Recommender.save: {error}", stacklevel=3)
 
 
 def check_rows(
@@ -174,6 +191,7 @@ class Doors:
         `UserBatches` is their own affair. What is refused leaves the model as it was.
         """
         arguments = check_fit(self, arguments_of("fit", x, *args, **kwargs))
+        warn_of_lost_models(self)
         self.prepare_fit(arguments["x"])
         try:
             with backend.kept_memory():

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import json
+
 import keras
 import numpy as np
 import pytest
 from conftest import make_clicks
 from scipy import sparse
 
-from keras_multvae import MultDAE, MultVAE, SampledSoftmax
+from keras_multvae import (
+    EASE,
+    MultDAE,
+    MultinomialNLL,
+    MultVAE,
+    Popularity,
+    SampledSoftmax,
+)
 from keras_multvae.data import FoldIn, Interactions, UserBatches
+from keras_multvae.layers import (
+    CandidateSampler,
+    InteractionEncoder,
+    ItemDecoder,
+    PointEncoder,
+    Sampling,
+    TableDecoder,
+)
 
 ITEMS = 12
 CLICKS = make_clicks(40, ITEMS)
@@ -236,3 +253,48 @@ def test_scores_take_numbers_of_numpy_and_refuse_others(model):
     ):
         with pytest.raises((TypeError, ValueError), match=text):
             model.score(given)
+
+
+def test_a_model_that_could_not_be_loaded_is_told_before_the_training():
+    class Mine(MultDAE):
+        pass
+
+    class Own(MultinomialNLL):
+        pass
+
+    for model, text in (
+        (Mine(ITEMS, 3), r"Recommender\.save: .*Mine is not a registered model"),
+        (MultDAE(ITEMS, 3, likelihood=Own()), "Own is not registered with Keras"),
+    ):
+        model.compile()
+        with pytest.warns(UserWarning, match=text):
+            model.fit(UserBatches(CLICKS, 20), verbose=0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_baselines_take_every_form_too(form):
+    for make in (lambda: EASE(ITEMS, 5.0), lambda: Popularity(ITEMS)):
+        expected = make().fit(CLICKS)
+        found = make().fit(forms()[form])
+        np.testing.assert_allclose(
+            found.score(forms()[form]), expected.score(CLICKS), atol=1e-6
+        )
+    with pytest.raises(ValueError, match="`num_items` must be an integer >= 1"):
+        Popularity(12.5)
+
+
+def test_layers_take_integers_of_numpy():
+    sizes = (np.int64(12), np.int64(3), (np.int32(6),))
+    for layer in (
+        InteractionEncoder(*sizes, np.float32(0.5), seed=np.int8(3)),
+        PointEncoder(*sizes, seed=np.int64(3)),
+        ItemDecoder(*sizes, seed=np.int64(3)),
+        TableDecoder(*sizes, seed=np.int64(3)),
+        CandidateSampler(np.int64(12), np.int64(4), seed=np.int64(3)),
+        Sampling(seed=np.int64(3)),
+    ):
+        config = layer.get_config()
+        json.dumps({name: config[name] for name in config if name != "dtype"})
+        assert type(layer).from_config(config).seed == 3
+    with pytest.raises(ValueError, match="`latent_dim` must be an integer >= 1"):
+        InteractionEncoder(12, 0)
