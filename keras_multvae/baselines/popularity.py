@@ -18,6 +18,7 @@ class Popularity(Baseline):
 
     Example:
 
+    >>> from scipy import sparse
     >>> clicks = sparse.csr_matrix([[1, 1, 0], [0, 1, 0]])
     >>> model = Popularity(3).fit(clicks)
     >>> model.score(clicks[:1]).argmax()
