@@ -41,6 +41,8 @@ class FusedAdam(keras.optimizers.Adam):
         - [Kingma and Ba, 2015](https://arxiv.org/abs/1412.6980)
     """
 
+    _to_load: Any = None
+
     @property
     def takes_rows(self) -> bool:
         """Whether a table's gradient may be some of its rows."""
@@ -54,6 +56,20 @@ class FusedAdam(keras.optimizers.Adam):
             or self.loss_scale_factor
             or self.gradient_accumulation_steps
         )
+
+    def build_to_load(self, variables: list[Any]) -> None:
+        """Puts the building off until there is a state to load.
+
+        One that had none when its model was saved gets none, and no memory for it.
+        """
+        self._to_load = lambda: variables  # a list would be tracked and stored
+
+    def load_own_variables(self, store: Any) -> None:
+        """See `keras.optimizers.Optimizer`."""
+        waiting, self._to_load = self._to_load, None
+        if waiting is not None and len(store.keys()) > len(self.variables):
+            self.build(waiting())
+        super().load_own_variables(store)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """See `keras.optimizers.Optimizer.update_step`."""

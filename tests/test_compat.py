@@ -25,6 +25,9 @@ PRIVATE = {
     "_layout",
     "compute_loss_and_updates",
     "_update_metrics_variables",
+    "_jax_state",
+    "_jax_state_synced",
+    "jax_state_sync",
     "_compile_metrics",
     "_loss_tracker",
     "_get_variable_index",
@@ -153,6 +156,18 @@ def test_the_parts_of_a_training_step():
     assert logs.keys() == {"loss", "error"}, "see compat.update_metrics"
     assert float(logs["loss"]) == pytest.approx(float(loss))
     assert len(updated) == len(of_metrics)
+
+
+@on("jax")
+def test_what_keras_took_from_the_variables_is_put_back():
+    model = compiled_model()
+    before = [each.numpy() for each in model.trainable_variables]
+    values = [each.value for each in model.trainable_variables]
+    for each in model.trainable_variables:
+        each.assign(each * 0)
+    compat.put_back(model, ("trainable_variables",), (values,))
+    for variable, value in zip(model.trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value, "see compat.put_back")
 
 
 def test_compiled_metrics_are_built_before_the_first_batch():

@@ -5,7 +5,9 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from conftest import contents
 from keras import ops
+from scipy import sparse
 
 from keras_multvae import (
     EASE,
@@ -14,13 +16,21 @@ from keras_multvae import (
     LinearPath,
     MultDAE,
     MultVAE,
+    Recommender,
     SparseEASE,
     add_linear_path,
     evaluate_ranking,
 )
-from keras_multvae.data import Interactions, Split, UserBatches, strong_generalization
+from keras_multvae.data import (
+    FoldIn,
+    Interactions,
+    Split,
+    UserBatches,
+    strong_generalization,
+)
 from keras_multvae.files import DamagedFileError
 from keras_multvae.training import Recipe, linear_path, train
+from keras_multvae.training.trainer import record
 
 RNG = np.random.default_rng(0)
 TASTE = (np.arange(120)[:, None] + np.arange(20)) % 2 == 0
@@ -84,6 +94,30 @@ def test_a_resumed_training_is_the_one_that_never_stopped(tmp_path, recipe, save
     assert found == pytest.approx(best, abs=1e-5)
 
 
+def test_what_was_trained_can_be_trained_on(tmp_path):
+    """After loading too, and with new items; the optimiser begins anew."""
+    recipe = replace(RECIPE, epochs=1, learning_rate=0.03)
+    model, _ = train(SPLIT, recipe, tmp_path / "state")
+    made = Recommender(model, SPLIT.train.items, training=record(SPLIT, recipe))
+    made.save(tmp_path / "model")
+    # As earlier versions wrote it.
+    plain = MultVAE.from_config(model.get_config())
+    plain.set_weights(model.get_weights())
+    Recommender(plain, made.items, training=made.training).save(tmp_path / "plain")
+    more = Interactions.from_matrix(
+        sparse.hstack([SPLIT.train.matrix, SPLIT.train.matrix[:, :2]])
+    )
+    for each in (
+        model,
+        Recommender.load(tmp_path / "model").model,
+        Recommender.load(tmp_path / "plain").model,
+    ):
+        assert float(each.optimizer.learning_rate) == pytest.approx(0.03)
+        assert len(each.optimizer.variables) == 2  # no moments, and no memory for them
+        each.with_new_items(22).fit(UserBatches(more, 20), verbose=0)
+        each.fit(UserBatches(SPLIT.train, 20), verbose=0)
+
+
 def test_without_validation_the_last_epoch_counts(tmp_path):
     split = strong_generalization(Interactions.from_events(USERS, ITEMS), 0, 0)
     model, history = train(split, RECIPE, tmp_path / "state")
@@ -113,6 +147,36 @@ def test_bad_resumes_are_named(tmp_path):
         (tmp_path / "s" / name).write_bytes(whole)
     _, history = train(SPLIT, RECIPE, tmp_path / "s", resume=True)
     assert len(history) == 6
+
+
+def test_an_interrupted_training_is_not_overwritten_by_itself(tmp_path):
+    state = tmp_path / "deep" / "s"
+    with pytest.raises(KeyboardInterrupt):
+        train(SPLIT, RECIPE, state, save_every=0.0, callbacks=[Kill(1)])
+    before = contents(state)
+    with pytest.raises(FileExistsError, match=r"resume=True, or .* overwrite=True"):
+        train(SPLIT, RECIPE, state)
+    assert contents(state) == before
+    with pytest.raises(KeyboardInterrupt):
+        train(SPLIT, RECIPE, state, overwrite=True, callbacks=[Kill(1)])
+    # That one had saved nothing yet.
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
+def test_what_fails_before_anything_is_saved_leaves_nothing(tmp_path):
+    counts = SPLIT.train.matrix * 3
+    plays = Split(Interactions.from_matrix(counts, items=SPLIT.train.items))
+    recipe = replace(RECIPE, model=MultDAE.Config(4, likelihood="logistic"))
+    with pytest.raises(ValueError, match="LogisticNLL takes 0 and 1 alone"):
+        train(plays, recipe, tmp_path / "a" / "b")
+    inputs = SPLIT.validation.input
+    none = replace(
+        SPLIT,
+        validation=FoldIn(inputs, inputs.select_entries(np.zeros(inputs.num_entries))),
+    )
+    with pytest.raises(ValueError, match="`targets` hold no entry"):
+        train(none, RECIPE, tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_somebody_else_survives(tmp_path):

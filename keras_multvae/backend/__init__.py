@@ -17,6 +17,9 @@ index of every entry (int32 or int64, ascending):
 - `multinomial_nll(logits, rows, item_ids, values)`: minus the multinomial
   log-likelihood of each user, (users,), differentiable in the logits.
 - `log_sum_exp(logits)`: of each user's logits, (users,).
+- `top_k(scores, k)`: values and indices of the k largest of each row, (users, k), the
+  largest first; of equal ones the lower index first, as `ops.top_k` does on two of the
+  three. -0 and 0 are equal.
 - `fuses_adam(gradient, variable)`: whether `adam_update` can take the two.
 - `adam_update(variable, momentum, velocity, gradient, step, learning_rate, beta_1,
   beta_2, epsilon)`: one step of Keras' Adam in one pass; `step` counts from 1.
@@ -80,6 +83,7 @@ add_item_weights = _module.add_item_weights
 gather = _module.gather
 multinomial_nll = _module.multinomial_nll
 log_sum_exp = _module.log_sum_exp
+top_k = _module.top_k
 fuses_adam = _module.fuses_adam
 adam_update: Any = getattr(_module, "adam_update", None)
 resting = _module.resting

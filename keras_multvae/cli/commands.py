@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,7 +27,8 @@ from keras_multvae.data import (
 )
 from keras_multvae.data.columns.spilled import spilling_into
 from keras_multvae.extras import import_extra
-from keras_multvae.recommender.histories import holds_events, of_events
+from keras_multvae.recommender import json_lines
+from keras_multvae.recommender.events import holds_events, of_events
 
 BATCH = 500
 
@@ -119,14 +118,17 @@ def recommend(arguments: argparse.Namespace) -> None:
     if arguments.all or Path(arguments.histories).is_dir():
         raise ValueError("Recommendations for many users need a file: --out FILE.")
     with _open(arguments.histories) as file:
-        for number, batch in _batches(file):
+        for batch in json_lines.batches(file, BATCH):
             found = recommender.recommend(
-                batch, k=arguments.k, on_unknown=arguments.on_unknown
+                batch.rows, k=arguments.k, on_unknown=arguments.on_unknown
             )
+            kind = "user" if batch.events else "history"
             for index, (items, scores) in enumerate(found):
+                name = batch.names[index]
+                who = {"user": name} if batch.events else {}
                 answer(
-                    {"items": items.tolist(), "scores": scores.tolist()},
-                    f"history {number + index}:\n{found.describe(index)}",
+                    {**who, "items": items.tolist(), "scores": scores.tolist()},
+                    f"{kind} {name}:\n{found.describe(index)}",
                     arguments.json,
                 )
 
@@ -259,31 +261,3 @@ def _open(path: str) -> TextIO:
     if path == "-":
         return sys.stdin
     return Path(path).open(encoding="utf-8")
-
-
-def _batches(file: TextIO) -> Iterator[tuple[int, list[Any]]]:
-    """Histories in batches, with the line number of the first."""
-    batch: list[Any] = []
-    first = 1
-    for number, line in enumerate(file, start=1):
-        try:
-            history = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"Line {number} is no JSON ({error}).") from None
-        if not isinstance(history, list):
-            raise ValueError(
-                f"Line {number} must be a JSON list of item ids. Received: "
-                f"{line.strip()[:60]}"
-            )
-        for item in history:
-            if not isinstance(item, str | int):
-                raise ValueError(
-                    f"Line {number} must hold item ids, strings or whole numbers. "
-                    f"Received: {json.dumps(item)[:60]}"
-                )
-        batch.append(history)
-        if len(batch) == BATCH:
-            yield first, batch
-            batch, first = [], number + 1
-    if batch:
-        yield first, batch

@@ -73,7 +73,8 @@ def demo(arguments: argparse.Namespace) -> None:
     model_folder = folder / "model"
     prepared = _prepare(folder / "prepared")
     _step("2/5", f"Training Mult-VAE with Keras on {keras.backend.backend()}")
-    train_and_save(prepared, replace(RECIPE, seed=arguments.seed), model_folder)
+    recipe = replace(RECIPE, seed=arguments.seed)
+    train_and_save(prepared, recipe, model_folder, overwrite=True)
     say(f"Model, history.csv and training.png: {model_folder}")
 
     recommender = Recommender.load(model_folder)

@@ -177,8 +177,14 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--processes", type=_positive, help="how many there are")
     sub.add_argument("--process", type=_non_negative, help="which one this is, from 0")
-    sub.add_argument(
+    again = sub.add_mutually_exclusive_group()
+    again.add_argument(
         "--resume", action="store_true", help="go on with an interrupted training"
+    )
+    again.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the model in --out, and an interrupted training",
     )
     sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
 
@@ -208,9 +214,10 @@ def _recommend_options(sub: argparse.ArgumentParser) -> None:
         "histories",
         nargs="?",
         default="-",
-        help="file with one JSON list of item ids a line; - for standard input; with "
-        "--out, the folder that prepare wrote, or a CSV or Parquet file, or a folder "
-        "of them, with the columns user_id and item_id",
+        help="file of JSON lines: lists of item ids, or events, objects with user_id "
+        "and item_id; - for standard input; with --out such a file (.jsonl), the "
+        "folder that prepare wrote, or a CSV or Parquet file, or a folder of them, "
+        "with the columns user_id and item_id",
     )
     sub.add_argument("-k", type=_positive, default=10, help="items a history")
     sub.add_argument(

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae.data.columns.csr import csr_over, without_zeros
+from keras_multvae.data.columns.mapped import check_clean
 from keras_multvae.data.columns.row_blocks import (
     Arrays,
     Part,
@@ -45,7 +46,7 @@ class Interactions:
         counts: What was read and what each filter lost, by name.
 
     Raises:
-        ValueError: Parts whose sizes disagree, or a bad weight.
+        ValueError: Parts whose sizes disagree, a matrix not as above, or a bad weight.
     """
 
     matrix: sparse.csr_matrix
@@ -62,6 +63,7 @@ class Interactions:
                 "`matrix` must be a SciPy CSR matrix. Received: "
                 f"{type(self.matrix).__name__}. Use Interactions.from_matrix()."
             )
+        check_clean(self.matrix)
         expected = (len(self.users), len(self.items))
         if self.matrix.shape != expected:
             raise ValueError(

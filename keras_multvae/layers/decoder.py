@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_multvae.layers.dense import Dense, seeds, tanh_stack, wide_dtype
+from keras_multvae.settings import INTEGER, POSITIVE_INT, Optional, Sizes, checked
 
 
 class Decoder(keras.layers.Layer):
@@ -32,10 +33,10 @@ class Decoder(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.num_items = num_items
-        self.latent_dim = latent_dim
-        self.hidden_dims = tuple(hidden_dims)
-        self.seed = seed
+        self.num_items = checked("num_items", num_items, POSITIVE_INT)
+        self.latent_dim = checked("latent_dim", latent_dim, POSITIVE_INT)
+        self.hidden_dims = checked("hidden_dims", hidden_dims, Sizes())
+        self.seed = checked("seed", seed, Optional(INTEGER))
 
     @property
     def inner(self) -> list[Dense]:
@@ -111,10 +112,10 @@ class ItemDecoder(Decoder):
     ) -> None:
         super().__init__(num_items, latent_dim, hidden_dims, seed, **kwargs)
         self.l2 = l2
-        units = (*self.hidden_dims, num_items)
+        units = (*self.hidden_dims, self.num_items)
         # By that name `distribution.item_layout_map` knows the item table.
         self.stack = tanh_stack(
-            latent_dim,
+            self.latent_dim,
             units,
             seeds(seed),
             self.dtype_policy,

@@ -26,7 +26,7 @@ class Dense(keras.layers.Dense):
 
 def seeds(seed: int | None) -> Iterator[int | None]:
     """Endless distinct seeds from one; all None from None."""
-    return (None if seed is None else 1000 * seed + i for i in count())
+    return (None if seed is None else 1000 * int(seed) + i for i in count())
 
 
 def kernel_initializer(source: Iterator[int | None]) -> keras.Initializer:

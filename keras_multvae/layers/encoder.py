@@ -19,6 +19,15 @@ from keras_multvae.layers.dense import (
     wide_dtype,
 )
 from keras_multvae.layers.seeded import SeededLayer
+from keras_multvae.settings import (
+    INTEGER,
+    NON_NEGATIVE,
+    POSITIVE_INT,
+    SHARE,
+    Optional,
+    Sizes,
+    checked,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -78,18 +87,18 @@ class InteractionEncoder(SeededLayer):
     ) -> None:
         # Values are normalised in float32 whatever the compute dtype.
         super().__init__(autocast=False, **kwargs)
-        self.num_items = num_items
-        self.latent_dim = latent_dim
-        self.hidden_dims = tuple(hidden_dims)
-        self.dropout = dropout
-        self.l2 = l2
-        self.seed = seed
+        self.num_items = checked("num_items", num_items, POSITIVE_INT)
+        self.latent_dim = checked("latent_dim", latent_dim, POSITIVE_INT)
+        self.hidden_dims = checked("hidden_dims", hidden_dims, Sizes())
+        self.dropout = checked("dropout", dropout, SHARE)
+        self.l2 = checked("l2", l2, NON_NEGATIVE)
+        self.seed = checked("seed", seed, Optional(INTEGER))
         self.table_dtype = table_dtype
         source = seeds(seed)
         self.seed_generator = keras.random.SeedGenerator(next(source))
-        units = (*self.hidden_dims, self.outputs * latent_dim)
+        units = (*self.hidden_dims, self.outputs * self.latent_dim)
         self.kernel = self.add_weight(
-            shape=(num_items, units[0]),
+            shape=(self.num_items, units[0]),
             initializer=TableInitializer(next(source)),
             dtype=table_dtype,
             regularizer=kernel_regularizer(l2),

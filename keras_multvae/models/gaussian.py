@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from scipy import sparse
 
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.models.autoencoder import Autoencoder
@@ -60,10 +59,10 @@ class GaussianAutoencoder(Autoencoder):
         return total
 
     def embed(
-        self, histories: sparse.csr_matrix, batch_size: int = 500
+        self, histories: Any, batch_size: int = 500
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of q(z | x): two float32 arrays (users, latent_dim)."""
-        self._check_inputs(histories)
+        histories = self._rows(histories)
         parts = []
         batches = UserBatches(histories, batch_size, shuffle=False, blocks=1)
         with placement_of(self):

@@ -117,11 +117,15 @@ class SampledTraining(VariationalModel):
                 f"{optimizer.get_config()}. Leave `optimizer` out, or table_dtype."
             )
 
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """See `RankingModel.fit`; a sampler learns the items' popularity first."""
+    @property
+    def needs_bags(self) -> bool:  # type: ignore[override]
+        """See `RankingModel`."""
+        return self.head is not None
+
+    def prepare_fit(self, x: Any) -> None:
+        """A sampler learns the items' popularity."""
         if self.candidates is not None and isinstance(x, UserBatches):
             self.candidates.set_popularity(x.item_clicks())
-        return super().fit(x, *args, **kwargs)
 
     def with_new_items(self, num_items: int) -> Self:
         """See `RankingModel.with_new_items`."""

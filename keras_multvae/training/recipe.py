@@ -226,8 +226,12 @@ class Recipe(Settings):
         cls: Any = registry.config_entry(self.model).model
         with _default_seeds_from(self.seed):
             model = cls(num_items, **self.model.arguments(), seed=self.seed)
-        model.compile(model.default_optimizer(**self._rate(model, steps)))
+        self.compile(model, steps)
         return model
+
+    def compile(self, model: Any, steps: int | None = None) -> None:
+        """Compiles a model as this recipe trains it, with an optimiser that is new."""
+        model.compile(model.default_optimizer(**self._rate(model, steps)))
 
     def _rate(self, model: Any, steps: int | None) -> dict[str, Any]:
         """The learning rate, or its schedule, where it is not the model's own."""

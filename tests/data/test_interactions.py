@@ -355,3 +355,13 @@ def test_parts_that_do_not_fit_are_refused(clicks):
 def test_repr_is_short(clicks):
     assert len(repr(clicks)) < 60
     assert all(len(f"{part!r}") < 60 for part in itertools.chain([clicks.users]))
+
+
+def test_a_matrix_that_is_not_in_order_is_refused():
+    users, items = Vocabulary([1]), Vocabulary(["a", "b", "c"])
+    for data, indices in (([1, 1], [2, 0]), ([1, 1], [1, 1]), ([1, 0], [0, 1])):
+        matrix = sparse.csr_matrix((data, indices, [0, 2]), shape=(1, 3))
+        with pytest.raises(ValueError, match=r"in order, none twice and none with a 0"):
+            Interactions(matrix, users, items)
+        cleaned = Interactions.from_matrix(matrix, users, items)
+        np.testing.assert_array_equal(cleaned.matrix.toarray(), matrix.toarray())

@@ -174,6 +174,12 @@ def log_sum_exp(logits: Any) -> Any:
     return jax.nn.logsumexp(logits, axis=1)
 
 
+def top_k(scores: Any, k: int) -> tuple[Any, Any]:
+    """See `keras_multvae.backend`."""
+    # XLA puts 0 before -0.
+    return jax.lax.top_k(jnp.where(scores == 0, 0.0, scores), k)
+
+
 def fuses_adam(gradient: Any, variable: Any) -> bool:
     """See `keras_multvae.backend`: XLA fuses Keras' own formula."""
     return False

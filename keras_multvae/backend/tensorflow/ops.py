@@ -123,6 +123,12 @@ def log_sum_exp(logits: Any) -> Any:
     return tf.reduce_max(logits, 1) - tf.math.log(tf.reduce_max(pi, 1))
 
 
+def top_k(scores: Any, k: int) -> tuple[Any, Any]:
+    """See `keras_multvae.backend`."""
+    # Compiled by XLA, it puts 0 before -0.
+    return tf.math.top_k(tf.where(scores == 0, tf.zeros_like(scores), scores), k)
+
+
 def fuses_adam(gradient: Any, variable: Any) -> bool:
     """See `keras_multvae.backend`."""
     return not isinstance(gradient, tf.IndexedSlices)

@@ -163,6 +163,31 @@ def log_sum_exp(logits: Any) -> Any:
     return torch.logsumexp(logits, 1)
 
 
+def top_k(scores: Any, k: int) -> tuple[Any, Any]:
+    """See `keras_multvae.backend`."""
+    # One more than is wanted says where the last of them is as large as others.
+    values, indices = torch.topk(scores, min(k + 1, scores.shape[1]))
+    if k < scores.shape[1]:
+        tied = torch.nonzero(values[:, k - 1] == values[:, k])[:, 0]
+        if len(tied):
+            indices[tied, :k] = _first(scores[tied], values[tied, k - 1 : k], k)
+    # Rising indices, which the stable sort by value keeps among equals.
+    indices = torch.sort(indices[:, :k], dim=1).values
+    values, order = torch.sort(
+        torch.gather(scores, 1, indices), dim=1, descending=True, stable=True
+    )
+    return values, torch.gather(indices, 1, order)
+
+
+def _first(scores: Any, bounds: Any, k: int) -> Any:
+    """The indices of what is above a row's bound, and of the first that equal it."""
+    above = ~(scores <= bounds)  # NaN too, which counts as the largest
+    equal = scores == bounds
+    left = k - above.sum(1, keepdim=True)
+    equal &= torch.cumsum(equal, 1, dtype=torch.int32) <= left
+    return torch.nonzero(above | equal)[:, 1].view(len(scores), k)
+
+
 def fuses_adam(gradient: Any, variable: Any) -> bool:
     """See `keras_multvae.backend`."""
     return variable.value.device.type in ("cpu", "cuda", "mps", "xpu")
