@@ -159,7 +159,7 @@ def begin(state: Path, recipe: Recipe, split: Split, overwrite: bool) -> None:
     """
     if is_interrupted(state) and not overwrite:
         raise FileExistsError(
-            f"There is an interrupted training in {state}. Go on with resume=True, or "
+            f"{state} holds what a training saved. Go on with resume=True, or "
             "begin anew with overwrite=True."
         )
     clear_state(state)

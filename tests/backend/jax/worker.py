@@ -67,6 +67,7 @@ def do(job, folder, is_first):
             folder / job["name"],
             save_every=0,
             resume=job.get("resume", False),
+            overwrite=not job.get("resume", False),
             callbacks=[Kill(job["killed"])]
             if job.get("killed") and not is_first
             else [],
