@@ -10,7 +10,7 @@ import pytest
 from keras_multvae.data import Interactions, read_interactions
 from keras_multvae.data.columns.csr import order_by, order_within_rows
 from keras_multvae.data.ingest import events, files, frames
-from keras_multvae.data.ingest.events import encode
+from keras_multvae.data.ingest.numbering import encode
 
 pytestmark = pytest.mark.once
 
@@ -164,7 +164,7 @@ def test_rows_are_named_from_the_start_of_the_source(tmp_path, chunk):
     for part, start in enumerate((0, 100)):
         broken[start : start + 100].write_parquet(tmp_path / f"{part}.parquet")
     for source in (broken, tmp_path):
-        with pytest.raises(TypeError, match=r"Bad item ids.*None.*at row 123: drop"):
+        with pytest.raises(TypeError, match=r"Bad item ids.*None.*at row 123.*: drop"):
             read_interactions(source)
     good = broken.with_columns(table["item_id"])
     with pytest.raises(ValueError, match=r"`ratings`.*nan.* at row 123"):
