@@ -37,6 +37,7 @@ def missing(column: Any) -> np.ndarray | None:
     """(rows,) bool, where a value is missing; None where none can be."""
     if hasattr(column, "is_null") and hasattr(column, "null_count"):
         return column.is_null().to_numpy() if column.null_count() else None
+    found: np.ndarray | None
     if isinstance(column, np.ndarray):
         if column.dtype.kind == "f":
             found = np.isnan(column)

@@ -87,9 +87,8 @@ class Table:
 
     def where(self, row: int) -> str:
         """The file of a row that was read, and its line there."""
-        part = next(
-            (p for p in reversed(self._parts) if p.first_row <= row), self._parts[0]
-        )
+        read = [part for part in self._parts if part.rows]
+        part = next(part for part in reversed(read) if part.first_row <= row)
         if isinstance(part.reader, TextFile | JsonLines):
             line = part.reader.line_of(row - part.first_row)
             return f"line {line} of {part.path}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_multvae.data.ingest.dialect import Dialect
 from keras_multvae.data.ingest.events import CHUNK
-from keras_multvae.data.ingest.text import TextError, opened
+from keras_multvae.data.ingest.text import TextError, lines_of, opened
 from keras_multvae.extras import import_extra
 
 
@@ -63,9 +63,9 @@ class JsonLines:
         # In text, the words of CSV files for a missing value are only words.
         nulls = frozenset(self._dialect.null or ()) | {""}
         with opened(self.path) as file:
-            for line, raw in enumerate(file, start=1):
+            for line, raw in enumerate(lines_of(file), start=1):
                 try:
-                    text = bytes(raw).decode(encoding).strip()
+                    text = raw.decode(encoding).strip()
                 except UnicodeDecodeError as error:
                     raise TextError(
                         f"{self.path}: line {line} is not {encoding} ({error.reason}). "

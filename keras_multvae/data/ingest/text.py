@@ -297,6 +297,16 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file; PyArrow's files give none by themselves."""
+    rest = b""
+    while piece := file.read(BLOCK):
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
 def _fields(line: str, separator: str, quote: str | None) -> list[str]:
     if quote is None:
         return line.split(separator)
