@@ -21,7 +21,7 @@ from keras_multvae.data.columns.row_blocks import (
 )
 from keras_multvae.data.ingest.entries import gather
 from keras_multvae.data.ingest.events import array_chunks, check_values, checked_weights
-from keras_multvae.data.ingest.frames import frame_chunks
+from keras_multvae.data.ingest.frames import ROLES, frame_chunks
 from keras_multvae.data.ingest.ids import converter
 from keras_multvae.data.vocabulary import Vocabulary, as_vocabulary
 
@@ -65,11 +65,8 @@ class Interactions:
         names = ("timestamps", "fractions", "positions")
         check_parts(self.matrix, shape, {name: getattr(self, name) for name in names})
         if self.user_weights is not None:
-            object.__setattr__(
-                self,
-                "user_weights",
-                checked_weights(self.user_weights, shape[0], "user_weights"),
-            )
+            weights = checked_weights(self.user_weights, shape[0], "user_weights")
+            object.__setattr__(self, "user_weights", weights)
 
     @classmethod
     def from_events(
@@ -190,13 +187,8 @@ class Interactions:
             TypeError: Not a DataFrame.
             ValueError: A missing column, or what `from_events` raises.
         """
-        names = {
-            "users": user_column,
-            "items": item_column,
-            "ratings": rating_column,
-            "values": value_column,
-            "timestamps": timestamp_column,
-        }
+        columns = (user_column, item_column, rating_column, value_column)
+        names = dict(zip(ROLES, (*columns, timestamp_column), strict=True))
         convert = dict.fromkeys(("users", "items"), converter(id_type))
         return from_chunks(frame_chunks(df, names), convert=convert, **filters)
 
@@ -324,14 +316,11 @@ class Interactions:
 
     @property
     def _arrays(self) -> Arrays:
-        arrays = {
-            "indices": self.matrix.indices,
-            "values": self.matrix.data,
-            "timestamps": self.timestamps,
-            "fractions": self.fractions,
-            "positions": self.positions,
-        }
-        return {n: array for n, array in arrays.items() if array is not None}
+        arrays = {"indices": self.matrix.indices, "values": self.matrix.data}
+        for name in ("timestamps", "fractions", "positions"):
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name)
+        return arrays
 
     def _of(self, indptr: np.ndarray, arrays: Arrays, **changed: Any) -> Interactions:
         """With other entries and, by name, other users, their weights or items."""
@@ -340,9 +329,7 @@ class Interactions:
         return replace(
             self,
             matrix=csr_over(arrays["values"], arrays["indices"], indptr, shape),
-            timestamps=arrays.get("timestamps"),
-            fractions=arrays.get("fractions"),
-            positions=arrays.get("positions"),
+            **{n: arrays.get(n) for n in ("timestamps", "fractions", "positions")},
             counts={},
             **changed,
         )

@@ -90,9 +90,8 @@ def _of_arrow(column: Any) -> np.ndarray:
 
 
 def _of_polars(column: Any) -> np.ndarray:
-    if column.dtype == object or (
-        column.null_count() and not (column.dtype.is_temporal())
-    ):
+    keeps = column.dtype.is_temporal() or column.dtype.is_float()
+    if column.null_count() and not keeps:
         return _objects(column.to_list())
     return column.to_numpy()
 

@@ -170,7 +170,7 @@ def test_rows_are_named_from_the_start_of_the_source(tmp_path, chunk):
             read_interactions(source)
     good = broken.with_columns(table["item_id"])
     with pytest.raises(ValueError, match=r"`ratings`.*nan.* at row 123"):
-        read_interactions(good, rating_column="rating")
+        read_interactions(good, rating_column="rating", min_rating=1)
     with pytest.raises(ValueError, match=r"Values must be .* -1.0 at row 123"):
         Interactions.from_events(
             table["user_id"],
