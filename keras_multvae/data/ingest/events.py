@@ -144,7 +144,9 @@ class Kept:
         self.counts["events_lost_to_missing"] += size - len(rows)
         for name, column in chunk.items():
             if isinstance(column, Encoded):
-                chunk[name] = Encoded(column.codes[rows], column.ids)
+                # Ids of dropped rows alone say nothing about what ids there are.
+                used, codes = np.unique(column.codes[rows], return_inverse=True)
+                chunk[name] = Encoded(codes.astype("int32"), column.ids[used])
             elif isinstance(column, list):
                 chunk[name] = [column[row] for row in rows]
             else:
