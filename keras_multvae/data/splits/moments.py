@@ -41,7 +41,7 @@ def moment(value: Any, timestamps: np.ndarray, name: str) -> Moment:
     if isinstance(value, float | np.floating) and 0 < value < 1:
         return _at_share(timestamps, float(value)), 0
     try:
-        if value is None or isinstance(value, bool):
+        if value is None or isinstance(value, bool) or np.ndim(value):
             raise ValueError(f"Received: {value!r}.")
         return instant(value, name)
     except ValueError as error:
