@@ -40,12 +40,21 @@ class Block:
         """Where quotes are, opening and closing ones by turns."""
         return np.flatnonzero(self._bytes == ord(self.quote or b"\0"))
 
+    @cached_property
+    def _inside(self) -> np.ndarray:
+        """(bytes,) bool, which are between quotes, opening ones included."""
+        return np.logical_xor.accumulate(self._bytes == ord(self.quote or b"\0"))
+
+    def _is_outside(self, byte: bytes) -> np.ndarray:
+        found = self._bytes == ord(byte)
+        if not self.plain:
+            # True only where the first is and the second is not.
+            np.greater(found, self._inside, out=found)
+        return found
+
     def outside(self, byte: bytes) -> np.ndarray:
         """Where a byte is that no quotes are around."""
-        found = np.flatnonzero(self._bytes == ord(byte))
-        if self.plain:
-            return found
-        return found[np.searchsorted(self.quotes, found) % 2 == 0]
+        return np.flatnonzero(self._is_outside(byte))
 
     @cached_property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +79,8 @@ class Block:
         """How many records there are, blank lines left out."""
         if self.plain and not self.has_blank_lines:
             return self.data.count(b"\n")
+        if not self.has_blank_lines:
+            return int(np.count_nonzero(self._is_outside(b"\n")))
         return len(self.bounds[0])
 
     @cached_property
@@ -87,7 +98,7 @@ class Block:
         """How many part fields, in all records together."""
         if self.plain:
             return self.data.count(self.separator)
-        return len(self.outside(self.separator))
+        return int(np.count_nonzero(self._is_outside(self.separator)))
 
     def line_at(self, offset: int) -> int:
         """The number of the line that a byte is in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,7 +79,7 @@ class Table:
         for part in self._parts:
             part.first_row, part.rows = rows, 0
             with self._blaming(part.path):
-                for frame in self._frames_of(part):
+                for frame in _ahead(self._frames_of(part)):
                     rows += frame.height
                     part.rows += frame.height
                     yield from frame.iter_slices(CHUNK)
@@ -217,6 +218,15 @@ class Table:
             raise ValueError(
                 f"{file} cannot be read as {_suffix(file) or 'text'}: {error}"
             ) from None
+
+
+def _ahead(frames: Iterator[Any]) -> Iterator[Any]:
+    """The same frames, of which the next is read while one is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, frames, None)
+        while (frame := coming.result()) is not None:
+            coming = pool.submit(next, frames, None)
+            yield frame
 
 
 def numbers_from_text(polars: Any, text: Any, decimal: str = ".") -> Any:

@@ -19,7 +19,7 @@ from keras_multvae.data.ingest.dialect import Dialect, likely_separator
 from keras_multvae.extras import import_extra
 
 # Bytes that are read at a time, and those that a quoted field may go on for.
-BLOCK, LONGEST = 1 << 24, 1 << 26
+BLOCK, LONGEST = 1 << 22, 1 << 26
 # One of these stands in for a separator of several bytes: polars takes one byte.
 _STAND_INS = tuple(bytes([code]) for code in (0x1F, 0x1E, 0x1D, 0x1C, 0x01, 0x02))
 
