@@ -1,4 +1,4 @@
-"""The commands `prepare`, `evaluate`, `recommend`, `export` and `serve`."""
+"""The commands `evaluate`, `recommend`, `export` and `serve`."""
 
 from __future__ import annotations
 
@@ -17,84 +17,12 @@ from keras_multvae import (
     write_serving_config,
 )
 from keras_multvae.cli.output import answer, working
-from keras_multvae.data import (
-    Split,
-    load_prepared,
-    read_interactions,
-    read_titles,
-    save_prepared,
-    strong_generalization,
-)
-from keras_multvae.data.columns.spilled import spilling_into
+from keras_multvae.data import Split, load_prepared
 from keras_multvae.extras import import_extra
 from keras_multvae.recommender import json_lines
 from keras_multvae.recommender.events import holds_events, of_events
 
 BATCH = 500
-
-
-def prepare(arguments: argparse.Namespace) -> None:
-    """Ratings -> prepared folder."""
-    columns = {
-        name: getattr(arguments, name)
-        for name in (
-            "user_column",
-            "item_column",
-            "rating_column",
-            "timestamp_column",
-            "value_column",
-            "separator",
-        )
-    }
-    filters = {
-        name: getattr(arguments, name)
-        for name in ("min_rating", "min_user_items", "min_item_users", "duplicates")
-    }
-    # What does not fit in memory goes to the disk that the folder will be on.
-    with spilling_into(Path(arguments.out).absolute().parent):
-        _prepare(arguments, columns, filters)
-
-
-def _prepare(
-    arguments: argparse.Namespace, columns: dict[str, Any], filters: dict[str, Any]
-) -> None:
-    with working(f"Reading {arguments.ratings}"):
-        interactions = read_interactions(arguments.ratings, **columns, **filters)
-    tenth = max(interactions.num_users // 10, 1)
-    held_out = {
-        part: tenth if getattr(arguments, part) is None else getattr(arguments, part)
-        for part in ("validation_users", "test_users")
-    }
-    with working("Splitting users"):
-        split = strong_generalization(
-            interactions,
-            held_out["validation_users"],
-            held_out["test_users"],
-            seed=arguments.seed,
-        )
-    titles = None
-    if arguments.items is not None:
-        titles = read_titles(
-            arguments.items, arguments.item_column, arguments.title_column
-        )
-    with working(f"Writing {arguments.out}"):
-        save_prepared(split, arguments.out, titles, {**columns, **filters})
-    answer(
-        {
-            "out": str(arguments.out),
-            "train_users": split.train.num_users,
-            **held_out,
-            "items": split.train.num_items,
-            "train_entries": split.train.num_entries,
-            "counts": interactions.counts,
-        },
-        f"{interactions.num_users:,} users and {interactions.num_entries:,} entries "
-        f"kept of {interactions.counts['events']:,} events.\n"
-        f"{split.train.num_users:,} users train ({split.train.num_items:,} items, "
-        f"{split.train.num_entries:,} entries), {held_out['validation_users']:,} "
-        f"validate, {held_out['test_users']:,} test.\nWritten to {arguments.out}",
-        arguments.json,
-    )
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -149,9 +77,19 @@ def _recommend_to_parquet(
         )
     rows = recommender.recommend_to_parquet(arguments.out, k=arguments.k, progress=True)
     users = recommender.histories.num_users
+    counts = recommender.histories.counts
+    unknown = {
+        name: counts[name]
+        for name in ("unknown_items", "entries_of_unknown_items")
+        if counts.get(name)
+    }
+    words = "{:,} unknown items left out, in {:,} entries.\n".format(
+        *(unknown.values() or (0, 0))
+    )
     answer(
-        {"out": arguments.out, "users": users, "rows": rows},
-        f"{rows:,} recommendations for {users:,} users.\nWritten to {arguments.out}",
+        {"out": arguments.out, "users": users, "rows": rows, **unknown},
+        f"{rows:,} recommendations for {users:,} users.\n{words * bool(unknown)}"
+        f"Written to {arguments.out}",
         arguments.json,
     )
 

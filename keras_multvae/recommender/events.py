@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,17 @@ def of_events(source: Any, items: Vocabulary, on_unknown: OnUnknown) -> Interact
     """Histories from files of events with the columns `user_id` and `item_id`.
 
     In files of JSON lines, lists are histories too; see `json_lines`. Of a user
-    without a known item nothing is known, but that there is one.
+    without a known item nothing is known, but that there is one. `counts` says how many
+    items of the files are unknown, and entries with them.
     """
     if Path(source).suffix in json_lines.SUFFIXES:
         return json_lines.interactions(Path(source), items, on_unknown)
-    events = read_interactions(source)
-    items.index(events.items.ids, on_unknown)  # raises, if it is to
-    return events.with_items(items)
+    events = read_interactions(source, items=items)
+    # Text takes the kind of the model's ids. Raises, if it is to.
+    known = items.index(items.from_text(events.items.ids), on_unknown)
+    found = events.with_items(items)
+    counts = {
+        "unknown_items": events.num_items - len(known),
+        "entries_of_unknown_items": events.num_entries - found.num_entries,
+    }
+    return replace(found, counts=events.counts | counts)
