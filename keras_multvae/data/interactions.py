@@ -328,13 +328,10 @@ class Interactions:
         """With other entries and, by name, other users, their weights or items."""
         users, items = (changed.get(n, getattr(self, n)) for n in ("users", "items"))
         shape = (len(users), len(items))
-        return replace(
-            self,
-            matrix=csr_over(arrays["values"], arrays["indices"], indptr, shape),
-            **{n: arrays.get(n) for n in ("timestamps", "fractions", "positions")},
-            counts={},
-            **changed,
-        )
+        beside = {n: arrays.get(n) for n in ("timestamps", "fractions", "positions")}
+        changed |= beside
+        matrix = csr_over(arrays["values"], arrays["indices"], indptr, shape)
+        return replace(self, matrix=matrix, counts={}, **changed)
 
 
 def from_chunks(chunks: Iterable[dict[str, Any]], **filters: Any) -> Interactions:

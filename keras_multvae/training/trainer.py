@@ -83,14 +83,7 @@ def train(
     """
     state = Path(state)
     recipe = recipe.resolved(split.train.num_users)
-    batch_size, epochs = recipe.sizes(split.train.num_users)
-    batches = UserBatches(
-        split.train,
-        batch_size,
-        seed=recipe.seed,
-        sample_weight=_user_weights(split, recipe),
-        blocks=recipe.blocks,
-    )
+    batches, epochs = _batches(split, recipe)
     validation = _validation(split, batches)
     steps = epochs * len(batches)
     best: list[np.ndarray] = []
@@ -133,6 +126,19 @@ def train(
         if recipe.linear_path is not None:
             kept = add_linear_path(kept, split, recipe.linear_path)
     return kept, history
+
+
+def _batches(split: Split, recipe: Recipe) -> tuple[UserBatches, int]:
+    """The training batches, and how many epochs go over them."""
+    batch_size, epochs = recipe.sizes(split.train.num_users)
+    batches = UserBatches(
+        split.train,
+        batch_size,
+        seed=recipe.seed,
+        sample_weight=_user_weights(split, recipe),
+        blocks=recipe.blocks,
+    )
+    return batches, epochs
 
 
 def _user_weights(split: Split, recipe: Recipe) -> np.ndarray | None:
