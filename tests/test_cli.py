@@ -374,7 +374,7 @@ def test_a_warning_is_one_line(folder, capsys, tmp_path):
         warnings.simplefilter("always", UserWarning)
         assert main([*train, "--batch-size", "500"]) == 0
     lines = capsys.readouterr().err.splitlines()
-    (line,) = (line for line in lines if "batch_size=" in line)
+    (line,) = (line for line in lines if "`batch_size`" in line)
     assert line.startswith("keras-multvae train: warning: Batches of 500 users are")
 
 
