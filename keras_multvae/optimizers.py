@@ -181,11 +181,11 @@ class AlternatingAdam(FusedAdam):
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """See `keras.optimizers.Optimizer.apply`."""
-        assert self._turns is not None
         variables = trainable_variables
         if variables is None:
             variables = self._trainable_variables
         self.build(variables)
+        assert self._turns is not None
         # Where a backend has computed no gradients of the half at rest, there are none;
         # of a part of one, Keras says so.
         missing = {
