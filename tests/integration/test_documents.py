@@ -42,7 +42,7 @@ def test_the_first_python_block_of_the_readme(tmp_path):
     out = run(tmp_path, "block.py")
     assert "ndcg@100" in out
     assert "user 0:" in out
-    assert (tmp_path / "model" / "metadata.json").is_file()
+    assert (tmp_path / "first_model" / "metadata.json").is_file()
 
 
 def test_the_model_of_the_readme(tmp_path):
