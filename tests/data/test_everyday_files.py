@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from keras_multvae.data import Vocabulary, read_interactions, read_titles
-from keras_multvae.recommender.histories import of_events
+from keras_multvae.recommender.events import of_events
 
 pytestmark = pytest.mark.once
 
