@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "EASE": "baselines",
     "IALS": "baselines",
+    "AlternatingAdam": "optimizers",
     "Autoencoder": "models",
     "Baseline": "baselines",
     "BetaAnneal": "callbacks",
@@ -21,7 +22,9 @@ _PUBLIC = {
     "CyclicalBeta": "schedules",
     "FreezeBeta": "callbacks",
     "FusedAdam": "optimizers",
+    "GaussianAutoencoder": "models",
     "GaussianNLL": "losses",
+    "ImplicitSLIM": "callbacks",
     "InteractionEncoder": "layers",
     "ItemDecoder": "layers",
     "Likelihood": "losses",
@@ -36,6 +39,7 @@ _PUBLIC = {
     "Popularity": "baselines",
     "RankingModel": "models",
     "RankingReport": "evaluation",
+    "RecVAE": "models",
     "RecallAtK": "metrics",
     "Recipe": "training",
     "Recommendations": "recommender",
@@ -68,7 +72,7 @@ def _register_all() -> None:
     start.choose_backend()
     for module in ("callbacks", "losses", "metrics", "optimizers"):
         import_module(f"{__name__}.{module}")
-    for module in ("models.multvae", "models.multdae"):
+    for module in ("models.multvae", "models.multdae", "models.recvae"):
         import_module(f"{__name__}.{module}")
 
 

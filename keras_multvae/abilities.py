@@ -53,6 +53,14 @@ class HasItemVectors(Protocol):
         """CSR (users, num_items) -> float32 (users, units)."""
 
 
+class HasItemTables(Protocol):
+    """Keeps a vector of each item where clicks go in and logits out: `ImplicitSLIM`."""
+
+    @property
+    def item_tables(self) -> list[tuple[Any, int]]:
+        """Each table once, the variable and its axis of the items."""
+
+
 class Embeds(Protocol):
     """Has a latent space: `Recommender.embed`."""
 
@@ -86,6 +94,7 @@ _WORDS: dict[type, str] = {
     FitsClicks: "a model that is fitted to a matrix, as EASE",
     HasBeta: "a model with a beta, as MultVAE",
     HasItemVectors: "a model with item vectors, as MultVAE",
+    HasItemTables: "a model with item tables, as MultVAE or RecVAE",
     Embeds: "a model with a latent space, as MultVAE",
     GivesLogits: "a Keras model that gives logits, as MultVAE",
     Spreads: "a model with `output_bias`, as MultVAE",

@@ -80,6 +80,21 @@ def update_metrics(
     )
 
 
+def put_back(model: Any, names: tuple[str, ...], state: tuple[Any, ...]) -> None:
+    """Gives a model on JAX the values that Keras' loop took from its variables.
+
+    Keras has no public way to do so, and does not where the first step fails.
+
+    Args:
+        model: A `keras.Model`.
+        names: What the parts of the state are: "trainable_variables" and so on.
+        state: A list of arrays for each name.
+    """
+    model._jax_state = dict(zip(names, state, strict=True))
+    model._jax_state_synced = False
+    model.jax_state_sync()
+
+
 def build_compiled_metrics(model: Any, y_true: Any, y_pred: Any) -> None:
     """Makes the variables of the metrics that a model was compiled with.
 
@@ -139,6 +154,14 @@ def torch_adam() -> Any:
     from torch.optim.adam import adam
 
     return adam
+
+
+def torch_parameter(variable: Any) -> Any:
+    """The tensor that a variable on PyTorch keeps.
+
+    In a layer of mixed precision its public `value` is a 16-bit copy.
+    """
+    return variable._value
 
 
 def sparse_parts(gradient: Any) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_multvae import backend
 from keras_multvae.abilities import Spreads, require
-from keras_multvae.models.growth import compile_like, copy_state
+from keras_multvae.models.growth import compile_alike, copy_state
 from keras_multvae.models.placement import undistributed
 
 USERS, ITEMS = "users", backend.ITEMS
@@ -43,7 +43,7 @@ def item_layout_map(device_mesh: Any) -> Any:
             f"{list(device_mesh.axis_names)}."
         )
     layouts = keras.distribution.LayoutMap(device_mesh)
-    layouts["(.*/)?encoder/kernel"] = (ITEMS, None)
+    layouts["(.*/)?(old_)?encoder/kernel"] = (ITEMS, None)
     layouts["(.*/)?item_logits/kernel"] = (None, ITEMS)
     layouts["(.*/)?item_logits/bias"] = (ITEMS,)
     # Of a `TableDecoder`, whose tables have a row an item.
@@ -229,7 +229,7 @@ def _copy(model: Any, more_items: int, compiled: bool = True) -> Any:
     copy = type(model).from_config(config)
     copy.fillers = model.fillers + more_items
     if compiled:
-        compile_like(model, copy)
+        compile_alike(model, copy)
     copy_state(model, copy, _filler)
     return copy
 

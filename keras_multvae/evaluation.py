@@ -14,6 +14,7 @@ from scipy import sparse, stats
 
 from keras_multvae.abilities import Ranks
 from keras_multvae.data import FoldIn
+from keras_multvae.data.columns.clicks import same_entries
 from keras_multvae.ranking import TopK, rank, top_k
 
 
@@ -144,7 +145,7 @@ def evaluate_ranking(
 
     Raises:
         ValueError: An unknown metric, k < 1, other items than the model's, or no user
-            with a target.
+            with a target, or targets that are the input.
 
     Example:
 
@@ -174,6 +175,11 @@ def evaluate_ranking(
     users = np.flatnonzero(num_targets)
     if len(users) == 0:
         raise ValueError(f"No user of the split has a target. Received: {fold_in}.")
+    if same_entries(fold_in.input.matrix, fold_in.targets.matrix):
+        raise ValueError(
+            "The targets of the split are its input, whose items are never "
+            f"recommended: every figure would be 0. Received: {fold_in}."
+        )
     deepest = max(k for _, k in parsed.values())
     values: dict[str, list[np.ndarray]] = {
         name: [] for name, (kind, _) in parsed.items() if kind != "coverage"

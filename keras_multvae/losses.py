@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_multvae import backend, bags
+from keras_multvae import backend, bags, checks
 
 
 class SampledLogits(NamedTuple):
@@ -38,6 +38,8 @@ class Likelihood(keras.losses.Loss):
     def __init__(self, name: str, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
 
+    # Whether targets may be any numbers >= 0, rather than 0 and 1.
+    takes_counts = True
     # A logit whose item adds nothing to the likelihood, nor to its gradient.
     absent_logit = -1e4
 
@@ -152,14 +154,12 @@ class GaussianNLL(Likelihood):
         **kwargs: Any,
     ) -> None:
         super().__init__(name, **kwargs)
-        if not (clicked_confidence > 0 and unclicked_confidence > 0):
-            raise ValueError(
-                "Confidences must be > 0. Received: "
-                f"clicked_confidence={clicked_confidence}, "
-                f"unclicked_confidence={unclicked_confidence}."
-            )
-        self.clicked_confidence = clicked_confidence
-        self.unclicked_confidence = unclicked_confidence
+        self.clicked_confidence = checks.number(
+            "clicked_confidence", clicked_confidence, above=0
+        )
+        self.unclicked_confidence = checks.number(
+            "unclicked_confidence", unclicked_confidence, above=0
+        )
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """See the class."""
@@ -186,7 +186,8 @@ class GaussianNLL(Likelihood):
 class LogisticNLL(Likelihood):
     """Minus `sum_i x_ui log s(f_ui) + (1 - x_ui) log(1 - s(f_ui))`, s the sigmoid.
 
-    Targets are 0 or 1.
+    Targets are 0 or 1: with other numbers it has no lower bound, so training refuses
+    them.
 
     Example:
 
@@ -199,6 +200,8 @@ class LogisticNLL(Likelihood):
     References:
         - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), equation 4
     """
+
+    takes_counts = False
 
     def __init__(self, name: str = "logistic_nll", **kwargs: Any) -> None:
         super().__init__(name, **kwargs)

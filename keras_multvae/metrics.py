@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_multvae import checks, compat
+from keras_multvae import backend, checks, compat
 
 # Finite, so that no arithmetic on scores gives NaN; below every real score.
 MASKED = float(np.finfo("float32").min)
@@ -17,11 +17,14 @@ MASKED = float(np.finfo("float32").min)
 def mask_seen(scores: Any, seen: Any) -> Any:
     """Scores (users, items) with the items where `seen` > 0 set to `MASKED`."""
     scores = ops.cast(scores, "float32")
-    return ops.where(seen > 0, ops.full_like(scores, MASKED), scores)
+    return ops.where(seen > 0, MASKED, scores)
 
 
 class _RankingMetric(keras.metrics.Metric):
-    """Mean over the users that have a target; more is better."""
+    """Mean over the users that have a target; more is better.
+
+    Of equal scores the lower item index comes first, as in `evaluate_ranking`.
+    """
 
     def __init__(self, k: int, name: str, dtype: Any = None) -> None:
         k = checks.integer("k", k)
@@ -42,7 +45,7 @@ class _RankingMetric(keras.metrics.Metric):
         """
         y_pred = ops.cast(y_pred, "float32")
         relevant = ops.cast(ops.cast(y_true, "float32") > 0, "float32")
-        scores, top = ops.top_k(y_pred, k=min(self.k, y_pred.shape[-1]))
+        scores, top = backend.top_k(y_pred, min(self.k, y_pred.shape[-1]))
         hits = ops.take_along_axis(relevant, top, axis=-1)
         hits = hits * ops.cast(scores > MASKED, "float32")
         targets = ops.sum(relevant, axis=-1)

@@ -1,13 +1,17 @@
-"""Adam in one pass over the weights."""
+"""Adam in one pass over the weights, of all of them or of the half that trains."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_multvae import backend, compat
+from keras_multvae.backend.adam import adam_step
+from keras_multvae.schedules import Alternation
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -37,6 +41,8 @@ class FusedAdam(keras.optimizers.Adam):
         - [Kingma and Ba, 2015](https://arxiv.org/abs/1412.6980)
     """
 
+    _to_load: Any = None
+
     @property
     def takes_rows(self) -> bool:
         """Whether a table's gradient may be some of its rows."""
@@ -50,6 +56,20 @@ class FusedAdam(keras.optimizers.Adam):
             or self.loss_scale_factor
             or self.gradient_accumulation_steps
         )
+
+    def build_to_load(self, variables: list[Any]) -> None:
+        """Puts the building off until there is a state to load.
+
+        One that had none when its model was saved gets none, and no memory for it.
+        """
+        self._to_load = lambda: variables  # a list would be tracked and stored
+
+    def load_own_variables(self, store: Any) -> None:
+        """See `keras.optimizers.Optimizer`."""
+        waiting, self._to_load = self._to_load, None
+        if waiting is not None and len(store.keys()) > len(self.variables):
+            self.build(waiting())
+        super().load_own_variables(store)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """See `keras.optimizers.Optimizer.update_step`."""
@@ -76,3 +96,148 @@ class FusedAdam(keras.optimizers.Adam):
             beta_2=self.beta_2,
             epsilon=self.epsilon,
         )
+
+
+@keras.saving.register_keras_serializable(package="keras_multvae")
+class AlternatingAdam(FusedAdam):
+    """Two Adams, one for each half of a network, that train in turns.
+
+    In every step one half moves, by an Adam that counts the steps of that half alone.
+    Weights, moments and count of the other half stand still to the bit: a gradient of
+    zero would move them on. Whose turn it is follows from a count of batches that is
+    a variable, so it is right at any `steps_per_execution`.
+
+    A model that trains so, as `RecVAE`, calls `alternate` when it is compiled and
+    `begin_pass` when a training begins.
+
+    Args:
+        learning_rate: Float, or a `LearningRateSchedule` of all steps together.
+        beta_1: Float in [0, 1), decay of the mean of gradients.
+        beta_2: Float in [0, 1), decay of the mean of squared gradients.
+        epsilon: Float > 0, what is added to the root of the latter.
+        name: The name of the optimiser.
+
+    Raises:
+        ValueError: When it is built for a model that has not called `alternate`.
+
+    Example:
+
+    >>> AlternatingAdam(1e-3).get_config()["epsilon"]
+    1e-08
+
+    References:
+        - [Kingma and Ba, 2015](https://arxiv.org/abs/1412.6980)
+        - [Shenbin et al., 2020](https://arxiv.org/abs/1912.11160)
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 5e-4,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        name: str = "alternating_adam",
+    ) -> None:
+        # Clipping, averaging and the like would all have to know the turns.
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name)
+        self._turns: Alternation | None = None
+        # By identity: variables in an attribute would count as the optimiser's own.
+        self._first: set[int] = set()
+
+    @property
+    def takes_rows(self) -> bool:
+        """False: a step is of whole tables."""
+        return False
+
+    def alternate(self, turns: Alternation, first: Sequence[Any]) -> None:
+        """Says which variables are the first half, and how many passes each has."""
+        self._turns, self._first = turns, set(map(id, first))
+
+    def build(self, variables: Sequence[Any]) -> None:
+        """See `keras.optimizers.Optimizer.build`."""
+        if self.built:
+            return
+        if self._turns is None:
+            raise ValueError(
+                "AlternatingAdam trains a model of two halves, which calls its "
+                "`alternate`, as RecVAE does. For other models take FusedAdam."
+            )
+        super().build(variables)
+        self._halves = [int(id(variable) not in self._first) for variable in variables]
+        # Of each half, what its own Adam would have as `iterations`.
+        self.half_steps = [self._count((), f"{half}_steps") for half in ("one", "two")]
+        self.state = self._count((3,), "state")
+        self.begin_pass(0, 1)
+
+    def _count(self, shape: tuple[int, ...], name: str) -> Any:
+        return self.add_variable(
+            shape, dtype="int32", name=name, aggregation="only_first_replica"
+        )
+
+    def begin_pass(self, passes: int, batches: int) -> None:
+        """A pass of so many batches begins, after so many passes."""
+        assert self._turns is not None
+        self.state.assign(self._turns.begin(passes, batches))
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """See `keras.optimizers.Optimizer.apply`."""
+        variables = trainable_variables
+        if variables is None:
+            variables = self._trainable_variables
+        self.build(variables)
+        assert self._turns is not None
+        # Where a backend has computed no gradients of the half at rest, there are none;
+        # of a part of one, Keras says so.
+        missing = {
+            half
+            for half in (0, 1)
+            if all(
+                grad is None
+                for grad, variable in zip(grads, variables, strict=True)
+                if self._half_of(variable) == half
+            )
+        }
+        kept = [
+            (grad, variable)
+            for grad, variable in zip(grads, variables, strict=True)
+            if self._half_of(variable) not in missing
+        ]
+        super().apply(*map(list, zip(*kept, strict=True)))
+        state = ops.unstack(ops.convert_to_tensor(self.state), 3)
+        is_first = ops.cast(self._turns.is_first(state), "int32")
+        for steps, taken in zip(self.half_steps, (is_first, 1 - is_first), strict=True):
+            steps.assign_add(taken)
+        self.state.assign(ops.stack(self._turns.after_batch(state)))
+
+    def _half_of(self, variable: Any) -> int:
+        return self._halves[compat.variable_index(self, variable)]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """See `keras.optimizers.Optimizer.update_step`."""
+        assert self._turns is not None
+        index = compat.variable_index(self, variable)
+        half = self._half_of(variable)
+        moves = self._turns.is_first(ops.unstack(ops.convert_to_tensor(self.state), 3))
+        if half:
+            moves = ops.logical_not(moves)
+        tables = (variable, *(each[index] for each in compat.moments(self)))
+        options: dict[str, Any] = {
+            "step": ops.convert_to_tensor(self.half_steps[half]) + 1,
+            "learning_rate": ops.convert_to_tensor(learning_rate),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
+        if backend.fuses_adam(gradient, variable):
+            update = partial(backend.adam_update, *tables, gradient, **options)
+            backend.run_if(moves, update)
+            return
+        weights, m, v = map(ops.convert_to_tensor, tables)
+        update = partial(adam_step, weights, m, v, gradient, **options)
+        backend.assign_if(moves, tables, update)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras.optimizers.Optimizer.get_config`."""
+        names = ("name", "learning_rate", "beta_1", "beta_2", "epsilon")
+        config = super().get_config()
+        return {name: config[name] for name in names}

@@ -84,7 +84,7 @@ def plot_history(history: Sequence[dict[str, float]], axes: Any = None) -> Any:
 
 
 def plot_annealing(
-    histories: Mapping[str, Sequence[dict[str, float]]],
+    histories: Mapping[str, Sequence[dict[str, float]]] | Sequence[dict[str, float]],
     metric: str = "val_ndcg_at_100",
     axes: Any = None,
 ) -> Any:
@@ -95,7 +95,8 @@ def plot_annealing(
     Args:
         histories: By label, one dict an epoch with `epoch` and, where there is a beta
             or was validation, `beta` and the metric; as `keras_multvae.training.train`
-            gives. They may differ in length.
+            gives. They may differ in length. Or one of them alone, as
+            `find_beta_cap(...).history`.
         metric: One of which more is better, as the history names it.
         axes: Optional, two matplotlib Axes to draw on; new ones by default. Leave room
             above the first for the legend.
@@ -120,6 +121,8 @@ def plot_annealing(
     """
     if not histories:
         raise ValueError("There are no histories: there is nothing to plot.")
+    if not isinstance(histories, Mapping):
+        histories = {"training": histories}
     for label, history in histories.items():
         if not any(metric in row for row in history):
             raise ValueError(

@@ -27,6 +27,7 @@ GROUP = "keras_multvae.models"
 BUILT_IN: dict[str, tuple[str | None, str]] = {
     "MultVAE": ("models.multvae_config:MultVAEConfig", "models.multvae:MultVAE"),
     "MultDAE": ("models.multdae_config:MultDAEConfig", "models.multdae:MultDAE"),
+    "RecVAE": ("models.recvae_config:RecVAEConfig", "models.recvae:RecVAE"),
     "EASE": (None, "baselines.ease:EASE"),
     "IALS": (None, "baselines.ials:IALS"),
     "Popularity": (None, "baselines.popularity:Popularity"),

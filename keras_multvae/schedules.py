@@ -1,12 +1,15 @@
-"""KL weights as functions of the optimiser step: PAPER, section 2.2.2, and kin.
+"""What follows from the number of the step: the KL weight, and whose turn it is.
 
-Every schedule is `min(cap, (t mod period) / ramp_steps)`, so that a model can hold any
-of them as three numbers in a variable and compute beta inside its compiled step.
+The KL weight is that of PAPER, section 2.2.2, and kin. Every schedule of it is
+`min(cap, (t mod period) / ramp_steps)`, so that a model can hold any of them as three
+numbers in a variable and compute beta inside its compiled step.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from keras_multvae import checks
 
@@ -109,3 +112,53 @@ class CyclicalBeta(BetaSchedule):
         ramp = checks.share("ramp", ramp, "(0, 1]")
         # The slope that reaches `cap` at the end of the ramp.
         self.ramp_steps = ramp * self.period / self.cap if self.cap else 0.0
+
+
+class Alternation:
+    """Two halves of a network that train in turns, pass by pass over the data.
+
+    `first` passes train the first half, then `second` passes the other one, and so on.
+    The state is three ints, batches of this pass so far, passes so far and batches a
+    pass, so that a compiled step can hold it in a variable. The methods take ints or
+    tensors alike.
+
+    Args:
+        first: Int >= 1, passes that train the first half.
+        second: Int >= 1, passes that train the second half.
+
+    Example:
+
+    >>> turns = Alternation(3, 1)
+    >>> state = turns.begin(passes=2, batches=10)
+    >>> turns.is_first(state), turns.is_handover(state)
+    (True, False)
+    >>> for _ in range(10):
+    ...     state = turns.after_batch(state)
+    >>> turns.is_first(state), turns.is_handover(state)
+    (False, True)
+
+    References:
+        - [Shenbin et al., 2020](https://arxiv.org/abs/1912.11160)
+    """
+
+    def __init__(self, first: int, second: int) -> None:
+        self.first = checks.integer("first", first)
+        self.second = checks.integer("second", second)
+
+    def begin(self, passes: int, batches: int) -> tuple[int, int, int]:
+        """The state at the begin of a pass."""
+        return 0, passes, batches
+
+    def is_first(self, state: Sequence[Any]) -> Any:
+        """Whether the next batch trains the first half."""
+        return state[1] % (self.first + self.second) < self.first
+
+    def is_handover(self, state: Sequence[Any]) -> Any:
+        """Whether the next batch is the second half's first one after the other's."""
+        turn = state[1] % (self.first + self.second)
+        return (turn == self.first) & (state[0] == 0)
+
+    def after_batch(self, state: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """The state once the next batch is done."""
+        batch, passes, batches = state
+        return (batch + 1) % batches, passes + (batch + 1) // batches, batches

@@ -263,7 +263,8 @@ def find_beta_cap(split: Split, recipe: Recipe | None = None) -> BetaSearch:
 
     Args:
         split: With a validation part.
-        recipe: The settings; its own cap and annealing are not used.
+        recipe: The settings; its own cap and annealing are not used. By default
+            `Recipe()`.
 
     Returns:
         `BetaSearch`.

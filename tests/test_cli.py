@@ -7,14 +7,16 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from conftest import contents
 
 import keras_multvae
-from keras_multvae import MultDAE, Recommender
+from keras_multvae import EASE, LinearPath, MultDAE, Recommender
 from keras_multvae.cli import main
 from keras_multvae.data import load_prepared
 
@@ -108,6 +110,33 @@ def test_a_multdae_trains_and_recommends(folder, capsys):
     assert (out / "training.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_linear_path_is_trained_kept_and_exported(folder, capsys):
+    out, prepared = folder / "both", folder / "prepared"
+    path = ("--linear-path", "ease", "--linear-l2", "20", "--linear-density", "0.5")
+    answer(capsys, "train", prepared, "--out", out, *TRAIN, *path)
+    recommender = Recommender.load(out)
+    recipe = recommender.training.recipe
+    assert recipe.linear_path == LinearPath(l2=20.0, density=0.5)
+    linear = recommender.model.linear_path
+    split = load_prepared(prepared).split
+    expected = EASE(split.train.num_items, 20.0, 0.5, 0.5).fit(split.train).cut(0.5)
+    assert abs(linear.matrix() - expected).max() < 1e-6
+    # Trained by the same recipe it is the same again.
+    answer(capsys, "train", prepared, "--out", folder / "again", "--recipe", out)
+    again = Recommender.load(folder / "again").model
+    np.testing.assert_allclose(
+        again.score(split.test.input.matrix),
+        recommender.model.score(split.test.input.matrix),
+        atol=1e-5,
+    )
+
+
+def test_settings_of_a_linear_path_need_one(folder, capsys):
+    arguments = ("train", folder / "prepared", "--out", folder / "no", *TRAIN)
+    line = failure(capsys, *arguments, "--linear-l2", "20")
+    assert "--linear-l2 goes with --linear-path ease" in line
+
+
 def test_train_reports_json(folder, capsys):
     out = folder / "model2"
     (found,) = answer(capsys, "train", folder / "prepared", "--out", out, *TRAIN)
@@ -135,6 +164,40 @@ def test_recommend_one_line_a_history(folder, capsys, tmp_path):
     assert not {"f1", "f3"} & set(found[0]["items"])
     assert main(["recommend", f"{folder}/model", str(histories), "-k", "2"]) == 0
     assert "  1. Film, the " in capsys.readouterr().out
+
+
+def test_recommend_for_events_a_line(folder, capsys, tmp_path):
+    model, histories = folder / "model", tmp_path / "events.jsonl"
+    events = [("ann", "f1"), (7, "f2"), ("ann", "f3"), (7, "f2")]
+    lines = [json.dumps({"user_id": u, "item_id": i, "at": 9}) for u, i in events]
+    histories.write_text("\n".join(["", *lines, ""]))
+    found = answer(capsys, "recommend", model, histories, "-k", 4)
+    expected = Recommender.load(model).recommend([["f1", "f3"], ["f2"]], k=4)
+    assert [line["user"] for line in found] == ["ann", 7]
+    assert [line["items"] for line in found] == [r.tolist() for r in expected.items]
+    assert main(["recommend", str(model), str(histories), "-k", "2"]) == 0
+    assert "user ann:\n  1. Film, the " in capsys.readouterr().out
+
+
+def test_json_lines_for_a_parquet_file(folder, capsys, tmp_path):
+    polars = pytest.importorskip("polars")
+    model, out = folder / "model", tmp_path / "r.parquet"
+    expected = Recommender.load(model).recommend([["f1", "f3"], ["f2"]], k=2)
+    items = [item for row in expected.items for item in row.tolist()]
+    lists, events = tmp_path / "lists.jsonl", tmp_path / "events.jsonl"
+    lists.write_text('["f1", "f3"]\n\n["f2"]\n')
+    events.write_text(
+        "\n".join(
+            json.dumps({"user_id": user, "item_id": item})
+            for user, item in (("b", "f1"), ("a", "f2"), ("b", "f3"))
+        )
+    )
+    for file, users in ((lists, [1, 1, 3, 3]), (events, ["b", "b", "a", "a"])):
+        (found,) = answer(capsys, "recommend", model, file, "--out", out, "-k", 2)
+        assert found["users"] == 2
+        table = polars.read_parquet(out)
+        assert table["user_id"].to_list() == users
+        assert table["item_id"].to_list() == items
 
 
 def test_recommend_for_all_users_of_a_folder(folder, capsys, tmp_path):
@@ -202,7 +265,11 @@ def test_bad_histories_are_named(folder, capsys, tmp_path):
     histories = tmp_path / "histories.jsonl"
     for text, expected in (
         ('["f1"', "Line 1 is no JSON"),
-        ('{"a": 1}', "JSON list"),
+        ('{"a": 1}', "Line 1 must have 'user_id' and 'item_id', as an event has"),
+        ("7", "Line 1 must be a JSON list of item ids, or an object"),
+        ('["f1"]\n\n{"user_id": 1, "item_id": "f1"}', "Line 3 must be of the kind"),
+        ('{"user_id": 1, "item_id": "f1"}\n[]', "Line 2 must be of the kind"),
+        ('{"user_id": 1.5, "item_id": "f1"}', "Line 1 must hold item ids"),
         ('[{"f1": 2}]', "Line 1 must hold item ids"),
     ):
         histories.write_text(text + "\n")
@@ -273,12 +340,71 @@ def test_a_killed_training_resumes(folder, capsys, tmp_path, monkeypatch):
         patch.setattr(TrainingProgress, "on_epoch_end", kill)
         patch.setattr(checkpoint.time, "monotonic", iter(range(0, 10**6, 100)).__next__)
         assert main(["train", str(prepared), "--out", str(out), *whole]) == 1
-    assert "interrupted" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "interrupted. What was trained until the last save is in" in error
+    assert "--resume" in error
     assert not out.exists()
+    state = contents(tmp_path)
+    text = failure(capsys, "train", prepared, "--out", out, *whole)
+    assert "Go on with --resume, or begin anew with --overwrite" in text
+    assert contents(tmp_path) == state
     (found,) = answer(capsys, "train", prepared, "--out", out, *whole, "--resume")
     assert found["epochs"] == 4
     with (out / "history.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == list("1234")
+
+
+def test_a_model_is_replaced_only_where_that_is_asked_for(folder, capsys, tmp_path):
+    prepared, out = folder / "prepared", tmp_path / "deep" / "model"
+    train = ["train", prepared, "--out", out, *TRAIN]
+    answer(capsys, *train, "--overwrite")  # of nothing
+    before = contents(tmp_path)
+    assert "holds a model. Replace it with --overwrite" in failure(capsys, *train)
+    assert contents(tmp_path) == before
+    answer(capsys, *train, "--seed", "1", "--overwrite")
+    assert contents(tmp_path).keys() == before.keys()
+    assert contents(tmp_path) != before
+    with pytest.raises(SystemExit):
+        main([*map(str, train), "--overwrite", "--resume"])
+
+
+def test_a_warning_is_one_line(folder, capsys, tmp_path):
+    train = ["train", f"{folder}/prepared", "--out", f"{tmp_path}/model", *TRAIN]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        assert main([*train, "--batch-size", "500"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    (line,) = (line for line in lines if "`batch_size`" in line)
+    assert line.startswith("keras-multvae train: warning: Batches of 500 users are")
+
+
+def test_an_early_interruption_leaves_nothing(folder, capsys, tmp_path, monkeypatch):
+    from keras_multvae.cli.output import TrainingProgress
+
+    def kill(self, batch, logs=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingProgress, "on_train_batch_end", kill)
+    out = tmp_path / "deep" / "model"
+    train = ["train", f"{folder}/prepared", "--out", f"{out}", *TRAIN]
+    assert main(train) == 1
+    assert "Nothing was saved yet, and nothing is left." in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_counts_do_not_go_with_the_logistic_likelihood(capsys, tmp_path):
+    plays = tmp_path / "plays.csv"
+    rows = [f"{user},{item},{1 + user % 3}" for user in range(40) for item in range(6)]
+    plays.write_text("\n".join(["user_id,item_id,plays", *rows]))
+    prepared = tmp_path / "prepared"
+    answer(capsys, "prepare", plays, "--out", prepared, "--value-column", "plays")
+    before = contents(tmp_path)
+    text = failure(
+        capsys, "train", prepared, "--out", tmp_path / "new" / "model", *TRAIN,
+        "--likelihood", "logistic",
+    )  # fmt: skip
+    assert "LogisticNLL takes 0 and 1 alone" in text
+    assert contents(tmp_path) == before and not (tmp_path / "new").exists()
 
 
 def test_what_would_stop_the_writing_stops_before_training(
@@ -328,7 +454,7 @@ def test_help_tells_defaults(capsys):
         main(["train", "--help"])
     assert error.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "--learning-rate LEARNING_RATE of Adam (default: 0.001)" in text
+    assert "--beta-cap BETA_CAP where the KL weight stops rising (default: 0.2)" in text
     assert (
         "--dropout DROPOUT share of clicks dropped from the input (default: 0.5)"
         in text

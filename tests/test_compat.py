@@ -25,6 +25,9 @@ PRIVATE = {
     "_layout",
     "compute_loss_and_updates",
     "_update_metrics_variables",
+    "_jax_state",
+    "_jax_state_synced",
+    "jax_state_sync",
     "_compile_metrics",
     "_loss_tracker",
     "_get_variable_index",
@@ -155,6 +158,18 @@ def test_the_parts_of_a_training_step():
     assert len(updated) == len(of_metrics)
 
 
+@on("jax")
+def test_what_keras_took_from_the_variables_is_put_back():
+    model = compiled_model()
+    before = [each.numpy() for each in model.trainable_variables]
+    values = [each.value for each in model.trainable_variables]
+    for each in model.trainable_variables:
+        each.assign(each * 0)
+    compat.put_back(model, ("trainable_variables",), (values,))
+    for variable, value in zip(model.trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value, "see compat.put_back")
+
+
 def test_compiled_metrics_are_built_before_the_first_batch():
     model = compiled_model()
     assert hasattr(model, "_compile_metrics"), (
@@ -257,6 +272,24 @@ def test_parts_of_a_sparse_gradient():
         )
     found, rows = compat.sparse_parts(table.grad)
     assert found.tolist() == [4, 1] and rows.tolist() == [[1, 1], [1, 1]]
+
+
+@on("torch")
+def test_the_tensor_of_a_variable_in_mixed_precision():
+    import torch
+
+    class Asks(keras.layers.Dense):
+        def call(self, inputs):
+            self.found = self.kernel.value, compat.torch_parameter(self.kernel)
+            return super().call(inputs)
+
+    layer = Asks(2, dtype="mixed_bfloat16")
+    layer(np.ones((1, 3), "float32"))
+    cast, kept = layer.found
+    assert cast.dtype == torch.bfloat16 and not cast.is_leaf
+    assert kept.dtype == torch.float32 and kept.is_leaf, (
+        "Keras renamed _value: see compat.torch_parameter"
+    )
 
 
 @on("tensorflow")

@@ -155,3 +155,9 @@ def test_bad_input_is_named():
     empty = FoldIn(fold_in.input, fold_in.targets.select_entries(none))
     with pytest.raises(ValueError, match="No user"):
         evaluate_ranking(model, empty)
+
+
+def test_targets_that_are_the_input_are_refused():
+    inputs = make_fold_in().input
+    with pytest.raises(ValueError, match="are its input, whose items are never"):
+        evaluate_ranking(Fixed(np.zeros((40, 12))), FoldIn(inputs, inputs), ["ndcg@4"])

@@ -128,7 +128,7 @@ def test_round_trips_through_its_config(name):
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="multinomial, gaussian, logistic"):
         get_likelihood("poisson")
-    with pytest.raises(ValueError, match="Confidences must be > 0"):
+    with pytest.raises(ValueError, match="`clicked_confidence` must be"):
         GaussianNLL(0.0)
     with pytest.raises(ValueError, match="bag_sizes, item_ids, values"):
         call(MultinomialNLL(), tensors({"ids": np.zeros(3)}), np.zeros((1, 3)))

@@ -358,7 +358,7 @@ def test_bad_arguments_are_named(recommender):
         recommender.recommend()
     with pytest.raises(ValueError, match="either"):
         recommender.recommend(["film0"], user_ids=["u01"])
-    with pytest.raises(ValueError, match="list of item ids"):
+    with pytest.raises(ValueError, match="iterable of item ids"):
         recommender.recommend("film0")
     with pytest.raises(ValueError, match="do not belong together"):
         Recommender(Popularity(3), CLICKS.items)

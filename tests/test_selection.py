@@ -20,6 +20,7 @@ from keras_multvae import (
 )
 from keras_multvae.data import Interactions, strong_generalization
 from keras_multvae.evaluation import paired_difference
+from keras_multvae.plots import plot_annealing
 from keras_multvae.selection import default_models
 from keras_multvae.training import Recipe, train
 
@@ -109,6 +110,12 @@ def test_a_linear_path_does_not_train_the_network_again(monkeypatch):
     assert found.difference("network", "ndcg@10").mean != 0
 
 
+def test_batches_larger_than_the_data_are_told(tmp_path):
+    recipe = replace(RECIPE, epochs=1, batch_size=500)
+    with pytest.warns(UserWarning, match=r"larger, 90 users.*Leave `batch_size`"):
+        train(SPLIT, recipe, tmp_path / "state")
+
+
 def test_bad_comparisons_are_named():
     with pytest.raises(ValueError, match=r"`reference` must be one of \['p'\]"):
         compare(SPLIT, {"p": Popularity(24)}, reference="q")
@@ -128,6 +135,9 @@ def test_beta_rises_to_one_and_the_peak_is_the_cap():
     values = [row["val_ndcg_at_100"] for row in found.history]
     assert found.ndcg == max(values)
     assert found.cap == betas[int(np.argmax(values))]
+    upper, _ = plot_annealing(found.history)
+    (text,) = (text.get_text() for text in upper.get_legend().texts)
+    assert text == f"training: best {found.ndcg:.3f} at beta {found.cap:.2g}"
 
 
 def test_bad_searches_are_named():

@@ -5,11 +5,32 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from conftest import contents
+from keras import ops
+from scipy import sparse
 
-from keras_multvae import MultDAE, MultVAE, evaluate_ranking
-from keras_multvae.data import Interactions, UserBatches, strong_generalization
+from keras_multvae import (
+    EASE,
+    BetaAnneal,
+    FusedAdam,
+    LinearPath,
+    MultDAE,
+    MultVAE,
+    Recommender,
+    SparseEASE,
+    add_linear_path,
+    evaluate_ranking,
+)
+from keras_multvae.data import (
+    FoldIn,
+    Interactions,
+    Split,
+    UserBatches,
+    strong_generalization,
+)
 from keras_multvae.files import DamagedFileError
-from keras_multvae.training import Recipe, train
+from keras_multvae.training import Recipe, linear_path, train
+from keras_multvae.training.trainer import record
 
 RNG = np.random.default_rng(0)
 TASTE = (np.arange(120)[:, None] + np.arange(20)) % 2 == 0
@@ -73,6 +94,30 @@ def test_a_resumed_training_is_the_one_that_never_stopped(tmp_path, recipe, save
     assert found == pytest.approx(best, abs=1e-5)
 
 
+def test_what_was_trained_can_be_trained_on(tmp_path):
+    """After loading too, and with new items; the optimiser begins anew."""
+    recipe = replace(RECIPE, epochs=1, learning_rate=0.03)
+    model, _ = train(SPLIT, recipe, tmp_path / "state")
+    made = Recommender(model, SPLIT.train.items, training=record(SPLIT, recipe))
+    made.save(tmp_path / "model")
+    # As earlier versions wrote it.
+    plain = MultVAE.from_config(model.get_config())
+    plain.set_weights(model.get_weights())
+    Recommender(plain, made.items, training=made.training).save(tmp_path / "plain")
+    more = Interactions.from_matrix(
+        sparse.hstack([SPLIT.train.matrix, SPLIT.train.matrix[:, :2]])
+    )
+    for each in (
+        model,
+        Recommender.load(tmp_path / "model").model,
+        Recommender.load(tmp_path / "plain").model,
+    ):
+        assert float(each.optimizer.learning_rate) == pytest.approx(0.03)
+        assert len(each.optimizer.variables) == 2  # no moments, and no memory for them
+        each.with_new_items(22).fit(UserBatches(more, 20), verbose=0)
+        each.fit(UserBatches(SPLIT.train, 20), verbose=0)
+
+
 def test_without_validation_the_last_epoch_counts(tmp_path):
     split = strong_generalization(Interactions.from_events(USERS, ITEMS), 0, 0)
     model, history = train(split, RECIPE, tmp_path / "state")
@@ -104,6 +149,36 @@ def test_bad_resumes_are_named(tmp_path):
     assert len(history) == 6
 
 
+def test_an_interrupted_training_is_not_overwritten_by_itself(tmp_path):
+    state = tmp_path / "deep" / "s"
+    with pytest.raises(KeyboardInterrupt):
+        train(SPLIT, RECIPE, state, save_every=0.0, callbacks=[Kill(1)])
+    before = contents(state)
+    with pytest.raises(FileExistsError, match=r"resume=True, or .* overwrite=True"):
+        train(SPLIT, RECIPE, state)
+    assert contents(state) == before
+    with pytest.raises(KeyboardInterrupt):
+        train(SPLIT, RECIPE, state, overwrite=True, callbacks=[Kill(1)])
+    # That one had saved nothing yet.
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
+def test_what_fails_before_anything_is_saved_leaves_nothing(tmp_path):
+    counts = SPLIT.train.matrix * 3
+    plays = Split(Interactions.from_matrix(counts, items=SPLIT.train.items))
+    recipe = replace(RECIPE, model=MultDAE.Config(4, likelihood="logistic"))
+    with pytest.raises(ValueError, match="LogisticNLL takes 0 and 1 alone"):
+        train(plays, recipe, tmp_path / "a" / "b")
+    inputs = SPLIT.validation.input
+    none = replace(
+        SPLIT,
+        validation=FoldIn(inputs, inputs.select_entries(np.zeros(inputs.num_entries))),
+    )
+    with pytest.raises(ValueError, match="`targets` hold no entry"):
+        train(none, RECIPE, tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_of_somebody_else_survives(tmp_path):
     (tmp_path / "notes.txt").write_text("keep")
     with pytest.raises(FileExistsError, match="will not be replaced"):
@@ -133,3 +208,80 @@ def test_a_recipe_makes_the_model_that_it_names():
         Recipe("EASE")
     with pytest.raises(TypeError, match="must be the Config of a model"):
         Recipe(3)
+
+
+def test_a_linear_path_is_what_validation_users_choose(monkeypatch):
+    monkeypatch.setattr(linear_path, "DENSITIES", (0.2, 0.9))
+    monkeypatch.setattr(linear_path, "WEIGHTS", (0.0, 2.0, 8.0))
+    # Pieces of some users each.
+    monkeypatch.setattr(linear_path, "SCORES", 4 * SPLIT.train.num_items)
+    model = RECIPE.build(SPLIT.train.num_items)
+    chosen = add_linear_path(model, SPLIT, LinearPath(l2=2.0))
+    linear = EASE(SPLIT.train.num_items, 2.0, 0.5, 0.5).fit(SPLIT.train)
+    values = {
+        (density, weight): evaluate_ranking(
+            model.with_linear_path(linear.cut(density), weight), SPLIT.validation
+        ).mean("ndcg@100")
+        for density in (0.2, 0.9)
+        for weight in (0.0, 2.0, 8.0)
+    }
+    found = evaluate_ranking(chosen, SPLIT.validation).mean("ndcg@100")
+    assert found == pytest.approx(max(values.values()), abs=1e-6)
+    assert len(set(values.values())) > 1
+
+
+def test_a_linear_path_needs_validation_users_or_settings():
+    split = Split(SPLIT.train)
+    model = RECIPE.build(SPLIT.train.num_items)
+    with pytest.raises(ValueError, match="the split has none: give both in LinearPath"):
+        add_linear_path(model, split)
+    given = LinearPath(l2=2.0, neighbours=3, density=0.1, weight=1.5)
+    linear = add_linear_path(model, split, given).linear_path
+    assert float(ops.convert_to_numpy(linear.weight)) == 1.5
+    sparse_ease = SparseEASE(SPLIT.train.num_items, 2.0, 0.5, 0.5, 3).fit(SPLIT.train)
+    assert abs(linear.matrix() - sparse_ease.cut(0.1)).max() == 0
+
+
+def test_patience_ends_a_training_also_one_that_is_resumed(tmp_path):
+    history = [{"val_ndcg_at_100": value} for value in (0.1, 0.3, 0.2, 0.3)]
+    recipe = replace(RECIPE, patience=2)
+    assert [recipe.is_exhausted(history[:n]) for n in range(5)] == [False] * 4 + [True]
+    assert not replace(RECIPE, patience=None).is_exhausted(history)
+    # With a rate of almost 0 nothing gets better after the first epoch.
+    still = replace(RECIPE, learning_rate=1e-30, patience=2, beta_cap=0.0)
+    _, history = train(SPLIT, still, tmp_path / "state", save_every=0)
+    assert len(history) == 3
+    _, again = train(SPLIT, still, tmp_path / "state", resume=True)
+    assert again == history
+
+
+def test_users_weigh_by_their_clicks_and_the_rate_decays(tmp_path):
+    recipe = replace(RECIPE, user_weight=1.0, decay="cosine", epochs=2)
+    # Without validation users the last epoch is taken.
+    model, _ = train(Split(SPLIT.train), recipe, tmp_path / "state")
+    clicks = np.diff(SPLIT.train.matrix.indptr)
+    weights = 1 / np.maximum(clicks, 1)
+    by_hand = RECIPE.build(SPLIT.train.num_items)
+    batches = UserBatches(
+        SPLIT.train,
+        RECIPE.batch_size,
+        seed=RECIPE.seed,
+        sample_weight=weights / weights.mean(),
+    )
+    steps = 2 * len(batches)
+    rate = keras.optimizers.schedules.CosineDecay(RECIPE.learning_rate, steps)
+    by_hand.compile(FusedAdam(rate, epsilon=1e-8))
+    annealing = BetaAnneal(recipe.beta_cap, recipe.resolved_anneal_steps(len(batches)))
+    by_hand.fit(batches, epochs=2, callbacks=[annealing], verbose=0)
+    x = SPLIT.validation.input.matrix
+    np.testing.assert_allclose(model.score(x), by_hand.score(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("users", "batch_size", "epochs"),
+    [(100, 25, 100), (483, 48, 100), (5_949, 500, 100), (116_677, 500, 85)],
+)
+def test_batches_and_epochs_fit_the_data(users, batch_size, epochs):
+    assert Recipe().sizes(users) == (batch_size, epochs)
+    assert Recipe(batch_size=7, epochs=3).sizes(users) == (7, 3)
+    assert Recipe(blocks=4).sizes(users)[0] % 4 == 0

@@ -52,7 +52,7 @@ def run(system: str, seeds: int, out: Path, data: str, ratings: str | None) -> N
         "seeds": [],
     }
     for seed in range(seeds):
-        recipe = replace(RECIPE, seed=seed)
+        recipe = replace(RECIPE, seed=seed, linear_path=None)
         if system == "plain PyTorch":
             model = _train_plain(split, recipe)
         else:

@@ -99,7 +99,7 @@ def _report(data: str, split: Split, store: Store, seeds: int) -> None:
 
 
 def _baselines(split: Split) -> dict[str, np.ndarray]:
-    models = default_models(split.train.num_items)
+    models = default_models(split.train.num_items, split.train.num_users)
     del models["Mult-VAE"]
     found = compare(split, models, metrics=[METRIC])
     values = {name: report.values[METRIC] for name, report in found.reports.items()}

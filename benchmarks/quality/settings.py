@@ -23,7 +23,7 @@ VARIANTS = {
     "... cap 2": replace(PAPER, beta_cap=2.0),
     "... width 1000": change(PAPER, hidden_dims=(1000,)),
     "... linear": change(PAPER, hidden_dims=()),
-    "the demo's: width 1000, dropout 0.4, cap 0.1": RECIPE,
+    "the demo's: width 1000, dropout 0.4, cap 0.1": replace(RECIPE, linear_path=None),
 }
 SEEDS = (0, 1)
 

@@ -17,9 +17,18 @@ index of every entry (int32 or int64, ascending):
 - `multinomial_nll(logits, rows, item_ids, values)`: minus the multinomial
   log-likelihood of each user, (users,), differentiable in the logits.
 - `log_sum_exp(logits)`: of each user's logits, (users,).
+- `top_k(scores, k)`: values and indices of the k largest of each row, (users, k), the
+  largest first; of equal ones the lower index first, as `ops.top_k` does on two of the
+  three. -0 and 0 are equal.
 - `fuses_adam(gradient, variable)`: whether `adam_update` can take the two.
 - `adam_update(variable, momentum, velocity, gradient, step, learning_rate, beta_1,
   beta_2, epsilon)`: one step of Keras' Adam in one pass; `step` counts from 1.
+- `resting(condition, variables)`: a context for a forward pass; where a bool tensor is
+  true, the backend need not compute the gradients of these variables. PyTorch does not.
+- `run_if(condition, function)`: calls it, for what it does in place, where a bool
+  tensor of the step is true; None on JAX, where nothing is done in place.
+- `assign_if(condition, variables, values)`: assigns what `values()` gives to the
+  variables where a bool tensor is true; where it is not, nothing is computed.
 - `working_set(item_ids)`: distinct ids, and the place of each entry's id among them.
   Ids past the end of every table may follow: JAX has to know their number beforehand.
 - `take_rows(table, ids, sparse)`: rows of a variable (items, units), float32 where that
@@ -74,8 +83,12 @@ add_item_weights = _module.add_item_weights
 gather = _module.gather
 multinomial_nll = _module.multinomial_nll
 log_sum_exp = _module.log_sum_exp
+top_k = _module.top_k
 fuses_adam = _module.fuses_adam
 adam_update: Any = getattr(_module, "adam_update", None)
+resting = _module.resting
+run_if: Any = getattr(_module, "run_if", None)
+assign_if = _module.assign_if
 _rows = import_module(f"{__name__}.{keras.backend.backend()}.rows")
 working_set = _rows.working_set
 take_rows = _rows.take_rows

@@ -10,6 +10,8 @@ from zipfile import BadZipFile
 import numpy as np
 from scipy import sparse
 
+from keras_multvae import checks
+from keras_multvae.data.columns.clicks import as_csr
 from keras_multvae.files import DamagedFileError, replace_file
 
 Fitted = TypeVar("Fitted")
@@ -23,7 +25,7 @@ class Baseline:
     """
 
     def __init__(self, num_items: int) -> None:
-        self.num_items = num_items
+        self.num_items = checks.integer("num_items", num_items)
 
     def _arrays(self) -> dict[str, Any]:
         """What the file holds, by name."""
@@ -34,9 +36,11 @@ class Baseline:
         """The model of what `_arrays` gave."""
         raise NotImplementedError
 
-    def _matrix(self, interactions: Any) -> sparse.csr_matrix:
-        """The CSR matrix of `Interactions` or of a SciPy matrix, with our items."""
-        matrix = getattr(interactions, "matrix", interactions).tocsr()
+    def _matrix(
+        self, interactions: Any, name: str = "interactions"
+    ) -> sparse.csr_matrix:
+        """The CSR matrix of whatever `as_csr` takes, with our items."""
+        matrix = as_csr(interactions, name)
         if matrix.shape[1] != self.num_items:
             raise ValueError(
                 f"{type(self).__name__} ranks {self.num_items} items. Received: a "

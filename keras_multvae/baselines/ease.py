@@ -77,7 +77,7 @@ class EASE(Baseline):
         """Computes B, float32 (num_items, num_items).
 
         Args:
-            interactions: `Interactions` or a SciPy sparse matrix (users, items).
+            interactions: `Interactions`, or a SciPy or dense matrix (users, items).
 
         Returns:
             The model itself.
@@ -153,11 +153,11 @@ class EASE(Baseline):
         self.weights = gram
         return self
 
-    def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
+    def score(self, histories: Any, batch_size: int = 500) -> np.ndarray:
         """`x B` for histories (users, num_items), seen items unmasked.
 
         Args:
-            histories: CSR matrix of clicks or counts.
+            histories: Clicks or counts, as `fit` takes them.
             batch_size: Not used; the caller's rows are one batch.
 
         Returns:
@@ -166,7 +166,7 @@ class EASE(Baseline):
         Raises:
             ValueError: The model is not fitted.
         """
-        rows = histories.astype("float32", copy=False)
+        rows = self._matrix(histories, "histories").astype("float32", copy=False)
         return np.asarray(rows @ self._fitted(self.weights))
 
     def cut(self, density: float) -> sparse.csr_matrix:

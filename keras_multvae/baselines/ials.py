@@ -10,7 +10,6 @@ from scipy import sparse
 
 from keras_multvae import checks
 from keras_multvae.baselines.base import Baseline
-from keras_multvae.data.ingest.events import check_values
 from keras_multvae.extras import import_extra
 
 
@@ -72,7 +71,7 @@ class IALS(Baseline):
         """Computes the item factors, float32 (num_items, factors).
 
         Args:
-            interactions: `Interactions` or a SciPy sparse matrix (users, items).
+            interactions: `Interactions`, or a SciPy or dense matrix (users, items).
 
         Returns:
             The model itself.
@@ -102,11 +101,11 @@ class IALS(Baseline):
         self.item_factors = solver.item_factors
         return self
 
-    def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
+    def score(self, histories: Any, batch_size: int = 500) -> np.ndarray:
         """`x_u . y_i` for histories (users, num_items), seen items unmasked.
 
         Args:
-            histories: CSR matrix of clicks or counts; an empty history scores 0.
+            histories: clicks or counts; an empty history scores 0.
             batch_size: Not used; every user is solved alone.
 
         Returns:
@@ -134,13 +133,9 @@ class IALS(Baseline):
         return users
 
     def _counts(self, interactions: Any) -> sparse.csr_matrix:
-        """A copy in float32 without explicit zeros: implicit counts them as clicks."""
+        """A copy in float32; implicit would count explicit zeros as clicks."""
         matrix = self._matrix(interactions)
-        counts = sparse.csr_matrix(matrix, dtype="float32", copy=True)
-        counts.sum_duplicates()
-        counts.eliminate_zeros()
-        check_values(counts.data)
-        return counts
+        return sparse.csr_matrix(matrix, dtype="float32", copy=True)
 
     def _arrays(self) -> dict[str, Any]:
         return {

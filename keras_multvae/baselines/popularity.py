@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from keras_multvae.baselines.base import Baseline
 
@@ -19,6 +18,7 @@ class Popularity(Baseline):
 
     Example:
 
+    >>> from scipy import sparse
     >>> clicks = sparse.csr_matrix([[1, 1, 0], [0, 1, 0]])
     >>> model = Popularity(3).fit(clicks)
     >>> model.score(clicks[:1]).argmax()
@@ -33,7 +33,7 @@ class Popularity(Baseline):
         """Counts users per item.
 
         Args:
-            interactions: `Interactions` or a SciPy sparse matrix (users, items).
+            interactions: `Interactions`, or a SciPy or dense matrix (users, items).
 
         Returns:
             The model itself.
@@ -42,15 +42,14 @@ class Popularity(Baseline):
             ValueError: Another number of items.
         """
         matrix = self._matrix(interactions)
-        clicked = matrix.indices[matrix.data > 0]
-        self.counts = np.bincount(clicked, minlength=self.num_items)
+        self.counts = np.bincount(matrix.indices, minlength=self.num_items)
         return self
 
-    def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
+    def score(self, histories: Any, batch_size: int = 500) -> np.ndarray:
         """The log of each item's share of the clicks, one added to every count.
 
         Args:
-            histories: CSR (users, num_items); only the number of users matters.
+            histories: As `fit` takes them; only the number of users matters.
             batch_size: Not used; the baseline has no batches.
 
         Returns:
@@ -58,7 +57,7 @@ class Popularity(Baseline):
         """
         smoothed = self.counts + 1.0
         shares = np.log(smoothed / smoothed.sum()).astype("float32")
-        return np.tile(shares, (histories.shape[0], 1))
+        return np.tile(shares, (self._matrix(histories, "histories").shape[0], 1))
 
     def _arrays(self) -> dict[str, Any]:
         return {"counts": self.counts}

@@ -27,9 +27,9 @@ class SparseEASE(Baseline):
         A_NN B_Nj = G_Nj,  A = G + l2 I + p / (1 - p) diag(G).
 
     N are the items with the largest `G_ij / (A_ii A_jj)^(1/2)`, of those that some user
-    clicked along with j. Where these are all items, it is `EASE` itself. G is kept for the `PAIRS` items that go with an item
-    most, and is taken as 0 elsewhere: that, and not the square of the items, is what
-    memory holds.
+    clicked along with j. Where these are all items, it is `EASE` itself. G is kept for
+    the `PAIRS` items that go with an item most, and is taken as 0 elsewhere: that, and
+    not the square of the items, is what memory holds.
 
     Args:
         num_items: Int, size of the catalogue.
@@ -116,11 +116,11 @@ class SparseEASE(Baseline):
             near[start : start + len(lengths)][places] = kept.indices
         return sparse.vstack(blocks, format="csr"), near
 
-    def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
+    def score(self, histories: Any, batch_size: int = 500) -> np.ndarray:
         """`x B` for histories (users, num_items), seen items unmasked.
 
         Args:
-            histories: CSR matrix of clicks or counts.
+            histories: Clicks or counts, as `fit` takes them.
             batch_size: Not used; the caller's rows are one batch.
 
         Returns:
@@ -129,7 +129,7 @@ class SparseEASE(Baseline):
         Raises:
             ValueError: The model is not fitted.
         """
-        rows = histories.astype("float32", copy=False)
+        rows = self._matrix(histories, "histories").astype("float32", copy=False)
         return np.asarray((rows @ self._fitted(self.weights)).toarray())
 
     def cut(self, density: float) -> sparse.csr_matrix:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 
 from keras_multvae import start
@@ -17,6 +19,7 @@ FAILURES = (ValueError, TypeError, KeyError, OSError, ImportError, RuntimeError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns 0, or 1 with one line on standard error."""
     parsed = parse(sys.argv[1:] if arguments is None else arguments)
+    warnings.showwarning = partial(_warn, parsed.command)
     try:
         # Only now is Keras imported: bad use was told without it.
         start.choose_backend()
@@ -27,7 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"keras-multvae {parsed.command}: error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"keras-multvae {parsed.command}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        text = f"interrupted. {error}" if str(error) else "interrupted"
+        print(f"keras-multvae {parsed.command}: {text}", file=sys.stderr)
         return 1
     return 0
+
+
+def _warn(command: str, message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as one line, without the line of code that it came from."""
+    print(f"keras-multvae {command}: warning: {message}", file=sys.stderr)

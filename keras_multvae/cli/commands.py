@@ -1,11 +1,9 @@
-"""The commands `prepare`, `evaluate`, `recommend`, `export` and `serve`."""
+"""The commands `evaluate`, `recommend`, `export` and `serve`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,83 +17,12 @@ from keras_multvae import (
     write_serving_config,
 )
 from keras_multvae.cli.output import answer, working
-from keras_multvae.data import (
-    Split,
-    load_prepared,
-    read_interactions,
-    read_titles,
-    save_prepared,
-    strong_generalization,
-)
-from keras_multvae.data.columns.spilled import spilling_into
+from keras_multvae.data import Split, load_prepared
 from keras_multvae.extras import import_extra
-from keras_multvae.recommender.histories import holds_events, of_events
+from keras_multvae.recommender import json_lines
+from keras_multvae.recommender.events import holds_events, of_events
 
 BATCH = 500
-
-
-def prepare(arguments: argparse.Namespace) -> None:
-    """Ratings -> prepared folder."""
-    columns = {
-        name: getattr(arguments, name)
-        for name in (
-            "user_column",
-            "item_column",
-            "rating_column",
-            "timestamp_column",
-            "value_column",
-            "separator",
-        )
-    }
-    filters = {
-        name: getattr(arguments, name)
-        for name in ("min_rating", "min_user_items", "min_item_users", "duplicates")
-    }
-    # What does not fit in memory goes to the disk that the folder will be on.
-    with spilling_into(Path(arguments.out).absolute().parent):
-        _prepare(arguments, columns, filters)
-
-
-def _prepare(
-    arguments: argparse.Namespace, columns: dict[str, Any], filters: dict[str, Any]
-) -> None:
-    with working(f"Reading {arguments.ratings}"):
-        interactions = read_interactions(arguments.ratings, **columns, **filters)
-    tenth = max(interactions.num_users // 10, 1)
-    held_out = {
-        part: tenth if getattr(arguments, part) is None else getattr(arguments, part)
-        for part in ("validation_users", "test_users")
-    }
-    with working("Splitting users"):
-        split = strong_generalization(
-            interactions,
-            held_out["validation_users"],
-            held_out["test_users"],
-            seed=arguments.seed,
-        )
-    titles = None
-    if arguments.items is not None:
-        titles = read_titles(
-            arguments.items, arguments.item_column, arguments.title_column
-        )
-    with working(f"Writing {arguments.out}"):
-        save_prepared(split, arguments.out, titles, {**columns, **filters})
-    answer(
-        {
-            "out": str(arguments.out),
-            "train_users": split.train.num_users,
-            **held_out,
-            "items": split.train.num_items,
-            "train_entries": split.train.num_entries,
-            "counts": interactions.counts,
-        },
-        f"{interactions.num_users:,} users and {interactions.num_entries:,} entries "
-        f"kept of {interactions.counts['events']:,} events.\n"
-        f"{split.train.num_users:,} users train ({split.train.num_items:,} items, "
-        f"{split.train.num_entries:,} entries), {held_out['validation_users']:,} "
-        f"validate, {held_out['test_users']:,} test.\nWritten to {arguments.out}",
-        arguments.json,
-    )
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -119,14 +46,17 @@ def recommend(arguments: argparse.Namespace) -> None:
     if arguments.all or Path(arguments.histories).is_dir():
         raise ValueError("Recommendations for many users need a file: --out FILE.")
     with _open(arguments.histories) as file:
-        for number, batch in _batches(file):
+        for batch in json_lines.batches(file, BATCH):
             found = recommender.recommend(
-                batch, k=arguments.k, on_unknown=arguments.on_unknown
+                batch.rows, k=arguments.k, on_unknown=arguments.on_unknown
             )
+            kind = "user" if batch.events else "history"
             for index, (items, scores) in enumerate(found):
+                name = batch.names[index]
+                who = {"user": name} if batch.events else {}
                 answer(
-                    {"items": items.tolist(), "scores": scores.tolist()},
-                    f"history {number + index}:\n{found.describe(index)}",
+                    {**who, "items": items.tolist(), "scores": scores.tolist()},
+                    f"{kind} {name}:\n{found.describe(index)}",
                     arguments.json,
                 )
 
@@ -147,9 +77,19 @@ def _recommend_to_parquet(
         )
     rows = recommender.recommend_to_parquet(arguments.out, k=arguments.k, progress=True)
     users = recommender.histories.num_users
+    counts = recommender.histories.counts
+    unknown = {
+        name: counts[name]
+        for name in ("unknown_items", "entries_of_unknown_items")
+        if counts.get(name)
+    }
+    words = "{:,} unknown items left out, in {:,} entries.\n".format(
+        *(unknown.values() or (0, 0))
+    )
     answer(
-        {"out": arguments.out, "users": users, "rows": rows},
-        f"{rows:,} recommendations for {users:,} users.\nWritten to {arguments.out}",
+        {"out": arguments.out, "users": users, "rows": rows, **unknown},
+        f"{rows:,} recommendations for {users:,} users.\n{words * bool(unknown)}"
+        f"Written to {arguments.out}",
         arguments.json,
     )
 
@@ -259,31 +199,3 @@ def _open(path: str) -> TextIO:
     if path == "-":
         return sys.stdin
     return Path(path).open(encoding="utf-8")
-
-
-def _batches(file: TextIO) -> Iterator[tuple[int, list[Any]]]:
-    """Histories in batches, with the line number of the first."""
-    batch: list[Any] = []
-    first = 1
-    for number, line in enumerate(file, start=1):
-        try:
-            history = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"Line {number} is no JSON ({error}).") from None
-        if not isinstance(history, list):
-            raise ValueError(
-                f"Line {number} must be a JSON list of item ids. Received: "
-                f"{line.strip()[:60]}"
-            )
-        for item in history:
-            if not isinstance(item, str | int):
-                raise ValueError(
-                    f"Line {number} must hold item ids, strings or whole numbers. "
-                    f"Received: {json.dumps(item)[:60]}"
-                )
-        batch.append(history)
-        if len(batch) == BATCH:
-            yield first, batch
-            batch, first = [], number + 1
-    if batch:
-        yield first, batch

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from keras_multvae import __version__
+from keras_multvae.cli.data_options import add_prepare_options, check_prepare
 from keras_multvae.cli.model_options import (
     add_recipe_options,
     converter,
@@ -52,10 +53,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
     """What only several options together can get wrong."""
-    if parsed.command == "prepare" and (
-        parsed.min_rating is not None and parsed.rating_column is None
-    ):
-        parser.error("--min-rating needs --rating-column.")
+    if parsed.command == "prepare":
+        wrong = check_prepare(parsed)
+        if wrong is not None:
+            parser.error(wrong)
     if parsed.command == "recommend":
         if parsed.engine == "ray" and parsed.out is None:
             parser.error("--engine ray needs --out FOLDER.")
@@ -71,9 +72,9 @@ def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
     for name, run, summary, add_options in (
         (
             "prepare",
-            "commands:prepare",
+            "preparing:prepare",
             "Read raw ratings and split the users.",
-            _prepare_options,
+            add_prepare_options,
         ),
         ("train", "training:train", "Train on a prepared folder.", _train_options),
         (
@@ -126,44 +127,6 @@ def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
         add_options(sub)
 
 
-def _prepare_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("ratings", help="CSV or Parquet file, or a folder of part files")
-    sub.add_argument("--out", required=True, help="the folder to make")
-    sub.add_argument("--user-column", default="user_id", help="of user ids")
-    sub.add_argument("--item-column", default="item_id", help="of item ids")
-    sub.add_argument("--rating-column", help="needed for --min-rating")
-    sub.add_argument("--timestamp-column", help="kept in the folder")
-    sub.add_argument("--value-column", help="weights of events, e.g. play counts")
-    sub.add_argument("--separator", help="of a CSV file; default: comma, tab in .tsv")
-    sub.add_argument("--min-rating", type=float, help="keep ratings of this or more")
-    sub.add_argument(
-        "--min-user-items",
-        type=_positive,
-        default=5,
-        help="users with fewer are dropped",
-    )
-    sub.add_argument(
-        "--min-item-users",
-        type=_positive,
-        default=1,
-        help="items with fewer are dropped, before users",
-    )
-    sub.add_argument(
-        "--duplicates", choices=["collapse", "count"], default="collapse",
-        help="what becomes of a user's repeated item",
-    )  # fmt: skip
-    for part in ("validation", "test"):
-        sub.add_argument(
-            f"--{part}-users",
-            type=_non_negative,
-            help=f"users held out for {part}; default: a tenth",
-        )
-    sub.add_argument("--seed", type=int, default=98765, help="of the split")
-    sub.add_argument("--items", help="CSV or Parquet file with titles")
-    sub.add_argument("--title-column", default="title", help="in the file of --items")
-    sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
-
-
 def _train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("prepared", help="folder that prepare wrote")
     sub.add_argument("--out", required=True, help="folder for the model")
@@ -186,8 +149,14 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--processes", type=_positive, help="how many there are")
     sub.add_argument("--process", type=_non_negative, help="which one this is, from 0")
-    sub.add_argument(
+    again = sub.add_mutually_exclusive_group()
+    again.add_argument(
         "--resume", action="store_true", help="go on with an interrupted training"
+    )
+    again.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the model in --out, and an interrupted training",
     )
     sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
 
@@ -217,9 +186,10 @@ def _recommend_options(sub: argparse.ArgumentParser) -> None:
         "histories",
         nargs="?",
         default="-",
-        help="file with one JSON list of item ids a line; - for standard input; with "
-        "--out, the folder that prepare wrote, or a CSV or Parquet file, or a folder "
-        "of them, with the columns user_id and item_id",
+        help="file of JSON lines: lists of item ids, or events, objects with user_id "
+        "and item_id; - for standard input; with --out such a file (.jsonl), the "
+        "folder that prepare wrote, or a CSV or Parquet file, or a folder of them, "
+        "with the columns user_id and item_id",
     )
     sub.add_argument("-k", type=_positive, default=10, help="items a history")
     sub.add_argument(

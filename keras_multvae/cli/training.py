@@ -16,7 +16,7 @@ from keras_multvae.distribution import data_parallel, initialize, item_parallel
 from keras_multvae.files import replace_file
 from keras_multvae.plots import figure_class, plot_history
 from keras_multvae.recommender import storage
-from keras_multvae.training.checkpoint import write_history
+from keras_multvae.training.checkpoint import is_interrupted, write_history
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.trainer import record
 from keras_multvae.training.trainer import train as train_recipe
@@ -28,7 +28,12 @@ def train(arguments: argparse.Namespace) -> None:
     prepared = load_prepared(arguments.prepared)
     recipe = given_recipe(arguments, arguments.defaults)
     history = train_and_save(
-        prepared, recipe, Path(arguments.out), arguments.resume, distribution
+        prepared,
+        recipe,
+        Path(arguments.out),
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        distribution=distribution,
     )
     if not backend.is_first():
         return
@@ -76,7 +81,9 @@ def train_and_save(
     prepared: Any,
     recipe: Recipe,
     out: Path,
+    *,
     resume: bool = False,
+    overwrite: bool = False,
     distribution: Any = None,
 ) -> list[dict[str, float]]:
     """Trains, and writes recommender, history.csv and training.png.
@@ -87,12 +94,22 @@ def train_and_save(
     storage.check_out(out)
     figure_class()
     state = out.with_name(out.name + ".training")
+    if not (resume or overwrite):
+        _check_new(out, state)
     first = backend.is_first()
     callbacks = [TrainingProgress()] if first else []
     with nullcontext() if distribution is None else distribution.scope():
-        model, history = train_recipe(
-            prepared.split, recipe, state, resume=resume, callbacks=callbacks
-        )
+        try:
+            model, history = train_recipe(
+                prepared.split,
+                recipe,
+                state,
+                resume=resume,
+                overwrite=overwrite,
+                callbacks=callbacks,
+            )
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_what_is_left(state)) from None
     if not first:
         return history
     recommender = Recommender(
@@ -107,3 +124,26 @@ def train_and_save(
         plot_history(history)[0].figure.savefig(temporary, dpi=120)
     shutil.rmtree(state)
     return history
+
+
+def _check_new(out: Path, state: Path) -> None:
+    """Raises `FileExistsError` where a training would replace what there is."""
+    if is_interrupted(state):
+        raise FileExistsError(
+            f"There is an interrupted training in {state}. Go on with --resume, or "
+            "begin anew with --overwrite."
+        )
+    if out.exists() and any(out.iterdir()):
+        raise FileExistsError(
+            f"{out} holds a model. Replace it with --overwrite, or choose another name."
+        )
+
+
+def _what_is_left(state: Path) -> str:
+    """What an interruption leaves, and how to go on."""
+    if is_interrupted(state):
+        return (
+            f"What was trained until the last save is in {state}: go on with the same "
+            "command and --resume, without --overwrite."
+        )
+    return "Nothing was saved yet, and nothing is left."

@@ -22,7 +22,7 @@ from keras_multvae.data.vocabulary import as_ids
 from keras_multvae.extras import import_extra
 from keras_multvae.progress import progress as progress_bar
 from keras_multvae.recommender import storage
-from keras_multvae.recommender.histories import holds_events, of_events
+from keras_multvae.recommender.events import holds_events, of_events
 
 # How often a shard is done again whose worker died: nodes may be killed, but a shard
 # that kills its workers must come to an end.

@@ -13,9 +13,11 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae import checks, compat
+from keras_multvae.data.columns.clicks import as_clicks, same_entries
 from keras_multvae.data.columns.mapped import slices
 from keras_multvae.data.ingest.events import checked_weights
 from keras_multvae.data.packing import pack
+from keras_multvae.data.splits.base import FoldIn
 
 
 class UserBatches(keras.utils.PyDataset):
@@ -35,8 +37,10 @@ class UserBatches(keras.utils.PyDataset):
     order each epoch; `evaluate` and `predict` of the models read them in order.
 
     Args:
-        interactions: `Interactions` or a SciPy sparse matrix (users, items) of
-            non-negative values.
+        interactions: `Interactions`, a `FoldIn`, whose targets are then those of the
+            batches, a SciPy sparse matrix of any format or a dense array (users,
+            items), of non-negative values. Repeated entries are added up, and zeros are
+            no clicks.
         batch_size: Int >= 1, users a batch.
         shuffle: Bool, whether to reorder users each epoch.
         seed: Int, the order of epoch e depends on `(seed, e)` alone.
@@ -55,8 +59,10 @@ class UserBatches(keras.utils.PyDataset):
             `keras.utils.PyDataset`.
 
     Raises:
+        TypeError: `interactions` or `targets` are no matrix.
         ValueError: No users, negative or non-finite values, unequal numbers of users,
-            `blocks` that the replicas do not divide.
+            targets without an entry or equal to the input, `blocks` that the replicas
+            do not divide.
 
     Under a `keras.distribution` of several processes each reads, and yields, its part
     of every batch; with `blocks=1`, all of it.
@@ -94,26 +100,28 @@ class UserBatches(keras.utils.PyDataset):
             )
         self._take(interactions, targets, sample_weight)
         self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
+        self.shuffle = bool(shuffle)
+        self.seed = checks.integer("seed", seed, at_least=0)
         self.blocks = blocks
         self.epoch = 0
 
     def _take(self, interactions: Any, targets: Any, sample_weight: Any) -> None:
         """Checks and keeps what the batches are made of."""
-        self.inputs, self._binary = _checked_csr(interactions, "interactions")
-        self.targets: sparse.csr_matrix | None = None
-        self._binary_targets = False
-        if targets is not None:
-            self.targets, self._binary_targets = _checked_csr(targets, "targets")
+        self.inputs, self._binary = as_clicks(interactions, "interactions")
         self.num_users = self.inputs.shape[0]
         if self.num_users == 0:
             raise ValueError("UserBatches needs at least one user; received none.")
-        if self.targets is not None and self.targets.shape != self.inputs.shape:
-            raise ValueError(
-                "`targets` must have the shape of the input, (users, items) = "
-                f"{self.inputs.shape}. Received: {self.targets.shape}."
-            )
+        if isinstance(interactions, FoldIn):
+            if targets is not None:
+                raise ValueError(
+                    "A FoldIn brings its targets. Received besides: targets of type "
+                    f"{type(targets).__name__}."
+                )
+            interactions, targets = interactions.input, interactions.targets
+        self.targets: sparse.csr_matrix | None = None
+        self._binary_targets = False
+        if targets is not None:
+            self._take_targets(targets)
         if sample_weight is None:
             sample_weight = getattr(interactions, "user_weights", None)
         if sample_weight is not None:
@@ -121,6 +129,30 @@ class UserBatches(keras.utils.PyDataset):
                 sample_weight, self.num_users, "sample_weight"
             )
         self.sample_weight: np.ndarray | None = sample_weight
+
+    def _take_targets(self, targets: Any) -> None:
+        self.targets, self._binary_targets = as_clicks(targets, "targets")
+        if self.targets.shape != self.inputs.shape:
+            raise ValueError(
+                "`targets` must have the shape of the input, (users, items) = "
+                f"{self.inputs.shape}. Received: {self.targets.shape}."
+            )
+        if not self.targets.nnz:
+            raise ValueError(
+                "`targets` hold no entry: there is nothing to predict or to measure. "
+                "Leave them out, or hold some clicks of these users out."
+            )
+        if same_entries(self.inputs, self.targets):
+            raise ValueError(
+                "`targets` are the input itself, whose items are never recommended. "
+                "Leave them out to train on the input alone; to measure, give clicks "
+                "that were held out."
+            )
+
+    @property
+    def binary(self) -> bool:
+        """Whether what a likelihood sees holds no number but 0 and 1."""
+        return self._binary if self.targets is None else self._binary_targets
 
     @property
     def epoch(self) -> int:
@@ -275,24 +307,3 @@ def _own_blocks(blocks: int | None) -> tuple[int, slice]:
     size = blocks // parts
     part = compat.data_shard(distribution) if parts > 1 else 0
     return blocks, slice(part * size, (part + 1) * size)
-
-
-def _checked_csr(interactions: Any, name: str) -> tuple[sparse.csr_matrix, bool]:
-    """The matrix, and whether all its values are 1."""
-    matrix = getattr(interactions, "matrix", interactions)
-    if not sparse.issparse(matrix):
-        raise TypeError(
-            f"`{name}` must be Interactions or a SciPy sparse matrix (users, items). "
-            f"Received: {type(interactions).__name__}. Dense rows go to fit() as they "
-            "are."
-        )
-    matrix = matrix.tocsr()
-    binary = True
-    for part in slices(matrix.data):
-        if not (np.isfinite(part).all() and (part >= 0).all()):
-            raise ValueError(
-                f"The values of `{name}` must be finite and >= 0; found "
-                f"{part[~(np.isfinite(part) & (part >= 0))][0]}."
-            )
-        binary = binary and bool((part == 1).all())
-    return matrix, binary

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.data.columns.csr import csr_over, without_zeros
+from keras_multvae.data.columns.csr import check_parts, csr_over, without_zeros
+from keras_multvae.data.columns.mapped import check_clean
 from keras_multvae.data.columns.row_blocks import (
     Arrays,
     Part,
@@ -21,7 +22,8 @@ from keras_multvae.data.columns.row_blocks import (
 )
 from keras_multvae.data.ingest.entries import gather
 from keras_multvae.data.ingest.events import array_chunks, check_values, checked_weights
-from keras_multvae.data.ingest.frames import frame_chunks
+from keras_multvae.data.ingest.frames import ROLES, frame_chunks
+from keras_multvae.data.ingest.ids import converter
 from keras_multvae.data.vocabulary import Vocabulary, as_vocabulary
 
 
@@ -43,9 +45,11 @@ class Interactions:
             event. They are what "file order" means in the splits.
         user_weights: Optional (users,) float32 sample weights, finite and >= 0.
         counts: What was read and what each filter lost, by name.
+        fractions: Optional (entries,) int32 nanoseconds after the seconds of
+            `timestamps`; none where all are 0.
 
     Raises:
-        ValueError: Parts whose sizes disagree, or a bad weight.
+        ValueError: Parts whose sizes disagree, a matrix not as above, or a bad weight.
     """
 
     matrix: sparse.csr_matrix
@@ -55,32 +59,16 @@ class Interactions:
     positions: np.ndarray | None = None
     user_weights: np.ndarray | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    fractions: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if not sparse.issparse(self.matrix) or self.matrix.format != "csr":
-            raise TypeError(
-                "`matrix` must be a SciPy CSR matrix. Received: "
-                f"{type(self.matrix).__name__}. Use Interactions.from_matrix()."
-            )
-        expected = (len(self.users), len(self.items))
-        if self.matrix.shape != expected:
-            raise ValueError(
-                f"The matrix must have shape (users, items) = {expected}, the sizes of "
-                f"the vocabularies. Received: {self.matrix.shape}."
-            )
-        for name in ("timestamps", "positions"):
-            array = getattr(self, name)
-            if array is not None and array.shape != self.matrix.data.shape:
-                raise ValueError(
-                    f"`{name}` must have one number an entry, "
-                    f"{self.matrix.data.shape}. Received: shape {array.shape}."
-                )
+        shape = (len(self.users), len(self.items))
+        names = ("timestamps", "fractions", "positions")
+        check_parts(self.matrix, shape, {name: getattr(self, name) for name in names})
+        check_clean(self.matrix)
         if self.user_weights is not None:
-            object.__setattr__(
-                self,
-                "user_weights",
-                checked_weights(self.user_weights, expected[0], "user_weights"),
-            )
+            weights = checked_weights(self.user_weights, shape[0], "user_weights")
+            object.__setattr__(self, "user_weights", weights)
 
     @classmethod
     def from_events(
@@ -94,7 +82,11 @@ class Interactions:
         min_rating: float | None = None,
         min_user_items: int = 1,
         min_item_users: int = 1,
+        k_core: int | None = None,
         duplicates: Literal["collapse", "count"] = "collapse",
+        drop_missing: bool = False,
+        time_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto",
+        id_type: Literal["auto", "str", "int"] = "auto",
     ) -> Interactions:
         """Builds the matrix from one event a row, in file order.
 
@@ -104,18 +96,30 @@ class Interactions:
         order of first appearance among the events kept.
 
         Args:
-            users: (events,) raw user ids, all int or all str.
+            users: (events,) raw user ids, all int or all str; a list, a NumPy array, or
+                a column of pandas, polars or PyArrow, as all that follow.
             items: (events,) raw item ids, all int or all str.
             ratings: Optional (events,) numbers, used by `min_rating` alone.
             values: Optional (events,) weights of the events, e.g. play counts, finite
                 and >= 0; an event of weight 0 is dropped. 1 by default.
-            timestamps: Optional (events,) seconds since 1970 or datetime64.
-            min_rating: Optional, keep events with rating >= this.
+            timestamps: Optional (events,) seconds or milliseconds since 1970, dates,
+                datetimes (those without a zone are UTC) or ISO text.
+            min_rating: Optional, keep events with rating >= this; to be given with
+                `ratings`.
             min_user_items: Int >= 1, distinct items a user must have.
             min_item_users: Int >= 1, distinct users an item must have.
+            k_core: Optional int >= 1, in place of these two: users and items with fewer
+                than this are dropped again and again, until none is.
             duplicates: What becomes of a (user, item) pair that comes again:
                 "collapse" keeps the first event (without `values`, the matrix is then
                 binary), "count" adds the values up.
+            drop_missing: Bool, whether events in which something is missing are
+                dropped, and counted; by default they are refused.
+            time_unit: Unit of timestamps that are numbers. "auto" takes 1e11 and more
+                for milliseconds, 1e14 and more for microseconds, 1e17 and more for
+                nanoseconds, and refuses columns in which that is not clear.
+            id_type: "str" makes text of all ids, "int" takes whole numbers alone, text
+                of them too; by default ids stay what they are.
 
         Returns:
             The interactions, with `positions`, with `timestamps` if given, and with
@@ -145,7 +149,11 @@ class Interactions:
             min_rating=min_rating,
             min_user_items=min_user_items,
             min_item_users=min_item_users,
+            k_core=k_core,
             duplicates=duplicates,
+            drop_missing=drop_missing,
+            time_unit=time_unit,
+            convert=dict.fromkeys(("users", "items"), converter(id_type)),
         )
 
     @classmethod
@@ -158,6 +166,7 @@ class Interactions:
         rating_column: str | None = None,
         value_column: str | None = None,
         timestamp_column: str | None = None,
+        id_type: Literal["auto", "str", "int"] = "auto",
         **filters: Any,
     ) -> Interactions:
         """Builds the matrix from a pandas or polars DataFrame, one event a row.
@@ -168,9 +177,10 @@ class Interactions:
             item_column: Name of the column of item ids.
             rating_column: Optional, the column that `min_rating` looks at.
             value_column: Optional, the column of event weights.
-            timestamp_column: Optional, seconds since 1970 or datetimes.
-            **filters: `min_rating`, `min_user_items`, `min_item_users` and
-                `duplicates`, as in `from_events`.
+            timestamp_column: Optional, times of any kind that `from_events` takes.
+            id_type: As in `from_events`.
+            **filters: `min_rating`, `min_user_items`, `min_item_users`, `k_core`,
+                `duplicates`, `drop_missing` and `time_unit`, as in `from_events`.
 
         Returns:
             The interactions.
@@ -179,14 +189,10 @@ class Interactions:
             TypeError: Not a DataFrame.
             ValueError: A missing column, or what `from_events` raises.
         """
-        names = {
-            "users": user_column,
-            "items": item_column,
-            "ratings": rating_column,
-            "values": value_column,
-            "timestamps": timestamp_column,
-        }
-        return from_chunks(frame_chunks(df, names), **filters)
+        columns = (user_column, item_column, rating_column, value_column)
+        names = dict(zip(ROLES, (*columns, timestamp_column), strict=True))
+        convert = dict.fromkeys(("users", "items"), converter(id_type))
+        return from_chunks(frame_chunks(df, names), convert=convert, **filters)
 
     @classmethod
     def from_matrix(
@@ -281,12 +287,14 @@ class Interactions:
 
         Args:
             items: The new columns. Entries of items that it does not hold are dropped;
-                users left without any keep an empty row.
+                users left without any keep an empty row. Text takes the kind of its
+                ids, see `Vocabulary.from_text`.
 
         Returns:
             The interactions.
         """
-        number = items.lookup(self.items.ids).astype("int32")
+        ids = items.from_text(self.items.ids)
+        number = items.lookup(ids).astype("int32")
         entries = renumber_columns(self.matrix.indptr, self._arrays, number)
         return self._of(*entries, items=items)
 
@@ -310,26 +318,20 @@ class Interactions:
 
     @property
     def _arrays(self) -> Arrays:
-        arrays = {
-            "indices": self.matrix.indices,
-            "values": self.matrix.data,
-            "timestamps": self.timestamps,
-            "positions": self.positions,
-        }
-        return {n: array for n, array in arrays.items() if array is not None}
+        arrays = {"indices": self.matrix.indices, "values": self.matrix.data}
+        for name in ("timestamps", "fractions", "positions"):
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name)
+        return arrays
 
     def _of(self, indptr: np.ndarray, arrays: Arrays, **changed: Any) -> Interactions:
         """With other entries and, by name, other users, their weights or items."""
         users, items = (changed.get(n, getattr(self, n)) for n in ("users", "items"))
         shape = (len(users), len(items))
-        return replace(
-            self,
-            matrix=csr_over(arrays["values"], arrays["indices"], indptr, shape),
-            timestamps=arrays.get("timestamps"),
-            positions=arrays.get("positions"),
-            counts={},
-            **changed,
-        )
+        beside = {n: arrays.get(n) for n in ("timestamps", "fractions", "positions")}
+        changed |= beside
+        matrix = csr_over(arrays["values"], arrays["indices"], indptr, shape)
+        return replace(self, matrix=matrix, counts={}, **changed)
 
 
 def from_chunks(chunks: Iterable[dict[str, Any]], **filters: Any) -> Interactions:
@@ -341,6 +343,7 @@ def from_chunks(chunks: Iterable[dict[str, Any]], **filters: Any) -> Interaction
         Vocabulary(kept.user_ids),
         Vocabulary(kept.item_ids),
         timestamps=kept.timestamps,
+        fractions=kept.fractions,
         positions=kept.positions,
         counts=kept.counts,
     )

@@ -32,6 +32,7 @@ _DTYPES = {
     "indices": "<i4",
     "data": "<f4",
     "timestamps": "<i8",
+    "fractions": "<i4",
     "positions": "<i8",
     "user_weights": "<f4",
 }
@@ -207,6 +208,7 @@ def _write_part(interactions: Interactions, folder: Path, part: str) -> dict[str
         "indices": matrix.indices,
         "data": matrix.data,
         "timestamps": interactions.timestamps,
+        "fractions": interactions.fractions,
         "positions": interactions.positions,
         "user_weights": interactions.user_weights,
     }
@@ -251,6 +253,7 @@ def _read_part(
             users,
             items,
             timestamps=arrays.get("timestamps"),
+            fractions=arrays.get("fractions"),
             positions=arrays.get("positions"),
             user_weights=arrays.get("user_weights"),
             counts=record.get("counts", {}),

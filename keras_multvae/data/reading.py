@@ -1,15 +1,22 @@
-"""Interactions from CSV and Parquet files."""
+"""Interactions and titles from files of every kind."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from keras_multvae.data.columns.plain import missing
+from keras_multvae.data.ingest.dialect import Dialect
 from keras_multvae.data.ingest.files import Table
 from keras_multvae.data.ingest.frames import frame_chunks, polars_chunks
+from keras_multvae.data.ingest.ids import converter
 from keras_multvae.data.interactions import Interactions, from_chunks
+from keras_multvae.data.vocabulary import Vocabulary
 from keras_multvae.extras import import_extra
+
+IdType = Literal["auto", "str", "int"]
 
 
 def read_interactions(
@@ -21,33 +28,65 @@ def read_interactions(
     timestamp_column: str | None = None,
     value_column: str | None = None,
     separator: str | None = None,
+    quote: str | None = None,
+    encoding: str | None = None,
+    null: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    decimal: str = ".",
+    id_type: IdType = "auto",
+    users: Vocabulary | None = None,
+    items: Vocabulary | None = None,
     **filters: Any,
 ) -> Interactions:
     r"""Reads interactions from files or a DataFrame, one event a row.
 
+    A row that cannot be read is refused, with its line; none is passed over.
+
     Args:
-        source: Path of a CSV file (.csv, .tsv, also .gz) with a header, of a Parquet
-            file, or of a folder of such part files, all of one kind and read in the
-            order of their names; or a pandas or polars DataFrame.
+        source: Path of a CSV file (.csv, .tsv), of JSON lines (.jsonl, .ndjson), all
+            also packed (.gz, .zst), of a Parquet file, or of a folder of such part
+            files, also in subfolders, all of one kind and read in the order of their
+            names; or a pandas or polars DataFrame. Folders called `name=value` give the
+            rows under them that column. A text file may be called otherwise where
+            `separator` is given.
         user_column: Name of the column of user ids.
         item_column: Name of the column of item ids.
         rating_column: Optional, the column that `min_rating` looks at.
-        timestamp_column: Optional, seconds since 1970 or datetimes.
+        timestamp_column: Optional, seconds or milliseconds since 1970, dates, datetimes
+            or ISO text.
         value_column: Optional, the column of event weights, e.g. play counts.
-        separator: One character between the fields of a CSV file; by default a tab in
+        separator: What parts the fields of a text file, as "::"; by default a tab in
             .tsv files and a comma elsewhere.
-        **filters: `min_rating`, `min_user_items`, `min_item_users` and `duplicates`,
-            as in `Interactions.from_events`.
+        quote: The character around fields that hold separators or line breaks, or
+            "none" where it means nothing. By default it is '"', but "none" where a tab
+            or more than one character parts the fields.
+        encoding: Of a text file, as "latin-1"; UTF-8 by default.
+        null: How a text file spells missing values, besides the empty field: "NULL",
+            "\\N" and "NaN" by default.
+        columns: The names of the fields of a text file without a header. Those that are
+            called user, item, rating, timestamp and value need no `user_column` etc.;
+            ratings are read only with `min_rating`.
+        decimal: What numbers of a text file have before their fraction, "." or ",".
+        id_type: "str" keeps all ids as text, "int" refuses others than whole numbers.
+            By default the ids of a text file are ints if each is the same text again
+            afterwards: "0012" or an int beyond 64 bits leaves a column text.
+        users: Optional vocabulary that the users will be looked up in: text takes the
+            kind of its ids.
+        items: Optional, likewise for the items.
+        **filters: `min_rating`, `min_user_items`, `min_item_users`, `k_core`,
+            `duplicates`, `drop_missing` and `time_unit`, as in
+            `Interactions.from_events`.
 
     Returns:
-        The interactions. An id column of a CSV file is int if all its rows are, else
-        str. Beyond 16 million entries the arrays are mapped from temporary files,
-        read-only; these go with the interactions, and `TMPDIR` says where they are.
+        The interactions; `counts` says what was read and what was lost to what. Beyond
+        16 million entries the arrays are mapped from temporary files, read-only; these
+        go with the interactions, and `TMPDIR` says where they are.
 
     Raises:
         FileNotFoundError: No such file or folder.
         ValueError: An empty or unreadable file, a missing column, bad numbers, nothing
             left after filtering.
+        TypeError: A missing id, or ids of several kinds.
         OSError: No room for temporary files.
         ImportError: polars is not installed.
 
@@ -59,6 +98,7 @@ def read_interactions(
     >>> read_interactions(file)
     Interactions(2 users, 2 items, 3 entries)
     """
+    dialect = Dialect(separator, quote, encoding, null, columns, decimal)
     names = {
         "users": user_column,
         "items": item_column,
@@ -67,12 +107,30 @@ def read_interactions(
         "timestamps": timestamp_column,
     }
     if not isinstance(source, str | os.PathLike):
-        return from_chunks(frame_chunks(source, names), **filters)
-    wanted = {role: name for role, name in names.items() if name is not None}
-    ids, columns = [user_column, item_column], list(wanted.values())
-    table = Table(_polars(), Path(source), ids, columns, separator)
-    chunks = polars_chunks(table.frames(), wanted)
-    return from_chunks(chunks, convert=table.convert, **filters)
+        if dialect.given:
+            raise ValueError(
+                f"`{dialect.given[0]}` is for text files. Received with a "
+                f"{type(source).__name__}."
+            )
+        convert = {
+            "users": converter(id_type, False, users),
+            "items": converter(id_type, False, items),
+        }
+        return from_chunks(frame_chunks(source, names), convert=convert, **filters)
+    wanted = dialect.resolved(names, filters.get("min_rating") is not None)
+    ids = [wanted["users"], wanted["items"]]
+    table = Table(_polars(), Path(source), ids, wanted.values(), dialect)
+    found = from_chunks(
+        polars_chunks(table.frames(), wanted),
+        convert={
+            "users": converter(id_type, table.is_text, users),
+            "items": converter(id_type, table.is_text, items),
+        },
+        where=table.where,
+        **filters,
+    )
+    found.counts.update(table.counts)
+    return found
 
 
 def read_titles(
@@ -80,31 +138,54 @@ def read_titles(
     item_column: str,
     title_column: str,
     separator: str | None = None,
+    *,
+    quote: str | None = None,
+    encoding: str | None = None,
+    null: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    id_type: IdType = "auto",
+    items: Vocabulary | None = None,
 ) -> dict[int | str, str]:
-    """Reads item titles from a CSV or Parquet file.
+    """Reads item titles from a file of any kind that `read_interactions` reads.
 
     Args:
         path: The file, or a folder of part files, as in `read_interactions`.
         item_column: Name of the column of item ids.
         title_column: Name of the column of titles.
-        separator: As in `read_interactions`.
+        separator: As in `read_interactions`, like all that follow.
+        quote: See there.
+        encoding: See there.
+        null: See there.
+        columns: See there.
+        id_type: See there.
+        items: Optional vocabulary that the ids will be looked up in: each id that is
+            text takes the kind of its ids.
 
     Returns:
-        Title by raw item id; items without a title are left out.
+        Title by raw item id; rows without an id or a title are left out.
 
     Raises:
         FileNotFoundError: No such file or folder.
         ValueError: An empty or unreadable file, or a missing column.
     """
-    columns = [item_column, title_column]
-    table = Table(_polars(), Path(path), [item_column], columns, separator)
+    dialect = Dialect(separator, quote, encoding, null, columns)
+    wanted = [item_column, title_column]
+    # Titles are never numbers, also where they look like them.
+    table = Table(_polars(), Path(path), wanted, wanted, dialect)
     ids: list[Any] = []
     titles: list[str] = []
     for frame in table.frames():
-        titled = frame.drop_nulls()
-        ids += titled[item_column].to_list()
-        titles += map(str, titled[title_column].to_list())
-    return dict(zip(table.convert(ids).tolist(), titles, strict=True))
+        columns_of = [frame[name].to_list() for name in wanted]
+        gaps = [missing(column) for column in columns_of]
+        for row, (item, title) in enumerate(zip(*columns_of, strict=True)):
+            if not any(gap is not None and gap[row] for gap in gaps):
+                ids.append(item)
+                titles.append(str(title))
+    if items is not None and id_type == "auto":
+        ids = items.from_text(ids)
+    else:
+        ids = converter(id_type, table.is_text)(ids).tolist()
+    return dict(zip(ids, titles, strict=True))
 
 
 def _polars() -> Any:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from keras_multvae import checks
+from keras_multvae.data.columns.plain import plain
 from keras_multvae.files import (
     DamagedFileError,
     read_format,
@@ -21,6 +23,8 @@ FORMAT = "keras_multvae.vocabulary"
 VERSION = 1
 # What fills up lists of raw ids that are to be equally long, by `Vocabulary.kind`.
 PADDING: dict[str, Any] = {"int": -1, "str": ""}
+# Ints as Python writes them: no others are the same text again after the way there.
+_CANONICAL = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
 class UnknownIdError(KeyError):
@@ -145,6 +149,26 @@ class Vocabulary:
         unknown = [raw_id for raw_id, i in zip(ids, found, strict=True) if i < 0]
         raise UnknownIdError(self._describe(unknown))
 
+    def from_text(self, texts: Iterable[Any]) -> list[Any]:
+        """Gives ids that were read as text the kind of this vocabulary's ids.
+
+        Args:
+            texts: Raw ids from a text file, or of another kind.
+
+        Returns:
+            The ids, text as ints where the vocabulary holds ints and the text is an int
+            as Python writes it. "007" is not 7, so it stays text, and unknown.
+
+        Example:
+
+        >>> Vocabulary([7, 8]).from_text(["7", "007", "x"])
+        [7, '007', 'x']
+        """
+        ids = _as_list(texts)
+        if self.kind == "str":
+            return ids
+        return [int(i) if isinstance(i, str) and is_int_text(i) else i for i in ids]
+
     def _describe(self, unknown: list[Any]) -> str:
         shown = ", ".join(repr(_plain(raw_id)) for raw_id in unknown[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
@@ -225,15 +249,23 @@ def as_vocabulary(ids: Any, size: int) -> Vocabulary:
     return ids if isinstance(ids, Vocabulary) else Vocabulary(ids)
 
 
-def as_ids(ids: Any, first_row: int = 0) -> np.ndarray:
+def is_int_text(text: str) -> bool:
+    """Whether text is an int of 64 bits that gives the same text again."""
+    return bool(_CANONICAL.fullmatch(text)) and -(2**63) <= int(text) < 2**63
+
+
+def row_at(row: int) -> str:
+    """Where a row is, as messages have it."""
+    return f"row {row}"
+
+
+def as_ids(ids: Any, at: Callable[[int], str] = row_at) -> np.ndarray:
     """Checks raw ids and gives them as an int64 array or an object array of str.
 
-    `first_row` is where `ids` begins in its source, for messages.
+    `at` says where the id of an index is, for messages.
     """
-    if isinstance(ids, str | bytes):
-        raise TypeError(f"Ids must be a list or an array. Received one id: {ids!r}.")
-    if not isinstance(ids, np.ndarray):
-        ids = ids.to_numpy() if hasattr(ids, "to_numpy") else list(ids)
+    if not isinstance(ids, np.ndarray | list):
+        ids = plain(ids)
     if isinstance(ids, np.ndarray) and ids.ndim != 1:
         raise ValueError(f"Ids must be 1-D. Received: shape {ids.shape}.")
     if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":
@@ -257,19 +289,19 @@ def as_ids(ids: Any, first_row: int = 0) -> np.ndarray:
             raise ValueError(
                 f"Ids must fit 64 bits with sign. Received: {largest}."
             ) from None
-    raise TypeError(_mixed_types(values, first_row))
+    raise TypeError(_mixed_types(values, at))
 
 
-def _mixed_types(values: list[Any], first_row: int) -> str:
+def _mixed_types(values: list[Any], at: Callable[[int], str]) -> str:
     first = next((v for v in values if isinstance(v, str | int | np.integer)), None)
     kind: type | tuple[type, ...] = str if isinstance(first, str) else (int, np.integer)
     row, bad = next(
         (row, v)
-        for row, v in enumerate(values, first_row)
+        for row, v in enumerate(values)
         if not isinstance(v, kind) or isinstance(v, bool)
     )
     name = type(bad).__name__
-    text = f"Ids must be all int or all str. Received {bad!r} ({name}) at row {row}"
+    text = f"Ids must be all int or all str. Received {bad!r} ({name}) at {at(row)}"
     if isinstance(bad, str | int) and not isinstance(bad, bool):
         return f"{text} after {first!r}: convert the ids to one type."
     if bad is None or isinstance(bad, float):

@@ -2,17 +2,22 @@
 
 from keras_multvae.layers.beta import Beta
 from keras_multvae.layers.decoder import Decoder, ItemDecoder
+from keras_multvae.layers.dense_encoder import DenselyConnectedEncoder, FrozenEncoder
 from keras_multvae.layers.encoder import InteractionEncoder, PointEncoder
 from keras_multvae.layers.item_weights import ItemWeights
-from keras_multvae.layers.prior import Prior, StandardNormal
+from keras_multvae.layers.prior import CompositePrior, Prior, StandardNormal
 from keras_multvae.layers.sampler import CandidateSampler
 from keras_multvae.layers.sampling import Sampling
 from keras_multvae.layers.table_decoder import TableDecoder
+from keras_multvae.layers.turns import Turns
 
 __all__ = [
     "Beta",
     "CandidateSampler",
+    "CompositePrior",
     "Decoder",
+    "DenselyConnectedEncoder",
+    "FrozenEncoder",
     "InteractionEncoder",
     "ItemDecoder",
     "ItemWeights",
@@ -21,4 +26,5 @@ __all__ = [
     "Sampling",
     "StandardNormal",
     "TableDecoder",
+    "Turns",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_multvae.layers.dense import Dense, seeds, tanh_stack, wide_dtype
+from keras_multvae.settings import INTEGER, POSITIVE_INT, Optional, Sizes, checked
 
 
 class Decoder(keras.layers.Layer):
@@ -32,14 +33,19 @@ class Decoder(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.num_items = num_items
-        self.latent_dim = latent_dim
-        self.hidden_dims = tuple(hidden_dims)
-        self.seed = seed
+        self.num_items = checked("num_items", num_items, POSITIVE_INT)
+        self.latent_dim = checked("latent_dim", latent_dim, POSITIVE_INT)
+        self.hidden_dims = checked("hidden_dims", hidden_dims, Sizes())
+        self.seed = checked("seed", seed, Optional(INTEGER))
 
     @property
     def inner(self) -> list[Dense]:
         """The layers before the last."""
+        raise NotImplementedError
+
+    @property
+    def item_table(self) -> tuple[Any, int]:
+        """The variable with each item's vector, and its axis of the items."""
         raise NotImplementedError
 
     def hidden(self, inputs: Any) -> Any:
@@ -106,10 +112,10 @@ class ItemDecoder(Decoder):
     ) -> None:
         super().__init__(num_items, latent_dim, hidden_dims, seed, **kwargs)
         self.l2 = l2
-        units = (*self.hidden_dims, num_items)
+        units = (*self.hidden_dims, self.num_items)
         # By that name `distribution.item_layout_map` knows the item table.
         self.stack = tanh_stack(
-            latent_dim,
+            self.latent_dim,
             units,
             seeds(seed),
             self.dtype_policy,
@@ -127,6 +133,11 @@ class ItemDecoder(Decoder):
     def inner(self) -> list[Dense]:
         """The layers before the last."""
         return self.stack[:-1]
+
+    @property
+    def item_table(self) -> tuple[Any, int]:
+        """The last kernel, (units, num_items), and 1."""
+        return self.stack[-1].kernel, 1
 
     @property
     def bias(self) -> Any:

@@ -26,7 +26,7 @@ class Dense(keras.layers.Dense):
 
 def seeds(seed: int | None) -> Iterator[int | None]:
     """Endless distinct seeds from one; all None from None."""
-    return (None if seed is None else 1000 * seed + i for i in count())
+    return (None if seed is None else 1000 * int(seed) + i for i in count())
 
 
 def kernel_initializer(source: Iterator[int | None]) -> keras.Initializer:
@@ -64,8 +64,11 @@ def tanh_stack(
     l2: float = 0.0,
     last: str | None = None,
     last_name: str | None = None,
+    between: str | None = "tanh",
 ) -> list[Dense]:
     """Built `Dense` layers of the given sizes: tanh between layers, `last` on the last.
+
+    `between` is another activation than tanh, or None.
 
     An activation belongs to the layer that it follows.
     """
@@ -73,7 +76,7 @@ def tanh_stack(
     for i, size in enumerate(units):
         layer = Dense(
             size,
-            activation="tanh" if i < len(units) - 1 else last,
+            activation=between if i < len(units) - 1 else last,
             name=None if i < len(units) - 1 else last_name,
             dtype=dtype,
             kernel_initializer=kernel_initializer(source),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_multvae import backend, bags
 from keras_multvae.layers.dense import (
+    Dense,
     TableInitializer,
     bias_initializer,
     kernel_regularizer,
@@ -18,6 +19,15 @@ from keras_multvae.layers.dense import (
     wide_dtype,
 )
 from keras_multvae.layers.seeded import SeededLayer
+from keras_multvae.settings import (
+    INTEGER,
+    NON_NEGATIVE,
+    POSITIVE_INT,
+    SHARE,
+    Optional,
+    Sizes,
+    checked,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -77,18 +87,18 @@ class InteractionEncoder(SeededLayer):
     ) -> None:
         # Values are normalised in float32 whatever the compute dtype.
         super().__init__(autocast=False, **kwargs)
-        self.num_items = num_items
-        self.latent_dim = latent_dim
-        self.hidden_dims = tuple(hidden_dims)
-        self.dropout = dropout
-        self.l2 = l2
-        self.seed = seed
+        self.num_items = checked("num_items", num_items, POSITIVE_INT)
+        self.latent_dim = checked("latent_dim", latent_dim, POSITIVE_INT)
+        self.hidden_dims = checked("hidden_dims", hidden_dims, Sizes())
+        self.dropout = checked("dropout", dropout, SHARE)
+        self.l2 = checked("l2", l2, NON_NEGATIVE)
+        self.seed = checked("seed", seed, Optional(INTEGER))
         self.table_dtype = table_dtype
         source = seeds(seed)
         self.seed_generator = keras.random.SeedGenerator(next(source))
-        units = (*self.hidden_dims, self.outputs * latent_dim)
+        units = (*self.hidden_dims, self.outputs * self.latent_dim)
         self.kernel = self.add_weight(
-            shape=(num_items, units[0]),
+            shape=(self.num_items, units[0]),
             initializer=TableInitializer(next(source)),
             dtype=table_dtype,
             regularizer=kernel_regularizer(l2),
@@ -99,8 +109,14 @@ class InteractionEncoder(SeededLayer):
         self.bias = self.add_weight(
             shape=units[:1], initializer=bias_initializer(source), name="bias"
         )
-        self.stack = tanh_stack(units[0], units[1:], source, self.dtype_policy, l2)
+        self.stack = self._make_stack(units, source)
         self.built = True
+
+    def _make_stack(
+        self, units: tuple[int, ...], source: Iterator[int | None]
+    ) -> list[Dense]:
+        """The layers after the first, of which `units` has the sizes of all."""
+        return tanh_stack(units[0], units[1:], source, self.dtype_policy, self.l2)
 
     def call(
         self, inputs: Any, training: bool | None = None, kernel: Any = None
@@ -112,18 +128,26 @@ class InteractionEncoder(SeededLayer):
 
     def _hidden(self, inputs: Any, training: bool | None, kernel: Any) -> Any:
         """The last layer's units, before any activation."""
-        if bags.is_bags(inputs):
-            if kernel is None:
-                inputs, kernel = self._table(inputs)
-            hidden = self._sparse(inputs, kernel, bool(training))
-        else:
-            hidden = self._dense(inputs, bool(training))
-        hidden = hidden + ops.cast(self.bias, self.compute_dtype)
+        hidden = self._first(inputs, bool(training), kernel)
         if self.stack:  # otherwise the encoder is linear
             hidden = ops.tanh(hidden)
         for layer in self.stack:
             hidden = layer(hidden)
         return ops.cast(hidden, wide_dtype(self.compute_dtype))
+
+    def _first(self, inputs: Any, drop: Any, kernel: Any = None) -> Any:
+        """The first layer's units, before any activation.
+
+        `drop` says whether to drop clicks: a bool, or a tensor of one where only the
+        step knows.
+        """
+        if bags.is_bags(inputs):
+            if kernel is None:
+                inputs, kernel = self._table(inputs)
+            hidden = self._sparse(inputs, kernel, drop)
+        else:
+            hidden = self._dense(inputs, drop)
+        return hidden + ops.cast(self.bias, self.compute_dtype)
 
     def _table(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         """The kernel, and the bags that refer to it."""
@@ -134,29 +158,30 @@ class InteractionEncoder(SeededLayer):
         rows = backend.take_rows(self.kernel, ids, sparse=False)
         return {**inputs, "item_ids": places}, rows
 
-    def _sparse(self, inputs: dict[str, Any], kernel: Any, training: bool) -> Any:
+    def _sparse(self, inputs: dict[str, Any], kernel: Any, drop: Any) -> Any:
         values = ops.cast(inputs["values"], wide_dtype(self.compute_dtype))
         norms = _safe_sqrt(bags.segment_sum(inputs, ops.square(values)))
-        values = self._drop(values / ops.take(norms, bags.rows(inputs)), training)
+        values = self._drop(values / ops.take(norms, bags.rows(inputs)), drop)
         # In the kernel's own precision: a product of a few rows each is bound by
         # memory, so a 16-bit copy of the whole table would cost more than it saves.
         kernel = ops.convert_to_tensor(kernel)
         product = bags.matmul(inputs, ops.cast(values, kernel.dtype), kernel)
         return ops.cast(product, self.compute_dtype)
 
-    def _dense(self, inputs: Any, training: bool) -> Any:
+    def _dense(self, inputs: Any, drop: Any) -> Any:
         rows = ops.cast(inputs, wide_dtype(self.compute_dtype))
         norms = _safe_sqrt(ops.sum(ops.square(rows), axis=-1, keepdims=True))
-        rows = self._drop(rows / norms, training)
+        rows = self._drop(rows / norms, drop)
         return ops.matmul(
             ops.cast(rows, self.compute_dtype),
             ops.cast(self.kernel, self.compute_dtype),
         )
 
-    def _drop(self, values: Any, training: bool) -> Any:
-        if not training or not self.dropout:
+    def _drop(self, values: Any, drop: Any) -> Any:
+        if drop is False or not self.dropout:
             return values
-        return keras.random.dropout(values, self.dropout, seed=self.seed_generator)
+        kept = keras.random.dropout(values, self.dropout, seed=self.seed_generator)
+        return kept if drop is True else ops.where(drop, kept, values)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Two shapes (users, latent_dim)."""

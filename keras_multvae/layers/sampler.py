@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_multvae import backend, bags, checks
 from keras_multvae.layers.seeded import SeededLayer
+from keras_multvae.settings import INTEGER, Optional, checked
 
 SAMPLERS = ("log_uniform", "popularity", "in_batch")
 
@@ -76,11 +77,11 @@ class CandidateSampler(SeededLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.num_items = num_items
-        self.num_sampled = num_sampled
+        self.num_items = checks.integer("num_items", num_items)
+        self.num_sampled = checks.integer("num_sampled", num_sampled)
         self.sampler = checks.choice("sampler", sampler, SAMPLERS)
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed = checked("seed", seed, Optional(INTEGER))
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.threshold = self._state("threshold", "float32")
         self.alias = self._state("alias", "int32")
         self.log_inclusion = self._state("log_inclusion", "float32")

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_multvae.layers.seeded import SeededLayer
+from keras_multvae.settings import INTEGER, Optional, checked
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -42,8 +43,8 @@ class Sampling(SeededLayer):
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed = checked("seed", seed, Optional(INTEGER))
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.built = True
 
     def call(self, inputs: tuple[Any, Any], training: bool | None = None) -> Any:

@@ -64,12 +64,12 @@ class TableDecoder(Decoder):
         self.table_dtype = table_dtype
         source = seeds(seed)
         self.stack = tanh_stack(
-            latent_dim, self.hidden_dims, source, self.dtype_policy, last="tanh"
+            self.latent_dim, self.hidden_dims, source, self.dtype_policy, last="tanh"
         )
-        units = (latent_dim, *self.hidden_dims)[-1]
+        units = (self.latent_dim, *self.hidden_dims)[-1]
         if table is None:
             self.kernel = self.add_weight(
-                shape=(num_items, units),
+                shape=(self.num_items, units),
                 initializer=TableInitializer(next(source)),
                 dtype=table_dtype,
                 autocast=False,
@@ -78,7 +78,7 @@ class TableDecoder(Decoder):
         self._table = table or (lambda: self.kernel)
         # A column, so that it is read and written by rows as the kernel is.
         self.bias = self.add_weight(
-            shape=(num_items, 1),
+            shape=(self.num_items, 1),
             initializer=bias_initializer(source),
             autocast=False,
             name="bias",
@@ -89,6 +89,11 @@ class TableDecoder(Decoder):
     def table(self) -> Any:
         """The variable (num_items, units) that gives the logits."""
         return self._table()
+
+    @property
+    def item_table(self) -> tuple[Any, int]:
+        """The table and 0."""
+        return self.table, 0
 
     @property
     def inner(self) -> list[Dense]:

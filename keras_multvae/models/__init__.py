@@ -7,18 +7,22 @@ from typing import Any
 
 _LAZY = {
     "Autoencoder": "autoencoder",
+    "GaussianAutoencoder": "gaussian",
     "MultDAE": "multdae",
     "MultVAE": "multvae",
     "RankingModel": "base",
+    "RecVAE": "recvae",
     "SampledSoftmax": "heads",
     "VariationalModel": "variational",
 }
 
 __all__ = [
     "Autoencoder",
+    "GaussianAutoencoder",
     "MultDAE",
     "MultVAE",
     "RankingModel",
+    "RecVAE",
     "SampledSoftmax",
     "VariationalModel",
 ]

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from keras import ops
-from scipy import sparse
 
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.models.base import RankingModel
@@ -54,9 +53,7 @@ class Autoencoder(RankingModel):
         self._check_inner_products()
         return self.decoder.item_biases()
 
-    def query_vectors(
-        self, histories: sparse.csr_matrix, batch_size: int = 500
-    ) -> np.ndarray:
+    def query_vectors(self, histories: Any, batch_size: int = 500) -> np.ndarray:
         """What the decoder's last layer takes, float32 (users, units).
 
         Their products with `item_vectors`, plus `item_biases`, are the logits.
@@ -66,7 +63,7 @@ class Autoencoder(RankingModel):
                 product.
         """
         self._check_inner_products()
-        self._check_inputs(histories)
+        histories = self._rows(histories)
         batches = UserBatches(histories, batch_size, shuffle=False, blocks=1)
         with placement_of(self):
             parts = [
@@ -84,3 +81,9 @@ class Autoencoder(RankingModel):
                 "vectors. Look for candidates with `model.without_linear_path()`, and "
                 "rank them with `score`."
             )
+
+
+def item_tables(encoder: Any, decoder: Any) -> list[tuple[Any, int]]:
+    """Of an `InteractionEncoder` and a `Decoder`, see `abilities.HasItemTables`."""
+    first, last = (encoder.kernel, 0), decoder.item_table
+    return [first] if last[0] is first[0] else [first, last]

@@ -7,18 +7,17 @@ from typing import Any, Self
 import keras
 import numpy as np
 from keras import ops
-from scipy import sparse
 
-from keras_multvae import backend, bags, compat
+from keras_multvae import backend, bags, checks, compat
 from keras_multvae.backend.saved_model import export_model
-from keras_multvae.data.batches import UserBatches
 from keras_multvae.layers import ItemWeights
 from keras_multvae.layers.dense import wide_dtype
 from keras_multvae.losses import Likelihood, get_likelihood
 from keras_multvae.metrics import NDCGAtK, RecallAtK, mask_seen
 from keras_multvae.models.copies import PATH, Copies
+from keras_multvae.models.doors import Doors
 from keras_multvae.models.scoring import Scoring
-from keras_multvae.models.steps import has_targets, portable, weighed
+from keras_multvae.models.steps import check_policy, has_targets, portable, weighed
 from keras_multvae.optimizers import FusedAdam
 from keras_multvae.settings import (
     INTEGER,
@@ -30,7 +29,7 @@ from keras_multvae.settings import (
 )
 
 
-class RankingModel(Copies, backend.RowwiseTraining, keras.Model):
+class RankingModel(Copies, Doors, backend.RowwiseTraining, keras.Model):
     """A `keras.Model` that maps users' clicks to a logit for every item.
 
     A subclass has a `Config`, a frozen dataclass of its settings, makes its layers when
@@ -52,8 +51,6 @@ class RankingModel(Copies, backend.RowwiseTraining, keras.Model):
     likelihood: Likelihood
     # Whether training takes the gradients of item tables as rows.
     trains_rows = False
-    # Items at the end that are none: see `distribution.spread`.
-    fillers = 0
     # Not None here: PyTorch would find that before the layer.
     linear_path: ItemWeights | None
 
@@ -61,6 +58,7 @@ class RankingModel(Copies, backend.RowwiseTraining, keras.Model):
         self, num_items: int, settings: Settings, seed: int | None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
+        check_policy(self.dtype_policy)
         self.num_items = checked("num_items", num_items, POSITIVE_INT)
         self.seed = checked("seed", seed, Optional(INTEGER))
         self.settings = settings
@@ -186,34 +184,20 @@ class RankingModel(Copies, backend.RowwiseTraining, keras.Model):
                 bags.to_dense(rows, items) if bags.is_bags(rows) else rows
                 for rows in (y, x)
             )
-            masked = mask_seen(y_pred[:, :items] if self.fillers else y_pred, seen)
+            # As `score` gives them: where logits differ by less than their rounding,
+            # the ranking is that of `evaluate_ranking`.
+            scores = self.likelihood.scores(ops.cast(y_pred, "float32"))
+            masked = mask_seen(scores[:, :items] if self.fillers else scores, seen)
             return dict(super().compute_metrics(x, targets, masked, sample_weight))
         trackers = (compat.loss_tracker(self), *self.trackers)
         return {tracker.name: tracker.result() for tracker in trackers}
 
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.fit`; the order of `UserBatches` is their own affair."""
-        if isinstance(x, UserBatches):
-            # Else Keras reorders the batches, from Python's global random state.
-            kwargs["shuffle"] = False
-        for batches in (x, kwargs.get("validation_data")):
-            self._check_batches(batches)
-        with backend.kept_memory():
-            return super().fit(x, *args, **kwargs)
-
-    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.evaluate`; `UserBatches` come in order."""
-        return super().evaluate(self._in_order(x), *args, **kwargs)
-
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.predict`: unmasked logits; `UserBatches` come in order."""
-        return super().predict(self._in_order(x), *args, **kwargs)
-
-    def score(self, histories: sparse.csr_matrix, batch_size: int = 500) -> np.ndarray:
+    def score(self, histories: Any, batch_size: int = 500) -> np.ndarray:
         """Scores of all items for histories (users, num_items), seen ones unmasked.
 
         Args:
-            histories: CSR matrix of clicks or counts.
+            histories: Clicks or counts: a SciPy matrix of any format, a dense array,
+                `Interactions` or a `FoldIn`.
             batch_size: Int, users a forward pass.
 
         Returns:
@@ -221,7 +205,8 @@ class RankingModel(Copies, backend.RowwiseTraining, keras.Model):
             multinomial likelihood, log s(f_i) for the logistic, f_i for the Gaussian.
             An empty history gets the scores of a user of whom nothing is known.
         """
-        self._check_inputs(histories)
+        batch_size = checks.integer("batch_size", batch_size)
+        histories = self._rows(histories)
         shape = (histories.shape[0], self.num_items)
         scores = np.empty(shape, wide_dtype(self.compute_dtype))
         for start in range(0, len(scores), batch_size):
@@ -233,14 +218,14 @@ class RankingModel(Copies, backend.RowwiseTraining, keras.Model):
         return scores
 
     def unnormalized_scores(
-        self, histories: sparse.csr_matrix, pad_to: int = 0
+        self, histories: Any, pad_to: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
         """The scores of one batch, as two parts whose difference they are.
 
         The first part alone ranks a user's items; see `score` for what they mean.
 
         Args:
-            histories: CSR matrix (users, num_items) of clicks or counts.
+            histories: See `score`.
             pad_to: Int, users to compute for at least: where batches have all the same
                 number of users, nothing is compiled anew for a smaller last one.
 
@@ -248,9 +233,9 @@ class RankingModel(Copies, backend.RowwiseTraining, keras.Model):
             Values float32 (users, num_items), maybe read-only, and float32 (users,),
             what to subtract from all values of a user.
         """
-        self._check_inputs(histories)
+        histories = self._rows(histories)
         self.build_layers()
-        return self._scoring(histories.tocsr(), pad_to)
+        return self._scoring(histories, pad_to)
 
     def export(
         self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any
@@ -310,28 +295,12 @@ class RankingModel(Copies, backend.RowwiseTraining, keras.Model):
         """Compiles a loaded model as it was."""
         # The base class skips this for classes that override `compile`.
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
-    def _in_order(self, x: Any) -> Any:
-        self._check_batches(x)
-        return x.in_order() if isinstance(x, UserBatches) else x
-
-    def _check_batches(self, x: Any) -> None:
-        # Item ids out of range would be an error on one backend and silence on another.
-        if isinstance(x, UserBatches):
-            x.check_distribution()
-            users, items = x.inputs.shape
-            self._check_shape((users, items + self.fillers), type(x.inputs))
+        if isinstance(self.optimizer, FusedAdam):
+            self.optimizer.build_to_load(self.trainable_variables)
+        else:
+            self.optimizer.build(self.trainable_variables)
 
     def _check_inputs(self, inputs: Any) -> None:
         if bags.is_bags(inputs):
             return
-        self._check_shape(getattr(inputs, "shape", ()), type(inputs))
-
-    def _check_shape(self, shape: tuple[Any, ...], kind: type) -> None:
-        if len(shape) != 2 or shape[1] not in (None, self.num_items):
-            raise ValueError(
-                f"{type(self).__name__} takes rows of {self.num_items} items, (users, "
-                f"{self.num_items}), or batches of UserBatches. Received: "
-                f"{kind.__name__} of shape {tuple(shape)}."
-            )
+        self.check_shape(getattr(inputs, "shape", ()), type(inputs))

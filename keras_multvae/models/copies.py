@@ -10,7 +10,7 @@ from scipy import sparse
 
 from keras_multvae import checks
 from keras_multvae.layers import ItemWeights
-from keras_multvae.models.growth import compile_like, copy_state
+from keras_multvae.models.growth import compile_alike, copy_state
 
 # The attribute of a model, and the key of its configuration.
 PATH = "linear_path"
@@ -47,13 +47,14 @@ class Copies(keras.Model):
         >>> MultVAE(num_items=30, latent_dim=4).with_new_items(32).num_items
         32
         """
+        num_items = checks.integer("num_items", num_items)
         if num_items < self.num_items:
             raise ValueError(
                 f"`num_items` must be at least {self.num_items}, the items that the "
                 f"model has: none can be taken away. Received: num_items={num_items}."
             )
         grown = type(self).from_config({**self.get_config(), "num_items": num_items})
-        compile_like(self, grown)
+        compile_alike(self, grown)
         copy_state(self, grown)
         return grown
 
@@ -112,6 +113,6 @@ class Copies(keras.Model):
         """A copy with another linear path, whose weights are to be set."""
         config = {**self.get_config(), PATH: linear_path}
         model = type(self).from_config(config)
-        compile_like(self, model)
+        compile_alike(self, model)
         copy_state(self, model)
         return model

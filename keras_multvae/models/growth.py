@@ -10,12 +10,13 @@ import numpy as np
 from keras_multvae import backend
 
 
-def compile_like(old: Any, new: Any) -> None:
-    """Compiles a model as another one, if that is compiled."""
-    settings = old.get_compile_config()
-    if settings:
-        old.optimizer.build(old.trainable_variables)
-        new.compile_from_config(settings)
+def compile_alike(old: Any, new: Any) -> None:
+    """Compiles a model as another one is, with an optimiser that has its state."""
+    config = old.get_compile_config()
+    if config:
+        new.compile_from_config(config)
+        if not new.optimizer.built:
+            new.optimizer.build(new.trainable_variables)
 
 
 def copy_state(
@@ -45,7 +46,8 @@ def copy_state(
             # A copy: on JAX a training step deletes the array that it was given.
             state = np.array(backend.whole(source.seed_generator.state))
             target.seed_generator.state.assign(state)
-    if new.compiled:
+    # An optimiser that has not begun has no state yet, and is not to get any here.
+    if new.compiled and old.optimizer.built:
         for source, target in zip(
             old.optimizer.variables, new.optimizer.variables, strict=True
         ):

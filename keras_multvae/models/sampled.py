@@ -11,6 +11,7 @@ from keras_multvae import backend, bags
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.layers import CandidateSampler
 from keras_multvae.losses import SampledLogits
+from keras_multvae.models.autoencoder import item_tables
 from keras_multvae.models.heads import SampledSoftmax
 from keras_multvae.models.steps import has_targets
 from keras_multvae.models.variational import VariationalModel
@@ -32,6 +33,11 @@ class SampledTraining(VariationalModel):
     def table_dtype(self) -> str | None:
         """The dtype of the item tables where it is not that of the policy."""
         return None if self.head is None else self.head.table_dtype
+
+    @property
+    def item_tables(self) -> list[tuple[Any, int]]:
+        """See `abilities.HasItemTables`."""
+        return item_tables(self.encoder, self.decoder)
 
     def make_candidates(self) -> None:
         """Makes the layer that draws items, where there is a head."""
@@ -111,11 +117,15 @@ class SampledTraining(VariationalModel):
                 f"{optimizer.get_config()}. Leave `optimizer` out, or table_dtype."
             )
 
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """See `RankingModel.fit`; a sampler learns the items' popularity first."""
+    @property
+    def needs_bags(self) -> bool:  # type: ignore[override]
+        """See `RankingModel`."""
+        return self.head is not None
+
+    def prepare_fit(self, x: Any) -> None:
+        """A sampler learns the items' popularity."""
         if self.candidates is not None and isinstance(x, UserBatches):
             self.candidates.set_popularity(x.item_clicks())
-        return super().fit(x, *args, **kwargs)
 
     def with_new_items(self, num_items: int) -> Self:
         """See `RankingModel.with_new_items`."""

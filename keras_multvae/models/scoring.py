@@ -9,7 +9,6 @@ from scipy import sparse
 
 from keras_multvae import backend
 from keras_multvae.data.batches import pack
-from keras_multvae.data.ingest.events import check_values
 from keras_multvae.models.placement import placement_of
 
 
@@ -30,13 +29,12 @@ class Scoring:
     def __call__(
         self, histories: sparse.csr_matrix, pad_to: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """See `RankingModel.unnormalized_scores`."""
+        """See `RankingModel.unnormalized_scores`, which checked the histories."""
         # Other variables, as after `quantize`, make another function.
         variables = self._model.variables
         if list(map(id, variables)) != list(map(id, self._variables)):
             self._variables = variables
             self._compiled = backend.inference(self._forward, variables)
-        check_values(histories.data)
         users = histories.shape[0]
         inputs = pack(histories, np.arange(users), empty=max(pad_to - users, 0))
         with placement_of(self._model):

@@ -21,6 +21,16 @@ def weighed(values: Any, sample_weight: Any) -> Any:
     return values * ops.cast(ops.reshape(sample_weight, (-1,)), values.dtype)
 
 
+def check_policy(policy: Any) -> None:
+    """Raises `ValueError` for a dtype that not every backend computes in."""
+    if "float64" in (policy.compute_dtype, policy.variable_dtype):
+        raise ValueError(
+            "`dtype` must be float32, or a policy as mixed_bfloat16: scores are "
+            "float32, and JAX has no float64 unless its whole process has. "
+            f"Received: dtype={policy.name!r}."
+        )
+
+
 def portable(config: dict[str, Any], jit_compile: bool | str) -> dict[str, Any]:
     """What `compile` was called with, as it holds on every backend.
 
@@ -31,7 +41,17 @@ def portable(config: dict[str, Any], jit_compile: bool | str) -> dict[str, Any]:
         config: Of `keras.Model.get_compile_config`.
         jit_compile: As it was asked for.
     """
-    optimizer = dict(config["optimizer"])
+    optimizer = _portable_optimizer(config["optimizer"])
+    return {**config, "optimizer": optimizer, "jit_compile": jit_compile}
+
+
+def _portable_optimizer(config: dict[str, Any]) -> dict[str, Any]:
+    optimizer = dict(config)
     if compat.is_for_torch_only(optimizer["module"]):
         optimizer.update(module="keras.optimizers", registered_name=None)
-    return {**config, "optimizer": optimizer, "jit_compile": jit_compile}
+    # A loss scaler is made of another one.
+    inner = optimizer["config"].get("inner_optimizer")
+    if inner is not None:
+        inner = _portable_optimizer(inner)
+        optimizer["config"] = {**optimizer["config"], "inner_optimizer": inner}
+    return optimizer

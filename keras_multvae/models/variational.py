@@ -1,25 +1,20 @@
-"""Autoencoders whose code is a Gaussian: sampling, KL and its weight beta."""
+"""Variational autoencoders: sampling, the KL to a prior and its weight beta."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
-from scipy import sparse
 
-from keras_multvae.data.batches import UserBatches
 from keras_multvae.layers import Beta, Prior, Sampling, StandardNormal
 from keras_multvae.metrics import LastValue
-from keras_multvae.models.autoencoder import Autoencoder
-from keras_multvae.models.placement import placement_of
-from keras_multvae.models.steps import weighed
+from keras_multvae.models.gaussian import GaussianAutoencoder
 from keras_multvae.schedules import BetaSchedule
 from keras_multvae.settings import NON_NEGATIVE, Settings, checked
 
 
-class VariationalModel(Autoencoder):
+class VariationalModel(GaussianAutoencoder):
     """An `Autoencoder` trained on `log p(x | z) - beta * KL(q(z | x) || p(z))`.
 
     Its encoder gives the pair (mean, log_var) of q(z | x); z is drawn from q in
@@ -51,9 +46,7 @@ class VariationalModel(Autoencoder):
         )
         beta = checked("beta", beta, NON_NEGATIVE)
         self.beta = Beta(beta, dtype="float32", name="beta")
-        self._kl_tracker = keras.metrics.Mean(name="kl")
         self._beta_tracker = LastValue(name="beta")
-        self._kl_of_batch: Any = None
 
     def network(self, inputs: Any, training: bool | None = None) -> Any:
         """Logits of all items; adds beta * KL of each user, (users,), to `losses`."""
@@ -72,7 +65,7 @@ class VariationalModel(Autoencoder):
     @property
     def trackers(self) -> tuple[keras.metrics.Metric, ...]:
         """nll, kl and beta."""
-        return *super().trackers, self._kl_tracker, self._beta_tracker
+        return *super().trackers, self._beta_tracker
 
     @property
     def _accumulation(self) -> int:
@@ -99,30 +92,11 @@ class VariationalModel(Autoencoder):
         training: bool = True,
     ) -> Any:
         """Mean over users of NLL + beta * KL, plus weight regularisation if any."""
-        kl, self._kl_of_batch = self._kl_of_batch, None
-        if kl is None:
-            raise ValueError(
-                "compute_loss() needs the model to be called on the same batch first."
-            )
         total = super().compute_loss(x, y, y_pred, sample_weight, training)
-        self._kl_tracker.update_state(weighed(kl, sample_weight))
         self._beta_tracker.update_state(self.beta.current(self._accumulation))
         if training:
             self.beta.count_batch()
         return total
-
-    def embed(
-        self, histories: sparse.csr_matrix, batch_size: int = 500
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of q(z | x): two float32 arrays (users, latent_dim)."""
-        self._check_inputs(histories)
-        parts = []
-        batches = UserBatches(histories, batch_size, shuffle=False, blocks=1)
-        with placement_of(self):
-            for (inputs,) in batches:
-                parts.append(list(map(ops.convert_to_numpy, self.encoder(inputs))))
-        means, log_vars = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return means, np.exp(log_vars)
 
     def get_config(self) -> dict[str, Any]:
         """See `keras.Model.get_config`."""

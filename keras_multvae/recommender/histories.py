@@ -2,41 +2,129 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from numbers import Real
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.data import Interactions, Vocabulary, read_interactions
+from keras_multvae import checks
+from keras_multvae.data import FoldIn, Interactions, Vocabulary
+from keras_multvae.data.columns.clicks import as_csr, is_matrix
 
 OnUnknown = Literal["raise", "skip"]
 
 
-def is_single(histories: Any) -> bool:
-    """Whether it is one history rather than a list of them."""
-    if isinstance(histories, str) or not isinstance(histories, Iterable):
-        raise ValueError(
-            "`histories` must be a list of item ids, or a list of such lists. "
-            f"Received: {histories!r}."
-        )
-    nested = (Mapping, list, tuple, set, np.ndarray)
+class Rows(NamedTuple):
+    """Histories one by one.
+
+    Args:
+        users: Who they are of: the keys of a dict, or 0, 1, ...
+        rows: Lists of raw ids, or dicts from ids to counts.
+        single: Whether it was one history rather than several.
+    """
+
+    users: list[Any]
+    rows: list[Any]
+    single: bool
+
+
+def as_rows(histories: Any, name: str = "histories") -> Rows:
+    """Whatever may be given for histories, as the list of lists that it means.
+
+    A history is any iterable of ids, or a dict from ids to counts; there may be one, an
+    iterable of them, or a dict from users to them.
+
+    Args:
+        histories: As above. Columns of data frames and arrays are iterables, those of
+            lists too; an iterator is read once.
+        name: What the argument is called.
+
+    Raises:
+        ValueError: What is none of these.
+
+    Example:
+
+    >>> as_rows(map(int, "12")).rows, as_rows({"ann": {7}, "bob": []}).users
+    ([[1, 2]], ['ann', 'bob'])
+    """
     if isinstance(histories, Mapping):
-        return True
-    return not any(isinstance(each, nested) for each in histories)
+        if not _nested(histories.values(), name):
+            return Rows([0], [histories], True)
+        users, given = list(histories), list(histories.values())
+    else:
+        given = listed(histories, name)
+        flat = np.ndim(histories) < 2 if isinstance(histories, np.ndarray) else True
+        if flat and not _nested(given, name):
+            return Rows([0], [given], True)
+        users = list(range(len(given)))
+    rows = [each if isinstance(each, Mapping) else listed(each, name) for each in given]
+    for row in rows:
+        if not isinstance(row, Mapping) and _nested(row, name):
+            raise _refused(name, row)
+    return Rows(users, rows, False)
+
+
+def listed(values: Any, name: str) -> list[Any]:
+    """Any iterable of raw ids as a list of Python's own ints and strings.
+
+    Raises:
+        ValueError: No iterable, a single id, or a table.
+    """
+    if type(values) is list:
+        return values
+    # A table's iterator gives its columns' names, text's its letters.
+    if isinstance(values, str | bytes) or hasattr(values, "columns"):
+        raise _refused(name, values)
+    for method in ("to_pylist", "to_list", "tolist"):
+        if hasattr(values, method):
+            found = getattr(values, method)()
+            if isinstance(found, list):
+                return found
+            raise _refused(name, values)
+    if not isinstance(values, Iterable):
+        raise _refused(name, values)
+    return list(values)
+
+
+def _nested(values: Iterable[Any], name: str) -> bool:
+    """Whether they are histories rather than ids or counts; a mixture is refused."""
+    kinds = set(map(type, values))
+    histories = {
+        kind
+        for kind in kinds
+        if issubclass(kind, Iterable) and not issubclass(kind, str | bytes | np.generic)
+    }
+    if histories and histories != kinds:
+        raise ValueError(
+            f"`{name}` must be histories or ids, and not both. Received: "
+            f"{', '.join(sorted(kind.__name__ for kind in kinds))}."
+        )
+    return bool(histories)
+
+
+def _refused(name: str, value: Any) -> ValueError:
+    shown = repr(value)
+    if len(shown) > 80 or "\n" in shown:
+        shown = type(value).__name__
+    return ValueError(
+        f"`{name}` must be an iterable of item ids, a dict from ids to counts, an "
+        "iterable of such histories, or a dict from users to them. Received: "
+        f"{shown}."
+    )
 
 
 def matrix_of(
-    rows: list[Any], items: Vocabulary, on_unknown: OnUnknown
+    rows: Sequence[Any], items: Vocabulary, on_unknown: OnUnknown
 ) -> sparse.csr_matrix:
     """Lists of raw ids, or dicts from ids to counts, as CSR (rows, items)."""
+    checks.choice("on_unknown", on_unknown, ("raise", "skip"))
+    find = items.index if on_unknown == "raise" else items.lookup
     indptr, indices, values = [0], [], []
     for history in rows:
-        counts = (
-            history if isinstance(history, Mapping) else dict.fromkeys(history, 1.0)
-        )
-        find = items.index if on_unknown == "raise" else items.lookup
+        counts = _counts(history)
         found = find(list(counts))
         weights = np.array(list(counts.values()), "float32")
         indices.append(found[found >= 0])
@@ -54,6 +142,47 @@ def matrix_of(
     return matrix
 
 
+def _counts(history: Any) -> dict[Any, float]:
+    """The clicks of a history: those that count for something."""
+    if not isinstance(history, Mapping):
+        return dict.fromkeys(history, 1.0)
+    counts = {
+        item: float(count) if isinstance(count, Real | np.bool_) else math.nan
+        for item, count in history.items()
+    }
+    for item, count in counts.items():
+        if not 0 <= count < math.inf:
+            raise ValueError(
+                "The counts of a history must be finite numbers >= 0. Received: "
+                f"{history[item]!r} for {item!r}."
+            )
+    return {item: count for item, count in counts.items() if count}
+
+
+def selected(
+    histories: Any, items: Vocabulary, on_unknown: OnUnknown
+) -> tuple[list[Any], sparse.csr_matrix, np.ndarray]:
+    """Users, a matrix with the histories that were given, and their rows in it.
+
+    A matrix has a column for each of the items, in their order; `Interactions` bring
+    their own.
+    """
+    if not is_matrix(histories):
+        found = as_rows(histories)
+        matrix = matrix_of(found.rows, items, on_unknown)
+        return found.users, matrix, np.arange(len(found.rows))
+    given = histories.input if isinstance(histories, FoldIn) else histories
+    users: list[Any] | None = None
+    if isinstance(given, Interactions):
+        users = given.users.ids.tolist()
+        if given.items != items:
+            items.index(given.items.ids, on_unknown)  # raises, if it is to
+            given = given.with_items(items)
+    matrix = as_csr(given, "histories", len(items))
+    rows_of = np.arange(matrix.shape[0])
+    return rows_of.tolist() if users is None else users, matrix, rows_of
+
+
 def of_users(
     stored: Interactions,
     user_ids: Sequence[Any] | Literal["all"],
@@ -67,20 +196,6 @@ def of_users(
             f'`user_ids` must be a list, or "all". Received: {user_ids!r}.'
         )
     else:
-        rows = stored.users.index(list(user_ids), on_unknown=on_unknown)
+        ids = listed(user_ids, "user_ids")
+        rows = stored.users.index(ids, on_unknown=on_unknown)
     return stored.users.ids[rows].tolist(), stored.matrix, rows
-
-
-def holds_events(path: Path) -> bool:
-    """Whether it is a file, or a folder of files, rather than a folder of ours."""
-    return path.is_file() or (path.is_dir() and not (path / "manifest.json").exists())
-
-
-def of_events(source: Any, items: Vocabulary, on_unknown: OnUnknown) -> Interactions:
-    """Histories from files of events with the columns `user_id` and `item_id`.
-
-    Of a user without a known item nothing is known, but that there is one.
-    """
-    events = read_interactions(source)
-    items.index(events.items.ids, on_unknown)  # raises, if it is to
-    return events.with_items(items)

@@ -110,6 +110,34 @@ class Recommendations:
         return self._top.counted
 
 
+def as_titles(titles: Any) -> dict[Any, str]:
+    """Titles by raw item id, of the types that files hold.
+
+    Args:
+        titles: None, a mapping or a pandas Series; ids may be NumPy's. An item whose
+            title is None or NaN has none.
+
+    Raises:
+        TypeError: Neither, or a title that is no text.
+    """
+    if titles is None:
+        return {}
+    if not (isinstance(titles, Mapping) or hasattr(titles, "items")):
+        raise TypeError(
+            "`titles` must be a dict from item ids to titles, or a pandas Series with "
+            f"the ids as its index. Received: {type(titles).__name__}."
+        )
+    found = {}
+    for item, title in titles.items():
+        # NaN alone is unlike itself: pandas' mark of what is missing.
+        if title is None or title != title:
+            continue
+        if not isinstance(title, str):
+            raise TypeError(f"Titles must be text. Received: {title!r} for {item!r}.")
+        found[item.item() if isinstance(item, np.generic) else item] = str(title)
+    return found
+
+
 class _Rows(Sequence):
     """The rows of an array, each cut to its length; made when they are asked for."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +17,11 @@ from keras_multvae.ranking import take_rows, top_k
 from keras_multvae.recommender import parquet, storage
 from keras_multvae.recommender.histories import (
     OnUnknown,
-    is_single,
-    matrix_of,
+    listed,
     of_users,
+    selected,
 )
-from keras_multvae.recommender.recommendations import Recommendations
+from keras_multvae.recommender.recommendations import Recommendations, as_titles
 from keras_multvae.recommender.selected import collected, rankings_of
 from keras_multvae.training.record import TrainingRecord
 
@@ -34,7 +34,7 @@ class Recommender:
         items: `Vocabulary` of the model's items, in its order.
         histories: Optional `Interactions` over the same items: what `user_ids` look
             up. Kept by `save`.
-        titles: Optional title by raw item id, for display.
+        titles: Optional dict or pandas Series, title by raw item id, for display.
         training: Optional record of where the model came from, kept by `save`.
 
     Raises:
@@ -59,7 +59,7 @@ class Recommender:
         items: Vocabulary,
         *,
         histories: Interactions | None = None,
-        titles: Mapping[Any, str] | None = None,
+        titles: Any = None,
         training: TrainingRecord | None = None,
     ) -> None:
         require(model, Ranks, "A Recommender")
@@ -73,7 +73,7 @@ class Recommender:
         self.model = model
         self.items = items
         self.histories = histories
-        self.titles = dict(titles or {})
+        self.titles = as_titles(titles)
         self.training = training
 
     def recommend(
@@ -92,9 +92,11 @@ class Recommender:
         """Ranks the items for users given by their histories or ids.
 
         Args:
-            histories: A list of raw item ids, a dict from ids to counts, or a list of
-                either, one a user. An empty history gets the ranking for a user of
-                whom nothing is known.
+            histories: Raw item ids (any iterable: a list, set, array, column, iterator)
+                or a dict from ids to counts, where 0 is no click; or several of either,
+                as an iterable or as a dict from users to them; or a matrix with the
+                recommender's items, `Interactions` too. An empty history gets the
+                ranking for a user of whom nothing is known.
             user_ids: In place of `histories`: users whose stored histories to take, or
                 "all".
             k: Int >= 1, items a user; users with fewer left get fewer.
@@ -198,7 +200,8 @@ class Recommender:
             TypeError: A model without item vectors.
         """
         require(self.model, HasItemVectors, "similar_items()")
-        indices = self.items.index(list(item_ids), on_unknown=on_unknown)
+        given = listed(item_ids, "item_ids")
+        indices = self.items.index(given, on_unknown=on_unknown)
         vectors = self.model.item_vectors
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors = vectors / np.where(norms == 0, 1, norms)
@@ -291,9 +294,7 @@ class Recommender:
             raise ValueError("Give either `histories` or `user_ids`.")
         if user_ids is not None:
             return of_users(self._stored, user_ids, on_unknown)
-        given = [histories] if is_single(histories) else list(histories)
-        rows = np.arange(len(given))
-        return rows.tolist(), matrix_of(given, self.items, on_unknown), rows
+        return selected(histories, self.items, on_unknown)
 
     @property
     def _stored(self) -> Interactions:

@@ -13,7 +13,7 @@ from keras_multvae.abilities import Ranks
 from keras_multvae.data import Vocabulary
 from keras_multvae.progress import progress as progress_bar
 from keras_multvae.ranking import TopK, rank
-from keras_multvae.recommender.histories import OnUnknown
+from keras_multvae.recommender.histories import OnUnknown, listed
 
 Rankings = Iterator[tuple[np.ndarray, TopK]]
 
@@ -33,9 +33,9 @@ def allowed_items(
         return None
     may = np.full(len(items), allow is None)
     if allow is not None:
-        may[items.index(list(allow), on_unknown=on_unknown)] = True
+        may[items.index(listed(allow, "allow"), on_unknown=on_unknown)] = True
     if deny is not None:
-        may[items.index(list(deny), on_unknown=on_unknown)] = False
+        may[items.index(listed(deny, "deny"), on_unknown=on_unknown)] = False
     allowed = np.flatnonzero(may)
     if len(allowed) == 0:
         raise ValueError("`allow` and `deny` leave no item to recommend.")

@@ -86,6 +86,9 @@ def read(
     if metadata.get("titles"):
         titles = dict(read_json(folder / "titles.json"))
     training = TrainingRecord.read(folder) if metadata.get("recipe") else None
+    # So that it can be trained on; files of earlier versions do not say how.
+    if training is not None and not model.compiled:
+        training.recipe.compile(model)
     return model, items, histories, titles, training
 
 

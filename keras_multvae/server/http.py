@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from keras_multvae.server.answers import dumps
-from keras_multvae.server.status import StatusError
+from keras_multvae.server.status import StatusError, invalid
 
 T = TypeVar("T")
 
@@ -22,11 +23,11 @@ def json_response(content: bytes, status: int = 200) -> Response:
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """The body of a request.
+    """The body of a request; as in TensorFlow Serving, gzip is inflated.
 
     Raises:
-        StatusError: It is larger than `most` bytes (status 413), or the client went
-            away before it was whole.
+        StatusError: It is larger than `most` bytes, inflated or not (status 413), it is
+            no gzip though it says so, or the client went away before it was whole.
     """
     parts, size = [], 0
     try:
@@ -42,13 +43,38 @@ async def read_body(request: Request, most: int) -> bytes:
     except ClientDisconnect:
         raise StatusError("CANCELLED", "The client has gone.") from None
     if size > most:
-        raise StatusError(
-            "INVALID_ARGUMENT",
-            f"The request is larger than {most} bytes. Send fewer rows at a time, or "
-            "start the server with a larger limit.",
-            http_status=413,
-        )
-    return b"".join(parts)
+        raise _too_large(most)
+    body = b"".join(parts)
+    if request.headers.get("content-encoding", "").strip().lower() == "gzip":
+        # In a thread: what is small may become as large as is allowed.
+        return await asyncio.to_thread(_inflated, body, most)
+    return body
+
+
+def _inflated(body: bytes, most: int) -> bytes:
+    """The content of a gzip file, of one member or more; never more than `most`."""
+    content = b""
+    while body:
+        member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        try:
+            content += member.decompress(body, most + 1 - len(content))
+        except zlib.error as error:
+            raise invalid("The body is no gzip: ", str(error)) from None
+        if len(content) > most:
+            raise _too_large(most)
+        if not member.eof:
+            raise invalid("The body is no whole gzip: its end is missing.")
+        body = member.unused_data
+    return content
+
+
+def _too_large(most: int) -> StatusError:
+    return StatusError(
+        "INVALID_ARGUMENT",
+        f"The request is larger than {most} bytes. Send fewer rows at a time, or start "
+        "the server with a larger limit.",
+        http_status=413,
+    )
 
 
 async def run(heavy: bool, function: Callable[..., T], *arguments: Any) -> T:

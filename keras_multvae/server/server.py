@@ -16,7 +16,7 @@ import uvicorn
 
 from keras_multvae.server.app import MAX_BODY, make_app
 from keras_multvae.server.model import disable_xla
-from keras_multvae.serving.versions import versions_in
+from keras_multvae.serving.versions import name_of, versions_in
 
 # Longer than clients and proxies keep idle connections, so that it is they who close.
 KEEP_ALIVE_SECONDS = 75
@@ -88,7 +88,7 @@ def serve(
     )
     shown, bound = listening.getsockname()[:2]
     address = f"http://{f'[{shown}]' if ':' in shown else shown}:{bound}"
-    name = folder.resolve().name
+    name = name_of(folder)
     print(f"{name}: {address}/ and {address}/v1/models/{name}", file=sys.stderr)
     with listening, _quiet_end():
         uvicorn.Server(config).run(sockets=[listening])
@@ -103,7 +103,7 @@ def _check(folder: Path) -> None:
     if (folder / "saved_model.pb").exists():
         raise FileNotFoundError(
             f"{folder} is a version of a model. Give the folder above it: "
-            f"{folder.resolve().parent}."
+            f"{Path(os.path.abspath(folder)).parent}."
         )
     if not versions_in(folder):
         raise FileNotFoundError(

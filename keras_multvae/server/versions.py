@@ -16,7 +16,7 @@ from keras_multvae.server.catalogue import Catalogue, read_catalogue
 from keras_multvae.server.metrics import Metrics
 from keras_multvae.server.model import LoadedModel, warm_up
 from keras_multvae.server.status import StatusError, invalid, not_found
-from keras_multvae.serving.versions import versions_in
+from keras_multvae.serving.versions import name_of, versions_in
 
 logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0  # As TensorFlow Serving's own default.
@@ -45,11 +45,13 @@ class Servable:
     def __init__(
         self,
         number: int,
+        origin: Path,
         model: LoadedModel,
         batcher: Batcher,
         catalogue: Catalogue | None,
     ) -> None:
         self.number = number
+        self.origin = origin
         self.model = model
         self.batcher = batcher
         self.catalogue = catalogue
@@ -81,6 +83,9 @@ class ModelManager:
     when its requests are answered. A version that cannot be loaded is tried again only
     once its files change, and the one before it goes on. If the served version's folder
     goes, the newest that is left takes over; if none is left, it goes on from memory.
+    The folder, or a version, may be a symbolic link: the model has the link's name, and
+    where the link comes to point elsewhere, what is there counts as new, whatever its
+    number.
 
     All methods belong to the event loop; loading and inference have threads.
 
@@ -94,7 +99,7 @@ class ModelManager:
         self, folder: Path, metrics: Metrics, poll_seconds: float = POLL_SECONDS
     ) -> None:
         self.folder = folder
-        self.name = folder.resolve().name
+        self.name = name_of(folder)
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._served: Servable | None = None
@@ -157,25 +162,30 @@ class ModelManager:
                 self._states.pop(number)
                 self._failed.pop(number, None)
         for number, folder in found.items():
-            if number == served:
+            origin = await self._in_loader(folder.resolve)
+            if self._served and (number, origin) == (served, self._served.origin):
                 break
-            marks = await self._in_loader(_fingerprint, folder)
+            marks = await self._in_loader(_fingerprint, origin)
             if self._failed.get(number) == marks:
                 continue
-            if await self._load(number, folder):
+            if await self._load(number, origin):
                 self._failed.pop(number, None)
                 break
             self._failed[number] = marks
 
     async def _load(self, number: int, folder: Path) -> bool:
-        self._states[number] = State("LOADING")
+        # Of the same number, where a link points elsewhere: it answers meanwhile.
+        known = self._states.get(number)
+        again = self._served is not None and number == self._served.number
+        if not again:
+            self._states[number] = State("LOADING")
         loads = self._metrics.loads.labels
         try:
             servable = await self._in_loader(self._make, number, folder)
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             logger.error("version %d cannot be loaded: %s", number, text)
-            self._states[number] = State("END", text)
+            self._states[number] = known if again and known else State("END", text)
             loads(self.name, "failed").inc()
             return False
         previous, self._served = self._served, servable
@@ -204,13 +214,17 @@ class ModelManager:
             THREADS,
             self._metrics.batch_size.observe,
         )
-        return Servable(number, model, batcher, catalogue)
+        return Servable(number, folder, model, batcher, catalogue)
 
     async def _give_up(self, servable: Servable) -> None:
-        self._states[servable.number] = State("UNLOADING")
+        # The one that took over may have its number.
+        own = self._served is None or self._served.number != servable.number
+        if own:
+            self._states[servable.number] = State("UNLOADING")
         await servable.unused()
         await self._in_loader(servable.model.close)
-        self._states[servable.number] = State("END")
+        if own:
+            self._states[servable.number] = State("END")
         logger.info("version %d is unloaded", servable.number)
 
     async def _watch(self) -> None:

@@ -49,7 +49,8 @@ def write_serving_config(
     References:
         - https://www.tensorflow.org/tfx/serving/serving_config
     """
-    path = Path(path).resolve()
+    # A symbolic link keeps its name: it is the model's, or leads to the models.
+    path = Path(os.path.abspath(path))
     alone = bool(saved_models(path))
     models = [path] if alone else sorted(p for p in path.glob("*") if saved_models(p))
     if not models:

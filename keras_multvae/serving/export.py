@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
+from keras_multvae import checks
 from keras_multvae.abilities import GivesLogits, require
 from keras_multvae.backend.saved_model import (
     check_tensorflow,
@@ -90,9 +91,8 @@ def export_saved_model(
     _check(recommender, quantize)
     path = Path(path)
     version = versions.next_version(path) if version is None else version
-    for name, number in (("k", k), ("version", version), ("keep", keep)):
-        if number is not None and number < 1:
-            raise ValueError(f"`{name}` must be >= 1. Received: {name}={number}.")
+    k, version = checks.integer("k", k), checks.integer("version", version)
+    keep = None if keep is None else checks.integer("keep", keep)
     target = path / str(version)
     if target.exists():
         raise FileExistsError(
@@ -105,7 +105,7 @@ def export_saved_model(
         else:
             _write_elsewhere(recommender, temporary, k, quantize)
         _write_catalogue(recommender, temporary / versions.CATALOGUE)
-        name = path.resolve().name
+        name = versions.name_of(path)
         text = render(card or ModelCard(), recommender, name, version, k, quantize)
         (temporary / versions.EXTRA / CARD).write_text(text, encoding="utf-8")
         (temporary / BATCHING).write_text(config.batching_parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,11 @@ from pathlib import Path
 EXTRA = "assets.extra"
 CATALOGUE, CATALOGUE_VERSION = f"{EXTRA}/catalogue.json", 1
 WARMUP = f"{EXTRA}/tf_serving_warmup_requests"
+
+
+def name_of(path: Path) -> str:
+    """The name of a model in a folder: the user's, also where it is a symbolic link."""
+    return Path(os.path.abspath(path)).name
 
 
 def next_version(path: Path) -> int:

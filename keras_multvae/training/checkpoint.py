@@ -24,6 +24,9 @@ from keras_multvae.files import DamagedFileError, read_json, replace_file, write
 from keras_multvae.models.placement import undistributed
 from keras_multvae.training.recipe import CHOSEN_BY, Recipe
 
+# Written last, so that it says that there is a whole state.
+LAST = "last.keras"
+
 
 class Checkpoint(keras.callbacks.Callback):
     """Records the history, remembers the best weights and writes the state."""
@@ -77,7 +80,7 @@ class Checkpoint(keras.callbacks.Callback):
             temporary.open("wb") as file,
         ):
             np.savez(file, *self.best)
-        with undistributed(), replace_file(self.state / "last.keras") as temporary:
+        with undistributed(), replace_file(self.state / LAST) as temporary:
             model.save(temporary)
 
 
@@ -92,7 +95,7 @@ def load_state(
     """Last model, best weights and history of a state."""
     try:
         history = _read_history(state / "history.csv")
-        model = keras.saving.load_model(state / "last.keras")
+        model = keras.saving.load_model(state / LAST)
         with np.load(state / "best.npz", allow_pickle=False) as arrays:
             best = [_known(arrays[name]) for name in arrays.files]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
@@ -143,8 +146,22 @@ def _read_history(path: Path) -> list[dict[str, float]]:
         ]
 
 
-def begin(state: Path, recipe: Recipe, split: Split) -> None:
-    """Makes an empty state, in place of that of an older training."""
+def is_interrupted(state: Path) -> bool:
+    """Whether there is something to go on from."""
+    return (state / LAST).is_file()
+
+
+def begin(state: Path, recipe: Recipe, split: Split, overwrite: bool) -> None:
+    """Makes an empty state, in place of one that holds nothing, or that may go.
+
+    Raises:
+        FileExistsError: It holds an interrupted training, or something else.
+    """
+    if is_interrupted(state) and not overwrite:
+        raise FileExistsError(
+            f"{state} holds what a training saved. Go on with resume=True, or "
+            "begin anew with overwrite=True."
+        )
     clear_state(state)
     write_json(state / "recipe.json", _as_json(recipe, split))
 
@@ -169,7 +186,7 @@ def fingerprint(split: Split) -> str:
 
 def check_same(state: Path, recipe: Recipe, split: Split) -> None:
     """Raises `ValueError` where a state is of another training, or of none."""
-    if not (state / "last.keras").is_file():
+    if not is_interrupted(state):
         raise ValueError(
             f"There is no interrupted training in {state}: nothing to resume."
         )

@@ -83,7 +83,8 @@ class Recipe(Settings):
             20,000 steps, and between 20 and 100.
         batch_size: Int >= 1, users a step. By default 500, and fewer where that would
             be less than ten steps an epoch, down to 25.
-        learning_rate: Float > 0, of Adam.
+        learning_rate: Float > 0, of Adam. By default that of the model's paper: 1e-3
+            for `MultVAE` and `MultDAE`, 5e-4 for `RecVAE`.
         decay: "none", or "cosine" for a rate that falls to 0 by half a cosine.
         user_weight: Float >= 0, a: a user of n items weighs n^-a, scaled to a mean of
             1. The likelihood counts clicks, rankings are measured by users.
@@ -124,7 +125,9 @@ class Recipe(Settings):
         Optional(POSITIVE_INT),
         "users a step; by default 500, or a tenth of the users, from 25 on",
     )
-    learning_rate: float = setting(1e-3, POSITIVE, "of Adam")
+    learning_rate: float | None = setting(
+        None, Optional(POSITIVE), "of Adam; by default that of the model's paper"
+    )
     decay: str = setting(
         "none", Choice(("none", "cosine")), "how the learning rate falls to 0"
     )
@@ -223,18 +226,27 @@ class Recipe(Settings):
         cls: Any = registry.config_entry(self.model).model
         with _default_seeds_from(self.seed):
             model = cls(num_items, **self.model.arguments(), seed=self.seed)
-        model.compile(model.default_optimizer(self._rate(steps)))
+        self.compile(model, steps)
         return model
 
-    def _rate(self, steps: int | None) -> Any:
-        """The learning rate, or its schedule."""
+    def compile(self, model: Any, steps: int | None = None) -> None:
+        """Compiles a model as this recipe trains it, with an optimiser that is new."""
+        model.compile(model.default_optimizer(**self._rate(model, steps)))
+
+    def _rate(self, model: Any, steps: int | None) -> dict[str, Any]:
+        """The learning rate, or its schedule, where it is not the model's own."""
+        rate = self.learning_rate
         if self.decay == "none":
-            return self.learning_rate
+            return {} if rate is None else {"learning_rate": rate}
         import keras
 
         if steps is None:
             raise ValueError(f'decay="{self.decay}" has to know the number of steps.')
-        return keras.optimizers.schedules.CosineDecay(self.learning_rate, steps)
+        if rate is None:
+            own = model.default_optimizer().learning_rate
+            rate = float(keras.ops.convert_to_numpy(own))
+        decay = keras.optimizers.schedules.CosineDecay(rate, steps)
+        return {"learning_rate": decay}
 
     def is_exhausted(self, history: Sequence[Mapping[str, float]]) -> bool:
         """Whether `patience` ends a training whose epochs had these logs."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,15 @@ from keras_multvae.abilities import HasBeta, can
 from keras_multvae.callbacks import BetaAnneal
 from keras_multvae.data import Split, UserBatches
 from keras_multvae.distribution import spread
+from keras_multvae.files import new_parents
 from keras_multvae.models.placement import undistributed
 from keras_multvae.training.checkpoint import (
     Checkpoint,
     begin,
     check_same,
+    clear_state,
     fingerprint,
+    is_interrupted,
     load_state,
     steps_done,
 )
@@ -38,6 +43,7 @@ def train(
     state: str | os.PathLike[str],
     *,
     resume: bool = False,
+    overwrite: bool = False,
     save_every: float = 30.0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[Any, list[dict[str, float]]]:
@@ -59,30 +65,27 @@ def train(
         state: Folder for the state; the caller removes it when the result is safe
             (one process alone).
         resume: Bool, whether to go on from the state of an earlier call.
+        overwrite: Bool, whether such a state may go, to begin anew.
         save_every: Seconds of training that an interruption may cost; the state is
             written at the end of an epoch.
         callbacks: Further Keras callbacks, e.g. to show progress.
 
     Returns:
-        The model, whole and on one device, and one dict an epoch with `epoch`, `step`
-        and the logs.
+        The model, whole and on one device, compiled with an optimiser that is new, and
+        one dict an epoch with `epoch`, `step` and the logs.
 
     Raises:
         ValueError: Nothing to resume, the recipe or the data are not those of the
-            state, or the loss is no longer finite.
-        FileExistsError: `state` holds files that are not a training's.
+            state, no validation user has a target, or the loss is no longer finite.
+            Where nothing was saved yet, nothing is left of `state`.
+        FileExistsError: `state` holds an interrupted training, or other files.
         DamagedFileError: The state is damaged.
     """
     state = Path(state)
     recipe = recipe.resolved(split.train.num_users)
-    batch_size, epochs = recipe.sizes(split.train.num_users)
-    batches = UserBatches(
-        split.train,
-        batch_size,
-        seed=recipe.seed,
-        sample_weight=_user_weights(split, recipe),
-        blocks=recipe.blocks,
-    )
+    batches, epochs = _batches(split, recipe)
+    validation = _validation(split, batches)
+    steps = epochs * len(batches)
     best: list[np.ndarray] = []
     history: list[dict[str, float]] = []
     if resume:
@@ -93,10 +96,8 @@ def train(
         # The weights are written after the history: a kill between leaves one row over.
         del history[steps_done(model) // len(batches) :]
     else:
-        if backend.is_first():
-            begin(state, recipe, split)
+        _warn_of_few_steps(recipe, batches)
         with undistributed():
-            steps = epochs * len(batches)
             model = recipe.build(split.train.num_items, steps)
     config = model.get_config()
     model = spread(model)
@@ -106,12 +107,14 @@ def train(
     if can(model, HasBeta):
         rise = recipe.resolved_anneal_steps(len(batches))
         annealing.append(BetaAnneal(recipe.beta_cap, rise))
-    if not recipe.is_exhausted(history):
+    with _new_state(state, recipe, split, resume, overwrite):
+        # One that has ended already, before its result was written, does no more.
+        left = 0 if recipe.is_exhausted(history) else epochs
         model.fit(
             batches,
-            epochs=epochs,
+            epochs=left,
             initial_epoch=len(history),
-            validation_data=_validation(split, batches),
+            validation_data=validation,
             verbose=0,
             callbacks=[*annealing, checkpoint, *callbacks],
         )
@@ -119,9 +122,23 @@ def train(
     with undistributed():
         kept = type(model).from_config(config)
         kept.set_weights(checkpoint.best)
+        recipe.compile(kept, steps)
         if recipe.linear_path is not None:
             kept = add_linear_path(kept, split, recipe.linear_path)
     return kept, history
+
+
+def _batches(split: Split, recipe: Recipe) -> tuple[UserBatches, int]:
+    """The training batches, and how many epochs go over them."""
+    batch_size, epochs = recipe.sizes(split.train.num_users)
+    batches = UserBatches(
+        split.train,
+        batch_size,
+        seed=recipe.seed,
+        sample_weight=_user_weights(split, recipe),
+        blocks=recipe.blocks,
+    )
+    return batches, epochs
 
 
 def _user_weights(split: Split, recipe: Recipe) -> np.ndarray | None:
@@ -131,6 +148,35 @@ def _user_weights(split: Split, recipe: Recipe) -> np.ndarray | None:
     clicks = np.diff(split.train.matrix.indptr)
     weights = np.maximum(clicks, 1.0) ** -recipe.user_weight
     return weights / weights.mean()
+
+
+def _warn_of_few_steps(recipe: Recipe, batches: UserBatches) -> None:
+    users = batches.num_users
+    if len(batches) == 1:
+        warnings.warn(
+            f"Batches of {recipe.batch_size} users are as large as the data or larger, "
+            f"{users} users: an epoch is one step, and the model may hardly learn. "
+            "Leave `batch_size` out, and it will fit.",
+            stacklevel=3,
+        )
+
+
+@contextmanager
+def _new_state(
+    state: Path, recipe: Recipe, split: Split, resume: bool, overwrite: bool
+) -> Iterator[None]:
+    """A context with a folder for the state, which goes if nothing was saved in it."""
+    if resume or not backend.is_first():
+        yield
+        return
+    with new_parents(state):
+        begin(state, recipe, split, overwrite)
+        try:
+            yield
+        except BaseException:
+            if not is_interrupted(state):
+                clear_state(state)
+            raise
 
 
 def _validation(split: Split, batches: UserBatches) -> UserBatches | None:

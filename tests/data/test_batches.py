@@ -163,8 +163,8 @@ def test_users_without_clicks_only():
 
 
 def test_bad_input_is_named(clicks):
-    with pytest.raises(TypeError, match="SciPy sparse matrix"):
-        UserBatches(clicks.toarray())
+    with pytest.raises(TypeError, match="a SciPy sparse matrix or a dense array"):
+        UserBatches(clicks.toarray().tolist())
     for value, text in ((-1, "-1"), (np.nan, "nan"), (np.inf, "inf")):
         bad = clicks.copy()
         bad.data[3] = value

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from scipy import sparse
 
@@ -97,6 +99,112 @@ def test_filters_run_once_items_first():
     assert got.items.ids.tolist() == ["a", "b"]
     assert got.counts["items_lost_to_min_item_users"] == 2
     assert got.counts["users_lost_to_min_user_items"] == 3
+
+
+@pytest.mark.parametrize("least", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_core_is_what_repeated_filters_leave(seed, least):
+    rng = np.random.default_rng(seed)
+    users, items = rng.integers(0, 25, 120), rng.integers(0, 25, 120)
+    left = set(zip(users.tolist(), items.tolist(), strict=True))
+    before = left
+    while True:
+        of_users, of_items = (Counter(pair[side] for pair in left) for side in (0, 1))
+        kept = {
+            (user, item)
+            for user, item in left
+            if of_users[user] >= least and of_items[item] >= least
+        }
+        if kept == left:
+            break
+        left = kept
+    if not left:
+        with pytest.raises(ValueError, match=r"Nothing is left.*entries\) to k_core"):
+            Interactions.from_events(users, items, k_core=least)
+        return
+    got = Interactions.from_events(users, items, k_core=least)
+    rows = zip(got.rows, got.matrix.indices, strict=True)
+    assert {(got.users.ids[u], got.items.ids[i]) for u, i in rows} == left
+    order = dict.fromkeys(
+        i for u, i in zip(users.tolist(), items.tolist(), strict=True) if (u, i) in left
+    )
+    assert got.items.ids.tolist() == list(order)
+    assert got.counts["entries_lost_to_k_core"] == len(before) - len(left)
+    for side, name in ((0, "users"), (1, "items")):
+        lost = {pair[side] for pair in before} - {pair[side] for pair in left}
+        assert got.counts[f"{name}_lost_to_k_core"] == len(lost)
+
+
+def test_a_core_takes_no_other_least_numbers():
+    with pytest.raises(ValueError, match="leave out `min_user_items`"):
+        Interactions.from_events([1], [2], k_core=1, min_user_items=2)
+    with pytest.raises(ValueError, match="`k_core` must be"):
+        Interactions.from_events([1], [2], k_core=0)
+
+
+SAME_IDS = {
+    "list": [3, 1, 3],
+    "arrow": pa.array([3, 1, 3]),
+    "arrow, chunked": pa.chunked_array([[3, 1], [3]]),
+    "pandas, nullable": pd.Series([3, 1, 3], dtype="Int64"),
+    "pandas on arrow": pd.Series([3, 1, 3], dtype="int32[pyarrow]"),
+    "polars": pl.Series([3, 1, 3]),
+    "iterator": None,
+}
+
+
+@pytest.mark.parametrize("case", SAME_IDS)
+def test_ids_of_every_kind_of_column(case):
+    column = iter([3, 1, 3]) if case == "iterator" else SAME_IDS[case]
+    got = Interactions.from_events(column, ["a", "b", "c"])
+    assert got.users.ids.tolist() == [1, 3]
+
+
+BIG = 2**60 + 1
+WITH_GAPS = {
+    "list": [BIG, None, 7],
+    "objects": np.array([BIG, np.nan, 7], object),
+    "arrow": pa.array([BIG, None, 7]),
+    "pandas, nullable": pd.Series([BIG, None, 7], dtype="Int64"),
+    "pandas on arrow": pd.Series([BIG, None, 7], dtype="int64[pyarrow]"),
+    "polars": pl.Series([BIG, None, 7]),
+}
+
+
+@pytest.mark.parametrize("case", WITH_GAPS)
+def test_ids_beside_a_missing_one_lose_nothing(case):
+    with pytest.raises(TypeError, match=r"Bad item ids.* at row 1.*drop_missing"):
+        Interactions.from_events([1, 1, 1], WITH_GAPS[case])
+    got = Interactions.from_events([1, 1, 2], WITH_GAPS[case], drop_missing=True)
+    assert got.items.ids.tolist() == [BIG, 7]
+    assert got.positions.tolist() == [0, 2]
+    assert got.counts["events_lost_to_missing"] == 1
+    assert got.counts["events"] == 3
+
+
+def test_ints_that_pandas_made_floats_of_are_ints_again():
+    column = pd.Series([5, None, 7])
+    with pytest.raises(TypeError, match="Bad user ids"):
+        Interactions.from_events(column, [1, 2, 3])
+    got = Interactions.from_events(column, [1, 2, 3], drop_missing=True)
+    assert got.users.ids.tolist() == [5, 7]
+    with pytest.raises(TypeError, match="Bad user ids"):
+        Interactions.from_events([5.0, None, 7.5], [1, 2, 3], drop_missing=True)
+
+
+def test_id_type():
+    events = {"users": [1, 2], "items": ["7", "07"]}
+    got = Interactions.from_events(**events, id_type="str")
+    assert got.users.ids.tolist() == ["1", "2"]
+    with pytest.raises(ValueError, match=r"Bad item ids.*'07'"):
+        Interactions.from_events(**events, id_type="int")
+    got = Interactions.from_events([1, 2], ["7", "8"], id_type="int")
+    assert got.items.ids.tolist() == [7, 8]
+
+
+def test_text_takes_the_kind_of_the_items_that_it_is_put_over():
+    clicks = Interactions.from_events([1, 1, 1], ["7", "07", "x"])
+    assert clicks.with_items(Vocabulary([7, 8])).matrix.toarray().tolist() == [[1, 0]]
 
 
 def test_users_sort_by_number_or_letter():
@@ -355,3 +463,13 @@ def test_parts_that_do_not_fit_are_refused(clicks):
 def test_repr_is_short(clicks):
     assert len(repr(clicks)) < 60
     assert all(len(f"{part!r}") < 60 for part in itertools.chain([clicks.users]))
+
+
+def test_a_matrix_that_is_not_in_order_is_refused():
+    users, items = Vocabulary([1]), Vocabulary(["a", "b", "c"])
+    for data, indices in (([1, 1], [2, 0]), ([1, 1], [1, 1]), ([1, 0], [0, 1])):
+        matrix = sparse.csr_matrix((data, indices, [0, 2]), shape=(1, 3))
+        with pytest.raises(ValueError, match=r"in order, none twice and none with a 0"):
+            Interactions(matrix, users, items)
+        cleaned = Interactions.from_matrix(matrix, users, items)
+        np.testing.assert_array_equal(cleaned.matrix.toarray(), matrix.toarray())

@@ -115,12 +115,12 @@ CONTENT = {
     "text rating": (
         "user_id,item_id,stars\n1,1,5\n1,2,good\n",
         {"rating_column": "stars"},
-        "`ratings` must be numbers. Received 'good' at row 1 .1 such",
+        "`ratings` must be numbers. Received 'good' at row 1 .line 3.*1 such",
     ),
     "NaN rating": (
         "user_id,item_id,stars\n1,1,5\n1,2,NaN\n",
         {"rating_column": "stars"},
-        "`ratings` must be numbers.*nan.*row 1",
+        "`ratings` must be numbers.*None.*row 1 .line 3",
     ),
     "missing rating": (
         "user_id,item_id,stars\n1,1,5\n1,2,\n",

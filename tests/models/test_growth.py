@@ -8,7 +8,7 @@ import pytest
 from conftest import make_clicks
 from scipy import sparse
 
-from keras_multvae import BetaAnneal, MultDAE, MultVAE
+from keras_multvae import BetaAnneal, FusedAdam, MultDAE, MultVAE
 from keras_multvae.data import UserBatches
 
 OLD = make_clicks(40, 12)
@@ -81,6 +81,45 @@ def test_without_new_items_training_goes_on_as_if_nothing_had_happened():
     for name, values in histories[0].items():
         assert histories[1][name] == pytest.approx(values, rel=1e-5)
     np.testing.assert_allclose(grown.score(OLD), model.score(OLD), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ({"dtype": "mixed_float16"}, lambda: FusedAdam(1e-2)),
+        ({"dtype": "mixed_float16"}, lambda: keras.optimizers.Adam(1e-2)),
+        ({}, lambda: keras.optimizers.LossScaleOptimizer(FusedAdam(1e-2))),
+    ],
+    ids=["half", "half with Keras' Adam", "scaled"],
+)
+def test_a_loss_scaler_grows_too(options, tmp_path):
+    settings, optimizer = options
+    model = MultVAE(12, 3, (6,), seed=1, **settings)
+    model.compile(optimizer())
+    model.fit(UserBatches(OLD, 10, seed=1), verbose=0)
+    before = [np.array(each.numpy()) for each in model.optimizer.variables]
+    grown = model.with_new_items(15)
+    assert len(model.optimizer.variables) == len(before)
+    for variable, value in zip(model.optimizer.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    for old, new in zip(before, grown.optimizer.variables, strict=True):
+        kept = np.array(new.numpy())[tuple(slice(size) for size in old.shape)]
+        np.testing.assert_array_equal(kept, old)
+    assert int(grown.optimizer.inner_optimizer.iterations) == 4
+    grown.fit(UserBatches(NEW, 10), verbose=0)
+    model.fit(UserBatches(OLD, 10), verbose=0)
+    grown.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert int(loaded.optimizer.inner_optimizer.iterations) == 8
+
+
+def test_a_model_that_did_not_train_yet_is_left_as_it_is():
+    model = MultVAE(12, 3, (6,), seed=1)
+    model.compile()
+    before = len(model.optimizer.variables)
+    grown = model.with_new_items(15)
+    assert len(model.optimizer.variables) == before and not model.optimizer.built
+    grown.fit(UserBatches(NEW, 10), verbose=0)
 
 
 def test_training_goes_on_without_losing_what_was_learnt():

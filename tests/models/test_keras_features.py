@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from conftest import make_clicks
 
-from keras_multvae import BetaAnneal, GaussianNLL, MultVAE
+from keras_multvae import (
+    BetaAnneal,
+    CyclicalBeta,
+    FusedAdam,
+    GaussianNLL,
+    MultDAE,
+    MultVAE,
+)
 from keras_multvae.data import UserBatches
 
 BACKEND = keras.backend.backend()
@@ -50,6 +57,56 @@ def test_saving_needs_no_custom_objects(tmp_path):
     assert loaded.optimizer.epsilon == 1e-8
     assert int(loaded.optimizer.iterations) == 8
     train(loaded)
+
+
+def test_a_model_that_was_not_trained_yet_is_saved_without_moments(tmp_path):
+    model = make_model()
+    model.compile(FusedAdam(3e-3))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")  # without a warning
+    assert len(loaded.optimizer.variables) == len(model.optimizer.variables)
+    assert float(loaded.optimizer.learning_rate) == pytest.approx(3e-3)
+    losses = [train(each).history["loss"] for each in (model, loaded)]
+    assert losses[0] == pytest.approx(losses[1])
+
+
+def test_hdf5_is_refused_and_harms_nothing(tmp_path):
+    model = make_model()
+    model.compile()
+    for name in ("model.h5", "model.hdf5"):
+        with pytest.raises(ValueError, match=r"saved as a \.keras file"):
+            model.save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.score(CLICKS), model.score(CLICKS))
+
+
+def test_float64_is_refused_alike():
+    for kind in (MultVAE, MultDAE):
+        with pytest.raises(ValueError, match=r"must be float32, or .*dtype='float64'"):
+            kind(12, dtype="float64")
+
+
+def test_integers_of_numpy_are_integers():
+    wanted = make_model(seed=3)
+    model = MultVAE(
+        np.int32(12), np.int64(3), np.array([6]), np.float32(0.5), seed=np.int64(3)
+    )
+    assert model.get_config().keys() == wanted.get_config().keys()
+    assert model.seed == 3 and type(model.seed) is int
+    np.testing.assert_array_equal(model.score(CLICKS), wanted.score(CLICKS))
+    schedule = BetaAnneal(np.float32(0.5), total_steps=np.int64(100)).schedule
+    assert schedule.parameters()[:2] == (0.5, 100.0)
+    assert CyclicalBeta(np.float64(0.5), np.int16(10), np.float32(0.5))(5) == 0.5
+    with pytest.raises(ValueError, match=r"sequence of integers.*hidden_dims=600"):
+        MultVAE(6, hidden_dims=600)
+    with pytest.raises(ValueError, match=r"an integer\. Received: seed=True"):
+        MultVAE(6, seed=True)
+    assert model.with_new_items(np.int64(13)).num_items == 13
+    likelihood = GaussianNLL(np.float32(4), np.int64(1)).get_config()
+    assert {type(each) for each in likelihood.values()} >= {float}
+    assert UserBatches(CLICKS, np.int64(7), seed=np.int64(2)).num_batches == 6
 
 
 def test_weights_alone_can_be_saved(tmp_path):
@@ -100,7 +157,9 @@ def test_compiled_and_eager_steps_agree(options):
     b = train(model, epochs=1).history["nll"]
     assert a == pytest.approx(b, rel=1e-4)
     evaluated = model.evaluate(
-        UserBatches(CLICKS, 10, targets=CLICKS), verbose=0, return_dict=True
+        UserBatches(CLICKS, 10, targets=CLICKS.multiply(np.arange(12) > 3)),
+        verbose=0,
+        return_dict=True,
     )
     assert evaluated["recall_at_20"] == 0  # every target has been seen
 

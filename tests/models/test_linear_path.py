@@ -17,6 +17,7 @@ from keras_multvae import (
     Recommender,
     SampledSoftmax,
     backend,
+    distribution,
     evaluate_ranking,
 )
 from keras_multvae.data import (
@@ -110,6 +111,15 @@ def test_saved_loaded_grown_and_taken_away(tmp_path):
     again = loaded.without_linear_path()
     np.testing.assert_array_equal(again.score(CLICKS), network.score(CLICKS))
     assert again.compiled and again.linear_path is None
+
+
+def test_items_that_only_fill_devices_have_no_weights():
+    _, model = with_path()
+    filled = distribution._copy(model, 2)
+    batch = UserBatches(CLICKS, 40, shuffle=False)[0][0]
+    expected = model.predict_on_batch(batch)
+    found = filled.predict_on_batch(batch)
+    np.testing.assert_allclose(found[:, :ITEMS], expected, atol=1e-6)
 
 
 def test_evaluate_ranks_as_evaluate_ranking():

@@ -161,7 +161,7 @@ def fitted(table_dtype):
         UserBatches(CLICKS, 20),
         epochs=20,
         callbacks=[BetaAnneal(total_steps=300)],
-        validation_data=UserBatches(CLICKS, 20, targets=CLICKS),
+        validation_data=UserBatches(CLICKS, 20),
         verbose=0,
     ).history["val_nll"]
     return model, np.array(nll)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import socket
@@ -46,6 +47,48 @@ def test_rows_and_columns(served, server):
     np.testing.assert_allclose(
         np.exp(embedded[0]["log_variance"]), variance[0], atol=1e-5
     )
+
+
+def test_bodies_may_come_as_gzip(served, server):
+    body = json.dumps({"instances": [["f1", "f2"]]}).encode()
+    plain = server.post(PREDICT, content=body).json()
+    packed = gzip.compress(body)
+    for content, encoding in (
+        (packed, "gzip"),
+        (packed, "GZIP"),
+        (gzip.compress(body[:9]) + gzip.compress(body[9:]), "gzip"),
+    ):
+        found = server.post(
+            PREDICT, content=content, headers={"content-encoding": encoding}
+        )
+        assert found.status_code == 200 and found.json() == plain
+    page = json.dumps({"items": ["f1"]}).encode()
+    answers = [
+        server.post("/api/recommend", content=page).content,
+        server.post(
+            "/api/recommend",
+            content=gzip.compress(page),
+            headers={"content-encoding": "gzip"},
+        ).content,
+    ]
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "text"),
+    [
+        (b"{}", 400, "The body is no gzip"),
+        (gzip.compress(b"{}")[:-4], 400, "The body is no whole gzip"),
+        (gzip.compress(b"{}") + b"rest", 400, "The body is no gzip"),
+        (gzip.compress(b" " * 100_001), 413, "larger than 100000 bytes"),
+        (gzip.compress(b" " * 60_000) * 2, 413, "larger than 100000 bytes"),
+        (gzip.compress(b"x" * 10**8), 413, "larger than 100000 bytes"),
+        (b"", 400, ""),
+    ],
+)
+def test_bad_gzip_is_named(server, content, status, text):
+    found = server.post(PREDICT, content=content, headers={"content-encoding": "gzip"})
+    assert text in error(found, status)
 
 
 def test_status_and_metadata(server):

@@ -120,3 +120,62 @@ def test_without_a_version_that_loads_nothing_is_found(running, tmp_path):
     with running(tmp_path / "films") as client:
         assert "Latest(films)" in error(client.post(PREDICT, content=b"{}"), 404)
         assert states(client) == {"1": "END"}
+
+
+def point(link, target):
+    """Makes a link point elsewhere, at once, as deployments do."""
+    link.with_name("next").symlink_to(target)
+    link.with_name("next").rename(link)
+
+
+def test_a_link_keeps_its_name_and_its_swap_is_a_new_version(served, running, tmp_path):
+    """Both targets hold a version 1."""
+    for name, version in (("monday", "1"), ("tuesday", "2")):
+        shutil.copytree(served.folder / version, tmp_path / name / "1")
+    (tmp_path / "broken" / "1").mkdir(parents=True)
+    films = tmp_path / "films"
+    films.symlink_to("monday")
+    history = ["f1", "f2"]
+    first, second = (
+        each.recommend(history, k=30).items[0].tolist()
+        for each in (served.recommender, served.newer)
+    )
+
+    def items(client):
+        answer = client.post(PREDICT, json={"instances": [history]})
+        assert answer.status_code == 200
+        found = answer.json()["predictions"][0]
+        return found["item_ids"][: found["valid"]]
+
+    with running(films) as client:
+        assert client.get("/api/model").json()["name"] == "films"
+        assert items(client) == first != second
+        point(films, "broken")
+        time.sleep(0.3)
+        assert items(client) == first
+        assert states(client) == {"1": "AVAILABLE"}
+        point(films, "tuesday")
+        eventually(lambda: items(client) == second)
+        assert states(client) == {"1": "AVAILABLE"}
+        time.sleep(0.3)  # Given up by now is the one before, and not its number.
+        assert states(client) == {"1": "AVAILABLE"}
+        point(films, "monday")
+        eventually(lambda: items(client) == first)
+
+
+def test_a_version_that_is_a_link(served, running, tmp_path):
+    films = tmp_path / "films"
+    films.mkdir()
+    (films / "1").symlink_to(served.folder / "1")
+    with running(films) as client:
+        loaded = client.get("/api/model").json()
+        point(films / "1", served.folder / "2")
+        ask = {"instances": [["f1"]]}
+        expected = served.newer.recommend(["f1"], k=1).items[0].tolist()
+        eventually(
+            lambda: (
+                client.post(PREDICT, json=ask).json()["predictions"][0]["item_ids"][:1]
+                == expected
+            )
+        )
+        assert client.get("/api/model").json() == loaded

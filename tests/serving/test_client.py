@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from conftest import make_clicks
 
 pytest.importorskip("tensorflow")
 pytest.importorskip("urllib3")
@@ -92,6 +93,31 @@ def test_recommendations_are_those_of_the_recommender(served, address):
         many = client.recommend([["f1"]] * (ROWS + 2), k=2)
         assert many.users[-1] == ROWS + 1
         assert {tuple(items) for items in many.items} == {tuple(many.items[0])}
+
+
+def test_histories_may_be_any_iterables(served, rest):
+    pandas = pytest.importorskip("pandas")
+    with ServingClient(rest, "films") as client:
+        expected = client.recommend(["f1", "f2"], k=4)
+        for given in (
+            iter(["f1", "f2"]),
+            {"f1", "f2"},
+            frozenset(["f1", "f2"]),
+            np.array(["f1", "f2"]),
+            pandas.Series(["f1", "f2"]),
+            {"f1": None, "f2": None}.keys(),
+        ):
+            found = client.recommend(given, k=4, deny=iter([]))
+            assert found.items[0].tolist() == expected.items[0].tolist()
+        several = client.recommend(
+            {"ann": frozenset(["f1", "f2"]), "bob": iter(["f3"])}, k=4
+        )
+        assert several.users == ["ann", "bob"]
+        assert several.items[0].tolist() == expected.items[0].tolist()
+        scores = client.score(iter([("f1",), {"f2"}]), iter(["f8", "f9"]))
+        assert scores.shape == (2, 2)
+        with pytest.raises(ValueError, match="the server knows no columns"):
+            client.recommend(make_clicks(3, 30))
 
 
 def test_the_other_methods_are_those_of_the_recommender(served, address):

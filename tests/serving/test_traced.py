@@ -11,8 +11,9 @@ import keras
 import numpy as np
 import pytest
 from outside import Doubled, FixedPath
+from scipy import sparse
 
-from keras_multvae import Recommender, export_saved_model
+from keras_multvae import Recommender, RecVAE, export_saved_model
 from keras_multvae.data import Vocabulary
 from keras_multvae.serving.plain import is_plain
 
@@ -50,12 +51,13 @@ def answers(model, folder):
     )
 
 
-@pytest.mark.parametrize("kind", [FixedPath, Doubled])
+@pytest.mark.parametrize("kind", [FixedPath, Doubled, RecVAE])
 def test_what_is_traced_answers_as_the_model(kind, tmp_path):
     model = kind(ITEMS, 4, seed=1)
     model.build_layers()
     if kind is FixedPath:
         model.fixed.assign(np.arange(ITEMS, dtype="float32"))
+        model = model.with_linear_path(sparse.random(ITEMS, ITEMS, 0.5, rng=0), 2.0)
     assert not is_plain(model)
     here, served = answers(model, tmp_path)
     for row, (items, scores) in enumerate(here):
@@ -64,7 +66,7 @@ def test_what_is_traced_answers_as_the_model(kind, tmp_path):
             served["scores"][row][: len(items)], scores, atol=1e-5
         )
     more = {"embed", "similar_items"}
-    assert (more <= set(served["names"])) == (kind is Doubled)
+    assert (more <= set(served["names"])) == (kind is not FixedPath)
     assert more.isdisjoint(served["names"]) == (kind is FixedPath)
     assert (Path(tmp_path) / "model/1/assets.extra/MODEL_CARD.md").is_file()
 

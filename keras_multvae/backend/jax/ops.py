@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -173,9 +174,31 @@ def log_sum_exp(logits: Any) -> Any:
     return jax.nn.logsumexp(logits, axis=1)
 
 
+def top_k(scores: Any, k: int) -> tuple[Any, Any]:
+    """See `keras_multvae.backend`."""
+    # XLA puts 0 before -0.
+    return jax.lax.top_k(jnp.where(scores == 0, 0.0, scores), k)
+
+
 def fuses_adam(gradient: Any, variable: Any) -> bool:
     """See `keras_multvae.backend`: XLA fuses Keras' own formula."""
     return False
+
+
+def resting(condition: Any, variables: Sequence[Any]) -> Any:
+    """See `keras_multvae.backend`; XLA itself moves gradients to the branch of use."""
+    return contextlib.nullcontext()
+
+
+def assign_if(
+    condition: Any, variables: Sequence[Any], values: Callable[[], Sequence[Any]]
+) -> None:
+    """See `keras_multvae.backend`."""
+    # Read out here: inside a branch, a value would be that of its trace.
+    before = [variable.value for variable in variables]
+    after = jax.lax.cond(condition, lambda: list(values()), lambda: before)
+    for variable, value in zip(variables, after, strict=True):
+        variable.assign(value)
 
 
 kept_memory = contextlib.nullcontext

@@ -160,10 +160,48 @@ def _wide(rows: Any) -> Any:
     return rows.astype("float32") if rows.dtype == jnp.bfloat16 else rows
 
 
+# The parts of the state of Keras' steps, in their order.
+TRAINING = (
+    "trainable_variables",
+    "non_trainable_variables",
+    "optimizer_variables",
+    "metrics_variables",
+)
+TESTING = ("trainable_variables", "non_trainable_variables", "metrics_variables")
+
+
 class RowwiseTraining:
-    """A training step in which the gradients of some tables are rows."""
+    """A training step in which the gradients of some tables are rows.
+
+    And one that keeps the weights where it fails: Keras takes them from the variables
+    for a step, and a step that cannot be traced would give none back.
+    """
 
     trains_rows: bool
+    train_function: Any
+    test_function: Any
+    predict_function: Any
+
+    def make_train_function(self, force: bool = False) -> None:
+        """See `keras.Model`."""
+        made = self.train_function
+        super().make_train_function(force)  # type: ignore[misc]
+        if self.train_function is not made:
+            self.train_function = _kept(self, self.train_function, TRAINING)
+
+    def make_test_function(self, force: bool = False) -> None:
+        """See `keras.Model`."""
+        made = self.test_function
+        super().make_test_function(force)  # type: ignore[misc]
+        if self.test_function is not made:
+            self.test_function = _kept(self, self.test_function, TESTING)
+
+    def make_predict_function(self, force: bool = False) -> None:
+        """See `keras.Model`."""
+        made = self.predict_function
+        super().make_predict_function(force)  # type: ignore[misc]
+        if self.predict_function is not made:
+            self.predict_function = _kept(self, self.predict_function, TESTING[:2])
 
     def train_step(self, state: Any, data: Any) -> Any:
         """As Keras' step, but for the gradients of tables in `take_rows`."""
@@ -199,6 +237,21 @@ class RowwiseTraining:
             model, of_metrics, unscaled, batch, y_pred
         )
         return logs, (trainable, non_trainable, of_optimizer, of_metrics)
+
+
+def _kept(model: Any, function: Any, names: tuple[str, ...]) -> Any:
+    """A function of (state, iterator) that gives the state back where it fails."""
+
+    def run(state: Any, iterator: Any) -> Any:
+        try:
+            return function(state, iterator)
+        except Exception:
+            # Once the step runs, the arrays are its own, and gone.
+            if not any(each.is_deleted() for each in jax.tree.leaves(state)):
+                compat.put_back(model, names, state)
+            raise
+
+    return run
 
 
 @contextlib.contextmanager

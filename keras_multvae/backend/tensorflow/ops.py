@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,12 @@ def log_sum_exp(logits: Any) -> Any:
     return tf.reduce_max(logits, 1) - tf.math.log(tf.reduce_max(pi, 1))
 
 
+def top_k(scores: Any, k: int) -> tuple[Any, Any]:
+    """See `keras_multvae.backend`."""
+    # Compiled by XLA, it puts 0 before -0.
+    return tf.math.top_k(tf.where(scores == 0, tf.zeros_like(scores), scores), k)
+
+
 def fuses_adam(gradient: Any, variable: Any) -> bool:
     """See `keras_multvae.backend`."""
     return not isinstance(gradient, tf.IndexedSlices)
@@ -152,6 +159,34 @@ def adam_update(
         epsilon=epsilon,
         grad=tf.cast(gradient, variable.dtype),
     )
+
+
+def resting(condition: Any, variables: Sequence[Any]) -> Any:
+    """See `keras_multvae.backend`: the graph has one form for all steps."""
+    return contextlib.nullcontext()
+
+
+def run_if(condition: Any, function: Callable[[], Any]) -> None:
+    """See `keras_multvae.backend`."""
+
+    def run() -> Any:
+        function()
+        return tf.constant(True)
+
+    # Both branches must give a tensor.
+    tf.cond(condition, run, lambda: tf.constant(False))
+
+
+def assign_if(
+    condition: Any, variables: Sequence[Any], values: Callable[[], Sequence[Any]]
+) -> None:
+    """See `keras_multvae.backend`."""
+
+    def assign() -> None:
+        for variable, value in zip(variables, values(), strict=True):
+            variable.assign(value)
+
+    run_if(condition, assign)
 
 
 kept_memory = contextlib.nullcontext

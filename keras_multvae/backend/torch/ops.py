@@ -7,7 +7,7 @@ import ctypes
 import math
 import platform
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -101,10 +101,12 @@ class _Affine(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> Any:
         inputs, kernel = ctx.saved_tensors
+        # What is at rest (see `resting`) asks for no gradient.
+        to_inputs, to_kernel, to_bias = ctx.needs_input_grad
         return (
-            upstream @ kernel.T,
-            inputs.T.contiguous() @ upstream,
-            upstream.sum(0),
+            upstream @ kernel.T if to_inputs else None,
+            inputs.T.contiguous() @ upstream if to_kernel else None,
+            upstream.sum(0) if to_bias else None,
         )
 
 
@@ -161,6 +163,31 @@ def log_sum_exp(logits: Any) -> Any:
     return torch.logsumexp(logits, 1)
 
 
+def top_k(scores: Any, k: int) -> tuple[Any, Any]:
+    """See `keras_multvae.backend`."""
+    # One more than is wanted says where the last of them is as large as others.
+    values, indices = torch.topk(scores, min(k + 1, scores.shape[1]))
+    if k < scores.shape[1]:
+        tied = torch.nonzero(values[:, k - 1] == values[:, k])[:, 0]
+        if len(tied):
+            indices[tied, :k] = _first(scores[tied], values[tied, k - 1 : k], k)
+    # Rising indices, which the stable sort by value keeps among equals.
+    indices = torch.sort(indices[:, :k], dim=1).values
+    values, order = torch.sort(
+        torch.gather(scores, 1, indices), dim=1, descending=True, stable=True
+    )
+    return values, torch.gather(indices, 1, order)
+
+
+def _first(scores: Any, bounds: Any, k: int) -> Any:
+    """The indices of what is above a row's bound, and of the first that equal it."""
+    above = ~(scores <= bounds)  # NaN too, which counts as the largest
+    equal = scores == bounds
+    left = k - above.sum(1, keepdim=True)
+    equal &= torch.cumsum(equal, 1, dtype=torch.int32) <= left
+    return torch.nonzero(above | equal)[:, 1].view(len(scores), k)
+
+
 def fuses_adam(gradient: Any, variable: Any) -> bool:
     """See `keras_multvae.backend`."""
     return variable.value.device.type in ("cpu", "cuda", "mps", "xpu")
@@ -210,6 +237,34 @@ def fused_adam(
             eps=epsilon / math.sqrt(1 - beta_2 ** float(step)),
             maximize=False,
         )
+
+
+@contextlib.contextmanager
+def resting(condition: Any, variables: Sequence[Any]) -> Iterator[None]:
+    """See `keras_multvae.backend`."""
+    tensors = [compat.torch_parameter(each) for each in variables if bool(condition)]
+    for tensor in tensors:
+        tensor.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for tensor in tensors:
+            tensor.requires_grad_(True)
+
+
+def run_if(condition: Any, function: Callable[[], Any]) -> None:
+    """See `keras_multvae.backend`."""
+    if bool(condition):
+        function()
+
+
+def assign_if(
+    condition: Any, variables: Sequence[Any], values: Callable[[], Sequence[Any]]
+) -> None:
+    """See `keras_multvae.backend`."""
+    if bool(condition):
+        for variable, value in zip(variables, values(), strict=True):
+            variable.assign(value)
 
 
 @contextlib.contextmanager

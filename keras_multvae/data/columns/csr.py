@@ -51,6 +51,34 @@ def without_zeros(matrix: Any) -> sparse.csr_matrix:
     return csr_over(matrix.data, matrix.indices, matrix.indptr, matrix.shape)
 
 
+def check_parts(
+    matrix: Any, shape: tuple[int, int], arrays: dict[str, np.ndarray | None]
+) -> None:
+    """Raises what is wrong with a matrix and what stands beside its entries.
+
+    Args:
+        matrix: What must be a CSR matrix.
+        shape: That it must have, by the vocabularies.
+        arrays: By name; one number an entry, or None.
+    """
+    if not sparse.issparse(matrix) or matrix.format != "csr":
+        raise TypeError(
+            "`matrix` must be a SciPy CSR matrix. Received: "
+            f"{type(matrix).__name__}. Use Interactions.from_matrix()."
+        )
+    if matrix.shape != shape:
+        raise ValueError(
+            f"The matrix must have shape (users, items) = {shape}, the sizes of the "
+            f"vocabularies. Received: {matrix.shape}."
+        )
+    for name, array in arrays.items():
+        if array is not None and array.shape != matrix.data.shape:
+            raise ValueError(
+                f"`{name}` must have one number an entry, {matrix.data.shape}. "
+                f"Received: shape {array.shape}."
+            )
+
+
 def row_ends(sizes: np.ndarray) -> np.ndarray:
     """The int64 `indptr` of rows of the given sizes."""
     return np.append(0, np.cumsum(sizes, dtype="int64"))

@@ -32,6 +32,20 @@ def is_mapped(array: np.ndarray) -> bool:
     return isinstance(array, np.memmap)
 
 
+def check_clean(matrix: Any) -> None:
+    """Raises ValueError for a CSR matrix out of order, with repeated entries or zeros.
+
+    What is mapped was written by us, and is clean; looking would read it all.
+    """
+    if is_mapped(matrix.data):
+        return
+    if not (matrix.has_canonical_format and matrix.data.all()):
+        raise ValueError(
+            "`matrix` must have each user's items in order, none twice and none with "
+            "a 0. Interactions.from_matrix() sees to that."
+        )
+
+
 def take_runs(array: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """`array[start : start + size]` of each pair, one after the other.
 

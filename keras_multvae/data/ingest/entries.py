@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from keras_multvae import checks
 from keras_multvae.data.columns import csr
 from keras_multvae.data.columns.spilled import Columns, pieces
 from keras_multvae.data.ingest.events import Kept
+from keras_multvae.data.ingest.ids import Convert
 from keras_multvae.data.ingest.partitioning import by_user
 from keras_multvae.data.vocabulary import as_ids
 
@@ -28,6 +29,7 @@ class Entries:
     positions: np.ndarray
     counts: dict[str, int]
     timestamps: np.ndarray | None = None
+    fractions: np.ndarray | None = None
 
 
 def gather(
@@ -36,30 +38,41 @@ def gather(
     min_rating: float | None = None,
     min_user_items: int = 1,
     min_item_users: int = 1,
+    k_core: int | None = None,
     duplicates: str = "collapse",
-    convert: Callable[[np.ndarray], np.ndarray] = as_ids,
+    drop_missing: bool = False,
+    time_unit: str = "auto",
+    convert: Mapping[str, Convert] | None = None,
+    where: Callable[[int], str] | None = None,
 ) -> Entries:
     """Filters and merges events.
 
     Args:
         chunks: The events, in file order; see `events`.
-        min_rating: As in `Interactions.from_events`, like the next three.
+        min_rating: As in `Interactions.from_events`, like the next six.
         min_user_items: See there.
         min_item_users: See there.
+        k_core: See there.
         duplicates: See there.
-        convert: What makes the raw ids of the ids that the chunks carry.
+        drop_missing: See there.
+        time_unit: See there.
+        convert: What makes the raw ids of the ids that the chunks carry, by role
+            (`users`, `items`).
+        where: Says where a row of the source is, for messages.
 
     Returns:
         The entries.
     """
-    _check_filters(min_user_items, min_item_users, duplicates)
-    kept = Kept(min_rating)
+    _check_filters(min_user_items, min_item_users, k_core, duplicates)
+    kept = Kept(min_rating, drop_missing, time_unit, where)
     for chunk in chunks:
         kept.add(chunk)
     counts = kept.counts
     if counts["events"] == 0:
         raise ValueError("There are no events: the columns are empty.")
-    users, items = kept.users.sorted(convert), kept.items.sorted(convert)
+    convert = convert or {"users": as_ids, "items": as_ids}
+    users = kept.users.sorted(convert["users"])
+    items = kept.items.sorted(convert["items"])
     num_users, num_items = len(users.ids), len(items.ids)
     merged = _merge(
         by_user(kept.columns.finished(), users, items),
@@ -68,14 +81,8 @@ def gather(
     )
     counts["events_lost_as_duplicates"] = merged.num_events - merged.ends[-1]
 
-    # Items first, then users, once each. All entries of a user are in one part.
-    enough_items = merged.item_users >= min_item_users
-    _count_losses(counts, "item", "min_item_users", merged.item_users, enough_items)
-    user_items, appearances = _count_left(
-        merged, num_users, enough_items, min_user_items
-    )
-    enough_users = user_items >= min_user_items
-    _count_losses(counts, "user", "min_user_items", user_items, enough_users)
+    left = _left(merged, num_users, counts, min_user_items, min_item_users, k_core)
+    user_items, appearances, enough_users, enough_items = left
 
     # Users sorted by id; items by their first appearance in what is left of the file.
     kept_users, kept_items = np.flatnonzero(enough_users), appearances.ordered()
@@ -90,6 +97,71 @@ def gather(
         **_number(merged, enough_users, enough_items, kept_items),
         counts=counts,
     )
+
+
+def _left(
+    merged: _Merged,
+    num_users: int,
+    counts: dict[str, int],
+    min_user_items: int,
+    min_item_users: int,
+    k_core: int | None,
+) -> tuple[np.ndarray, csr.FirstAppearances, np.ndarray, np.ndarray]:
+    """Who is left by the filters, what that are, and what was lost, in `counts`.
+
+    Returns:
+        (users,) the items left to each, where the items left first appear, (users,)
+        and (items,) bool, which are left.
+    """
+    if k_core is not None:
+        enough_users, enough_items = _core(merged, num_users, counts, k_core)
+        left = _count_left(merged, enough_users, enough_items, 1)
+        return *left, enough_users, enough_items
+    # Items first, then users, once each. All entries of a user are in one part.
+    enough_items = merged.item_users >= min_item_users
+    _count_losses(counts, "item", "min_item_users", merged.item_users, enough_items)
+    everybody = np.ones(num_users, bool)
+    user_items, appearances = _count_left(
+        merged, everybody, enough_items, min_user_items
+    )
+    enough_users = user_items >= min_user_items
+    _count_losses(counts, "user", "min_user_items", user_items, enough_users)
+    return user_items, appearances, enough_users, enough_items
+
+
+def _core(
+    merged: _Merged, num_users: int, counts: dict[str, int], least: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Users and items of the core in which each has `least` of the others.
+
+    Whoever has fewer goes, again and again, until nobody does; the order in which they
+    go makes no difference.
+    """
+    users, items = np.ones(num_users, bool), np.ones(len(merged.item_users), bool)
+    columns = {name: merged.columns[name] for name in ("users", "items")}
+    there: tuple[int, int, int] | None = None
+    while True:
+        user_items = np.zeros(num_users, "int64")
+        item_users = np.zeros(len(items), "int64")
+        for part in pieces(columns, merged.ends):
+            part = _rows(part, users[part["users"]] & items[part["items"]])
+            user_items += np.bincount(part["users"], minlength=num_users)
+            item_users += np.bincount(part["items"], minlength=len(items))
+        now = (
+            int((user_items > 0).sum()),
+            int((item_users > 0).sum()),
+            int(user_items.sum()),
+        )
+        there = there or now
+        few_users, few_items = user_items < least, item_users < least
+        if not (few_users & users).any() and not (few_items & items).any():
+            break
+        users, items = users & ~few_users, items & ~few_items
+    for what, before, after in zip(
+        ("users", "items", "entries"), there, now, strict=True
+    ):
+        counts[f"{what}_lost_to_k_core"] = before - after
+    return users, items
 
 
 @dataclass(frozen=True)
@@ -126,17 +198,21 @@ def _merge(
 
 
 def _count_left(
-    merged: _Merged, num_users: int, enough_items: np.ndarray, min_user_items: int
+    merged: _Merged,
+    users: np.ndarray,
+    enough_items: np.ndarray,
+    min_user_items: int,
 ) -> tuple[np.ndarray, csr.FirstAppearances]:
-    """The second pass: the items left to each user, and where those first appear.
+    """The second pass: the items left to each of `users`, and where those first appear.
 
     Only users with `min_user_items` of them count for the appearances.
     """
+    num_users = len(users)
     user_items = np.zeros(num_users, "int64")
     appearances = csr.FirstAppearances(len(enough_items))
     needed = {name: merged.columns[name] for name in ("users", "items", "positions")}
     for part in pieces(needed, merged.ends):
-        part = _rows(part, enough_items[part["items"]])
+        part = _rows(part, enough_items[part["items"]] & users[part["users"]])
         user_items += np.bincount(part["users"], minlength=num_users)
         part = _rows(part, user_items[part["users"]] >= min_user_items)
         appearances.add(part["items"], part["positions"])
@@ -230,22 +306,43 @@ def _amounts(
     return np.add.reduceat(values[event], first) if len(first) else values
 
 
-def _check_filters(min_user_items: int, min_item_users: int, duplicates: str) -> None:
+def _check_filters(
+    min_user_items: int, min_item_users: int, k_core: int | None, duplicates: str
+) -> None:
     checks.choice("duplicates", duplicates, ("collapse", "count"))
     checks.integer("min_user_items", min_user_items)
     checks.integer("min_item_users", min_item_users)
+    if k_core is None:
+        return
+    checks.integer("k_core", k_core)
+    if (min_user_items, min_item_users) != (1, 1):
+        raise ValueError(
+            f"`k_core`={k_core} is a least number for users and items alike: leave "
+            "out `min_user_items` and `min_item_users`. Received besides: "
+            f"{min_user_items} and {min_item_users}."
+        )
 
 
 def _nothing_left(counts: dict[str, int], num_users: int, num_items: int) -> str:
+    if "users_lost_to_k_core" in counts:
+        lost = (
+            f"{counts['users_lost_to_k_core']} users, "
+            f"{counts['items_lost_to_k_core']} items "
+            f"({counts['entries_lost_to_k_core']} entries) to k_core"
+        )
+    else:
+        lost = (
+            f"{counts['items_lost_to_min_item_users']} items "
+            f"({counts['entries_lost_to_min_item_users']} entries) to min_item_users, "
+            f"{counts['users_lost_to_min_user_items']} users "
+            f"({counts['entries_lost_to_min_user_items']} entries) to min_user_items"
+        )
     return (
         f"Nothing is left after filtering. Read: {counts['events']} events of "
         f"{num_users} users and {num_items} items. Lost: "
+        f"{counts.get('events_lost_to_missing', 0)} events to missing values, "
         f"{counts['events_lost_to_min_rating']} events to min_rating, "
         f"{counts['events_lost_to_zero_value']} events of value 0, "
-        f"{counts['events_lost_as_duplicates']} duplicate events, "
-        f"{counts['items_lost_to_min_item_users']} items "
-        f"({counts['entries_lost_to_min_item_users']} entries) to min_item_users, "
-        f"{counts['users_lost_to_min_user_items']} users "
-        f"({counts['entries_lost_to_min_user_items']} entries) to min_user_items. "
+        f"{counts['events_lost_as_duplicates']} duplicate events, {lost}. "
         "Lower the thresholds."
     )

@@ -1,67 +1,49 @@
 """Columns of events, checked, encoded and thinned out chunk by chunk; private.
 
 A chunk is a dict of columns of one length, in file order: `users` and `items`, raw ids
-or `Encoded`; `ratings`, `values` and `timestamps`, numbers, if the source has them.
+or `Encoded`; `ratings`, `values` and `timestamps`, if the source has them.
 Arrays and files both come this way, so there is one set of rules for them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from keras_multvae.data.columns.plain import as_array, missing, plain
 from keras_multvae.data.columns.spilled import Columns
-from keras_multvae.data.vocabulary import as_ids
+from keras_multvae.data.ingest.numbering import Encoded, Ids, blaming, missing_of
+from keras_multvae.data.ingest.times import Clock
+from keras_multvae.data.vocabulary import row_at
 
 # Rows: large enough for NumPy to be fast, small enough to be nothing beside the data.
 CHUNK = 1 << 19
+_RATINGS_ALONE = (
+    "Ratings need `min_rating`, the lowest that counts as liked; without it the worst "
+    "rating would count like the best. Leave the ratings out if every event counts."
+)
 
 
-class Encoded(NamedTuple):
-    """A column of ids: int32 indices into its unique ids, and those."""
-
-    codes: np.ndarray
-    ids: np.ndarray
-
-
-def encode(ids: np.ndarray) -> Encoded:
-    """Encodes what `as_ids` gave; the unique ids come out sorted."""
-    if ids.dtype.kind == "i":
-        low, high = (int(ids.min()), int(ids.max())) if len(ids) else (0, 0)
-        if high - low < 8 * len(ids):
-            # Most ids are numbers in a short range: a table is faster than a sort.
-            shifted = ids - low
-            table = np.zeros(high - low + 1, "int32")
-            table[shifted] = 1
-            present = np.flatnonzero(table)
-            table[present] = np.arange(len(present))
-            return Encoded(table[shifted], present + low)
-        unique, codes = np.unique(ids, return_inverse=True)
-        return Encoded(codes.astype("int32"), unique)
-    # A dict is many times faster here than NumPy's sort of Python strings.
-    names = sorted(set(ids))
-    code = {name: index for index, name in enumerate(names)}
-    codes = np.fromiter(map(code.__getitem__, ids), "int32", len(ids))
-    return Encoded(codes, as_ids(names))
-
-
-def array_chunks(users: Any, items: Any, **numbers: Any) -> Iterator[dict[str, Any]]:
-    """Chunks of whole columns, where a column of numbers may be None."""
+def array_chunks(users: Any, items: Any, **others: Any) -> Iterator[dict[str, Any]]:
+    """Chunks of whole columns, where one of the `others` may be None."""
     columns = {}
     for name, ids in (("users", users), ("items", items)):
-        with _blaming(name[:-1]):
-            columns[name] = as_ids(ids)
+        with blaming(name[:-1]):
+            columns[name] = plain(ids)
+            if getattr(columns[name], "ndim", 1) != 1:
+                raise ValueError(
+                    f"Ids must be 1-D. Received: shape {columns[name].shape}."
+                )
     size = len(columns["users"])
     if len(columns["items"]) != size:
         raise ValueError(
             f"Columns differ in length: {size} users, {len(columns['items'])} items."
         )
-    for name, column in numbers.items():
+    for name, column in others.items():
         if column is not None:
-            columns[name] = np.asarray(column)
+            columns[name] = as_array(plain(column))
             if columns[name].shape != (size,):
                 raise ValueError(
                     f"`{name}` must have one number an event, ({size},). Received: "
@@ -76,113 +58,133 @@ class Kept:
 
     Args:
         min_rating: Optional, events with a lower rating are dropped.
+        drop_missing: Bool, whether events with a missing value are dropped.
+        time_unit: Of timestamps that are numbers; see `Clock`.
+        where: Says where a row of the source is, beside its number; or nothing.
 
     Attributes:
         users: The user ids of all events, also of those that are dropped.
         items: The item ids, likewise.
         columns: Of the kept events: `users` and `items`, int32 codes of the ids;
             `positions`, int64 source rows; `values`, float64, unless each event counts
-            1; `timestamps`, int64 seconds since 1970, if there are any.
+            1; `timestamps`, int64 seconds since 1970, if there are any, and
+            `fractions`, int32 nanoseconds after these, unless all are 0.
         counts: How many events there were, and what was lost.
     """
 
-    def __init__(self, min_rating: float | None) -> None:
+    def __init__(
+        self,
+        min_rating: float | None,
+        drop_missing: bool = False,
+        time_unit: str = "auto",
+        where: Callable[[int], str] | None = None,
+    ) -> None:
         self.min_rating = min_rating
-        self.users, self.items = Ids("user"), Ids("item")
+        self.drop_missing = drop_missing
+        self.users, self.items = Ids("user", drop_missing), Ids("item", drop_missing)
         self.columns = Columns()
         self.counts = {
             "events": 0,
+            **({"events_lost_to_missing": 0} if drop_missing else {}),
             "events_lost_to_min_rating": 0,
             "events_lost_to_zero_value": 0,
         }
+        self._clock = Clock(time_unit)
+        self._where = where
+        self._kept, self._has_fractions = 0, False
 
     def add(self, chunk: dict[str, Any]) -> None:
         """Checks a chunk and keeps the events that count."""
-        start = self.counts["events"]
-        users = self.users.encode(chunk["users"], start)
-        items = self.items.encode(chunk["items"], start)
-        kept = {}
-        rows = np.arange(len(users))
-        self.counts["events"] += len(rows)
-        if "ratings" in chunk:
-            ratings = _numbers(chunk["ratings"], "ratings", start)
-            if self.min_rating is not None:
-                rows = np.flatnonzero(ratings >= self.min_rating)
-                self.counts["events_lost_to_min_rating"] += len(ratings) - len(rows)
-        elif self.min_rating is not None:
+        start, size = self.counts["events"], len(_codes(chunk["users"]))
+        self.counts["events"] += size
+        if self.min_rating is not None and "ratings" not in chunk:
             raise ValueError(
                 f"`min_rating`={self.min_rating} needs ratings: name the rating "
                 "column, or leave `min_rating` out."
             )
+        source = self._present(chunk, start, size)
+
+        def at(row: int) -> str:
+            number = start + int(source[row])
+            where = "" if self._where is None else self._where(number)
+            return row_at(number) + (f" ({where})" if where else "")
+
+        users = self.users.encode(chunk["users"], at)
+        items = self.items.encode(chunk["items"], at)
+        kept = {}
+        rows = np.arange(len(users))
+        if "ratings" in chunk:
+            ratings = _numbers(chunk["ratings"], "ratings", at)
+            if self.min_rating is None:
+                raise ValueError(_RATINGS_ALONE)
+            rows = np.flatnonzero(ratings >= self.min_rating)
+            self.counts["events_lost_to_min_rating"] += len(ratings) - len(rows)
         if "values" in chunk:
-            values = _numbers(chunk["values"], "values", start)
-            check_values(values, start)
+            values = _numbers(chunk["values"], "values", at)
+            check_values(values, at)
             positive = rows[values[rows] > 0]
             self.counts["events_lost_to_zero_value"] += len(rows) - len(positive)
             rows = positive
             kept["values"] = values[rows].astype("float64")
         if "timestamps" in chunk:
-            kept["timestamps"] = _seconds(chunk["timestamps"], start)[rows]
-        kept |= {"users": users[rows], "items": items[rows], "positions": start + rows}
-        self.columns.append(kept)
+            kept |= self._times(chunk["timestamps"], rows, at)
+        kept |= {"users": users[rows], "items": items[rows]}
+        self.columns.append(kept | {"positions": start + source[rows]})
+        self._kept += len(rows)
+
+    def _present(self, chunk: dict[str, Any], start: int, size: int) -> np.ndarray:
+        """The rows of a chunk, which is left without those that miss something."""
+        rows = np.arange(size)
+        if not self.drop_missing:
+            return rows
+        gaps = [gap for gap in map(missing_of, chunk.values()) if gap is not None]
+        if not gaps:
+            return rows
+        rows = np.flatnonzero(~np.logical_or.reduce(gaps))
+        self.counts["events_lost_to_missing"] += size - len(rows)
+        for name, column in chunk.items():
+            if isinstance(column, Encoded):
+                # Ids of dropped rows alone say nothing about what ids there are.
+                used, codes = np.unique(column.codes[rows], return_inverse=True)
+                chunk[name] = Encoded(codes.astype("int32"), column.ids[used])
+            elif isinstance(column, list):
+                chunk[name] = [column[row] for row in rows]
+            else:
+                chunk[name] = column[rows]
+        return rows
+
+    def _times(
+        self, column: Any, rows: np.ndarray, at: Callable[[int], str]
+    ) -> dict[str, np.ndarray]:
+        gaps = missing(column)
+        if gaps is not None:
+            raise _missing_numbers(column, gaps, "timestamps", at)
+        seconds, fractions = self._clock.times(column, at)
+        if fractions is not None and not self._has_fractions:
+            # Till now there were none to keep.
+            for done in range(0, self._kept, CHUNK):
+                zeros = np.zeros(min(CHUNK, self._kept - done), "int32")
+                self.columns.append({"fractions": zeros})
+            self._has_fractions = True
+        if not self._has_fractions:
+            return {"timestamps": seconds[rows]}
+        if fractions is None:
+            fractions = np.zeros(len(seconds), "int32")
+        return {"timestamps": seconds[rows], "fractions": fractions[rows]}
 
 
-class Ids:
-    """The different ids of a column, numbered as they come."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-        self._ints = Encoded(np.empty(0, "int32"), np.empty(0, "int64"))
-        self._names: dict[str, int] = {}
-
-    def encode(self, column: Any, first_row: int) -> np.ndarray:
-        """The int32 numbers of a chunk's ids."""
-        if not isinstance(column, Encoded):
-            with _blaming(self.what):
-                column = encode(as_ids(column, first_row))
-        number = self._number_ints if column.ids.dtype.kind == "i" else self._number
-        return number(column.ids)[column.codes]
-
-    def sorted(self, convert: Callable[[Any], np.ndarray]) -> Encoded:
-        """All ids, converted and sorted, and the place of each number among them."""
-        ids: np.ndarray = np.empty(len(self._ints.ids), "int64")
-        ids[self._ints.codes] = self._ints.ids
-        if self._names:
-            ids = np.array([*ids.tolist(), *self._names], object)
-        with _blaming(self.what):
-            return encode(convert(ids))
-
-    def _number(self, names: np.ndarray) -> np.ndarray:
-        known = self._names
-        fresh = [name for name in names if name not in known]
-        known.update(
-            zip(fresh, range(len(known), len(known) + len(fresh)), strict=True)
-        )
-        return np.fromiter(map(known.__getitem__, names), "int32", len(names))
-
-    def _number_ints(self, ids: np.ndarray) -> np.ndarray:
-        codes, known = self._ints
-        place = np.searchsorted(known, ids)
-        fresh = np.ones(len(ids), bool)
-        inside = place < len(known)
-        fresh[inside] = known[place[inside]] != ids[inside]
-        if fresh.any():
-            new = np.arange(len(known), len(known) + int(fresh.sum()), dtype="int32")
-            codes = np.insert(codes, place[fresh], new)
-            known = np.insert(known, place[fresh], ids[fresh])
-            self._ints = Encoded(codes, known)
-            place += np.cumsum(fresh) - fresh
-        return codes[place]
+def _codes(column: Any) -> Any:
+    return column.codes if isinstance(column, Encoded) else column
 
 
-def check_values(values: np.ndarray, first_row: int = 0) -> None:
+def check_values(values: np.ndarray, at: Callable[[int], str] = row_at) -> None:
     """Raises ValueError at the first value that is negative, infinite or NaN."""
     good = np.isfinite(values) & (values >= 0)
     if not good.all():
         row = int(np.argmin(good))
         raise ValueError(
             "Values must be finite and >= 0 (they are how much an event counts). "
-            f"Received {values[row]} at row {first_row + row}."
+            f"Received {values[row]} at {at(row)}."
         )
 
 
@@ -199,15 +201,19 @@ def checked_weights(weights: Any, num_users: int, name: str) -> np.ndarray:
     return array
 
 
-@contextmanager
-def _blaming(what: str) -> Iterator[None]:
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"Bad {what} ids. {error}") from None
+def _missing_numbers(
+    column: Any, gaps: np.ndarray, name: str, at: Callable[[int], str]
+) -> ValueError:
+    row = int(np.argmax(gaps))
+    return ValueError(
+        f"`{name}` must be numbers{' or times' * (name == 'timestamps')}. Received "
+        f"{column[row]!r} at {at(row)} ({int(gaps.sum())} such rows among the "
+        f"{len(gaps)} that were read with it): drop or mend them; rows in which "
+        "something is missing go with drop_missing=True, --drop-missing."
+    )
 
 
-def _numbers(column: np.ndarray, name: str, first_row: int) -> np.ndarray:
+def _numbers(column: Any, name: str, at: Callable[[int], str]) -> np.ndarray:
     array = column
     if array.dtype.kind not in "iuf":
         # Objects may be numbers all the same (None among them becomes NaN).
@@ -215,12 +221,7 @@ def _numbers(column: np.ndarray, name: str, first_row: int) -> np.ndarray:
         array = np.array(parsed, "float64")
     bad = np.isnan(array)
     if bad.any():
-        row = int(np.argmax(bad))
-        raise ValueError(
-            f"`{name}` must be numbers. Received {column[row]!r} at row "
-            f"{first_row + row} ({int(bad.sum())} such rows among the first "
-            f"{first_row + len(bad)}): drop or mend them."
-        )
+        raise _missing_numbers(column, bad, name, at)
     return array
 
 
@@ -230,15 +231,3 @@ def _number(value: Any) -> float:
         return float("nan") if isinstance(value, str | bytes) else float(value)
     except (TypeError, ValueError):
         return float("nan")
-
-
-def _seconds(column: np.ndarray, first_row: int) -> np.ndarray:
-    array = column
-    if array.dtype.kind == "M":
-        missing = np.isnat(array)
-        array = array.astype("datetime64[s]").astype("int64").astype("float64")
-        array[missing] = np.nan
-    array = _numbers(array, "timestamps", first_row)
-    if not np.isfinite(array).all():
-        raise ValueError("`timestamps` must be finite seconds since 1970.")
-    return array.astype("int64")

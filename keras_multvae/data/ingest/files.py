@@ -1,27 +1,55 @@
-"""Columns of CSV and Parquet files, some rows at a time; private."""
+"""Columns of files of every kind, some rows at a time; private."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-import numpy as np
-
+from keras_multvae.data.ingest.dialect import Dialect
 from keras_multvae.data.ingest.events import CHUNK
 from keras_multvae.data.ingest.frames import check_columns
-from keras_multvae.data.vocabulary import as_ids
+from keras_multvae.data.ingest.json_lines import JsonLines
+from keras_multvae.data.ingest.text import TextError, TextFile
 
-SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+PACKED = ("", ".gz", ".zst")
+TEXT = tuple(kind + packed for kind in (".csv", ".tsv") for packed in PACKED)
+JSON = tuple(kind + packed for kind in (".jsonl", ".ndjson") for packed in PACKED)
+SUFFIXES = (*TEXT, *JSON, ".parquet")
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass
+class Part:
+    """A file of a table.
+
+    Args:
+        path: Where it is.
+        reader: What reads it; of Parquet, polars' lazy frame.
+        partition: Columns that its folders name, as `year=2024`, and their values.
+        first_row: The number of its first row in the table.
+        rows: How many were read.
+    """
+
+    path: Path
+    reader: Any
+    partition: dict[str, str | None] = field(default_factory=dict)
+    first_row: int = 0
+    rows: int = 0
 
 
 class Table:
     """The wanted columns of a file, or of the files of a folder, some rows at a time.
 
-    CSV columns are read as text: whether ids are ints follows from all rows of all
-    files, so `convert` settles it at the end, on the unique ids.
+    Columns of text files come as text: whether ids are ints follows from all rows of
+    all files, so it is settled at the end, on the unique ids.
+
+    Attributes:
+        is_text: Whether ids come as text alone.
     """
 
     def __init__(
@@ -30,69 +58,127 @@ class Table:
         path: Path,
         ids: Sequence[str],
         columns: Iterable[str],
-        separator: str | None,
+        dialect: Dialect,
     ) -> None:
         self._polars = polars
         self._path = path
-        self._ids = ids
+        self._dialect = dialect
+        self._ids = set(ids)
         self._columns = list(dict.fromkeys(columns))
-        self.convert: Callable[[Any], np.ndarray]
-        files = _part_files(path)
-        if _suffix(files[0]) == ".parquet":
-            self._parts, self._texts = self._scan_parquet(files), []
-            self.convert = as_ids
+        files = _part_files(path, dialect)
+        kind = _suffix(files[0])
+        self.is_text = kind not in JSON and kind != ".parquet"
+        if kind == ".parquet":
+            self._parts = self._scan_parquet(files)
         else:
-            self._parts = self._scan_csv(files, separator)
-            self._texts = [name for name in self._columns if name not in ids]
-            self.convert = _ids_from_text
+            self._parts = [self._open(file) for file in files]
 
     def frames(self) -> Iterator[Any]:
         """DataFrames that follow one another."""
         rows = 0
-        for file, part in self._parts.items():
-            with self._blaming(file):
-                for frame in part.collect_batches(chunk_size=CHUNK):
+        for part in self._parts:
+            part.first_row, part.rows = rows, 0
+            with self._blaming(part.path):
+                for frame in _ahead(self._frames_of(part)):
                     rows += frame.height
-                    yield frame.with_columns(
-                        _numbers_from_text(self._polars, frame[name])
-                        for name in self._texts
-                    )
+                    part.rows += frame.height
+                    yield from frame.iter_slices(CHUNK)
         if rows == 0:
             raise ValueError(f"{self._path} holds no rows, only a header.")
 
-    def _scan_csv(self, files: list[Path], separator: str | None) -> dict[Path, Any]:
-        parts = {}
-        for file in files:
-            tab = _suffix(file).startswith(".tsv")
-            with self._blaming(file):
-                part = self._polars.scan_csv(
-                    file,
-                    separator=separator or ("\t" if tab else ","),
-                    infer_schema=False,
-                    glob=False,
-                )
-                check_columns(self._columns, list(part.collect_schema()), str(file))
-            parts[file] = part.select(self._columns)
-        return parts
+    def where(self, row: int) -> str:
+        """The file of a row that was read, and its line there."""
+        read = [part for part in self._parts if part.rows]
+        part = next(part for part in reversed(read) if part.first_row <= row)
+        if isinstance(part.reader, TextFile | JsonLines):
+            line = part.reader.line_of(row - part.first_row)
+            return f"line {line} of {part.path}"
+        return f"row {row - part.first_row} of {part.path}"
 
-    def _scan_parquet(self, files: list[Path]) -> dict[Path, Any]:
-        parts, schemas = {}, []
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was passed over, by name: blank lines."""
+        lines = sum(getattr(part.reader, "blank_lines", 0) for part in self._parts)
+        return {"blank_lines": lines} if lines else {}
+
+    def _frames_of(self, part: Part) -> Iterator[Any]:
+        polars, named = self._polars, part.partition
+        if isinstance(part.reader, TextFile | JsonLines):
+            own = [name for name in self._columns if name not in named]
+            for frame in part.reader.frames(own):
+                if isinstance(part.reader, TextFile):
+                    frame = frame.with_columns(
+                        numbers_from_text(polars, frame[name], self._dialect.decimal)
+                        for name in own
+                        if name not in self._ids
+                    )
+                yield self._with_partition(frame, named)
+            return
+        for frame in part.reader.collect_batches(chunk_size=CHUNK):
+            yield self._with_partition(frame, named)
+
+    def _with_partition(self, frame: Any, named: dict[str, str | None]) -> Any:
+        if not named:
+            return frame
+        polars = self._polars
+        for name, value in named.items():
+            column = polars.Series(name, [value], dtype=polars.String)
+            if name not in self._ids:
+                column = numbers_from_text(polars, column, self._dialect.decimal)
+            frame = frame.with_columns(column.new_from_index(0, frame.height))
+        return frame
+
+    def _open(self, file: Path) -> Part:
+        named = self._partition(file)
+        with self._blaming(file):
+            suffix = _suffix(file)
+            reader: TextFile | JsonLines
+            if suffix in JSON:
+                reader = JsonLines(file, self._dialect)
+                # Any object may have a key that the first lacks.
+                if not reader.names:
+                    raise ValueError(f"{file} is empty.")
+                return Part(file, reader, named)
+            reader = TextFile(file, suffix, self._dialect)
+            wanted = [name for name in self._columns if name not in named]
+            twice = [name for name in wanted if reader.names.count(name) > 1]
+            if twice:
+                raise ValueError(f"{file} has several columns {twice[0]!r}.")
+        check_columns(wanted, reader.names, str(file), reader.hint())
+        return Part(file, reader, named)
+
+    def _partition(self, file: Path) -> dict[str, str | None]:
+        """The wanted columns that the folders of a file name."""
+        if self._path.is_file():
+            return {}
+        pairs = [
+            folder.partition("=")
+            for folder in file.relative_to(self._path).parts[:-1]
+            if "=" in folder
+        ]
+        return {
+            unquote(name): None if value == _NO_VALUE else unquote(value)
+            for name, _, value in pairs
+            if unquote(name) in self._columns
+        }
+
+    def _scan_parquet(self, files: list[Path]) -> list[Part]:
+        parts, schemas = [], []
         for file in files:
+            named = self._partition(file)
             with self._blaming(file):
-                part = self._polars.scan_parquet(file, glob=False)
-                schema = part.collect_schema()
-                check_columns(self._columns, list(schema), str(file))
+                lazy = self._polars.scan_parquet(
+                    file, glob=False, hive_partitioning=False
+                )
+                schema = lazy.collect_schema()
+                named = {n: v for n, v in named.items() if n not in schema}
+                own = [name for name in self._columns if name not in named]
+                check_columns(own, list(schema), str(file))
                 # A part without rows has no types of its own.
-                if part.select(self._polars.len()).collect().item():
-                    parts[file] = part.select(self._columns)
-                    schemas.append({name: schema[name] for name in self._columns})
-        uneven = [i for i in self._ids if len({s[i].is_integer() for s in schemas}) > 1]
-        if uneven:
-            raise ValueError(
-                f"The files in {self._path} do not agree on the type of "
-                f"{', '.join(uneven)}: ints in one, not in another. Write them with "
-                "one type."
-            )
+                if lazy.select(self._polars.len()).collect().item():
+                    parts.append(Part(file, lazy.select(own), named))
+                    schemas.append({name: schema[name] for name in own})
+        self._check_ids(schemas)
         if len(schemas) < 2:
             return parts
         empty = [self._polars.DataFrame(schema=schema) for schema in schemas]
@@ -103,7 +189,22 @@ class Table:
                 f"The files in {self._path} do not agree on the types of their "
                 f"columns: {error}"
             ) from None
-        return {file: part.cast(dict(common)) for file, part in parts.items()}
+        for part in parts:
+            part.reader = part.reader.cast(dict(common))
+        return parts
+
+    def _check_ids(self, schemas: list[dict[str, Any]]) -> None:
+        uneven = [
+            name
+            for name in sorted(self._ids)
+            if len({s[name].is_integer() for s in schemas if name in s}) > 1
+        ]
+        if uneven:
+            raise ValueError(
+                f"The files in {self._path} do not agree on the type of "
+                f"{', '.join(uneven)}: ints in one, not in another. Write them with "
+                "one type."
+            )
 
     @contextmanager
     def _blaming(self, file: Path) -> Iterator[None]:
@@ -111,21 +212,40 @@ class Table:
             raise ValueError(f"{file} is empty.")
         try:
             yield
+        except TextError:
+            raise
         except (self._polars.exceptions.PolarsError, OSError) as error:
             raise ValueError(
-                f"{file} cannot be read as {_suffix(file)}: {error}"
+                f"{file} cannot be read as {_suffix(file) or 'text'}: {error}"
             ) from None
 
 
-def _numbers_from_text(polars: Any, text: Any) -> Any:
-    """A column of text as numbers; what is none stays text, for the error to show."""
+def _ahead(frames: Iterator[Any]) -> Iterator[Any]:
+    """The same frames, of which the next is read while one is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, frames, None)
+        while (frame := coming.result()) is not None:
+            coming = pool.submit(next, frames, None)
+            yield frame
+
+
+def numbers_from_text(polars: Any, text: Any, decimal: str = ".") -> Any:
+    """A column of text as numbers; text that is none stays, for others to judge.
+
+    A column in which all is text stays one of text, as times are.
+    """
+    plain = text
+    if decimal == ",":
+        plain = text.str.replace(",", ".", literal=True)
     for kind in (polars.Int64, polars.Float64):
-        numbers = text.cast(kind, strict=False)
+        numbers = plain.cast(kind, strict=False)
         if numbers.null_count() == text.null_count():
             return numbers
     flags = text.replace({"true": "1", "false": "0"}).cast(polars.Int8, strict=False)
     if flags.null_count() == text.null_count():
         return flags
+    if numbers.null_count() == len(numbers):
+        return text
     mixed = [
         word if number is None else number
         for word, number in zip(text.to_list(), numbers.to_list(), strict=True)
@@ -133,46 +253,48 @@ def _numbers_from_text(polars: Any, text: Any) -> Any:
     return polars.Series(text.name, mixed, dtype=polars.Object)
 
 
-_INT = re.compile(r"-?[0-9]+")
-_FLOAT = re.compile(
-    r"[-+]?([0-9]*\.[0-9]+([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|[0-9]+\.|inf|NaN)"
-)
-
-
-def _ids_from_text(ids: Any) -> np.ndarray:
-    """Ints if all ids are; a column with decimal numbers is refused, as from floats."""
-    if all(map(_INT.fullmatch, ids)):
-        return as_ids(list(map(int, ids)))
-    if all(_INT.fullmatch(text) or _FLOAT.fullmatch(text) for text in ids):
-        return as_ids(list(map(float, ids)))
-    return as_ids(ids)
-
-
-def _part_files(path: Path) -> list[Path]:
+def _part_files(path: Path, dialect: Dialect) -> list[Path]:
     if not path.exists():
         raise FileNotFoundError(f"There is no file or folder {path}.")
     if path.is_file():
-        if not _suffix(path):
+        if not _suffix(path) and dialect.separator is None:
             raise ValueError(
-                f"{path} must end in one of {', '.join(SUFFIXES)}. Rename it."
+                f"{path} must end in one of {', '.join(SUFFIXES)}, or you say what "
+                "parts its fields (separator='::', --separator '::' or --separator "
+                "tab), and without a header, what they are "
+                "(--columns user,item,rating,timestamp)."
             )
         return [path]
-    files = sorted(file for file in path.iterdir() if _suffix(file))
-    kinds = {_suffix(file).partition(".gz")[0] for file in files}
-    if not files:
-        raise ValueError(f"The folder {path} has no {', '.join(SUFFIXES)} file in it.")
+    every = [
+        file
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+        # Spark and others put their marks and logs beside the data.
+        and not any(n.startswith((".", "_")) for n in file.relative_to(path).parts)
+    ]
+    files = [file for file in every if _suffix(file)]
+    if not files and dialect.separator is not None:
+        return every or _none_in(path)
+    kinds = {_kind(file) for file in files}
     if len(kinds) > 1:
         raise ValueError(
             f"The folder {path} has files of several kinds: "
             f"{', '.join(sorted(kinds))}. Keep the part files of one "
             "data set in a folder of their own."
         )
-    return files
+    return files or _none_in(path)
+
+
+def _none_in(path: Path) -> list[Path]:
+    raise ValueError(f"The folder {path} has no {', '.join(SUFFIXES)} file in it.")
+
+
+def _kind(path: Path) -> str:
+    """The suffix without what says that the file is packed."""
+    return f".{_suffix(path).split('.')[1]}"
 
 
 def _suffix(path: Path) -> str:
-    """Which of SUFFIXES the file has, or nothing (also for hidden files)."""
+    """Which of SUFFIXES the file has, or nothing."""
     name = path.name.lower()
-    if name.startswith((".", "_")):
-        return ""
     return next((s for s in SUFFIXES if name.endswith(s)), "")

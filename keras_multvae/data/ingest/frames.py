@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_multvae.data.ingest.events import CHUNK, Encoded, array_chunks
+from keras_multvae.data.columns.plain import plain
+from keras_multvae.data.ingest.events import CHUNK, array_chunks
+from keras_multvae.data.ingest.numbering import Encoded
 
 ROLES = ("users", "items", "ratings", "values", "timestamps")
 
@@ -29,8 +31,7 @@ def frame_chunks(df: Any, names: Mapping[str, str | None]) -> Iterator[dict[str,
     if hasattr(df, "iter_slices"):
         yield from polars_chunks(df.iter_slices(CHUNK), wanted)
     else:
-        columns = {role: df[name].to_numpy() for role, name in wanted.items()}
-        yield from array_chunks(**columns)
+        yield from array_chunks(**{role: df[name] for role, name in wanted.items()})
 
 
 def polars_chunks(
@@ -38,34 +39,40 @@ def polars_chunks(
 ) -> Iterator[dict[str, Any]]:
     """Chunks of polars DataFrames that follow one another."""
     for frame in frames:
-        yield {
-            role: _encoded_text(frame[name])
-            if role in ("users", "items")
-            else frame[name].to_numpy()
-            for role, name in names.items()
-        }
+        yield {role: _column(role, frame[name]) for role, name in names.items()}
 
 
-def check_columns(wanted: list[str], found: list[str], source: str) -> None:
+def _column(role: str, series: Any) -> Any:
+    if role in ("users", "items"):
+        return _encoded_text(series)
+    # Text is times, if it is anything: polars reads it, without an object a row.
+    if role == "timestamps" and str(series.dtype) == "String":
+        return series
+    return plain(series)
+
+
+def check_columns(
+    wanted: list[str], found: list[str], source: str, hint: str = ""
+) -> None:
     """Raises ValueError if a column is missing; says which there are."""
     missing = [name for name in wanted if name not in found]
     if missing:
         raise ValueError(
             f"{source} has no column {', '.join(map(repr, missing))}. Columns found: "
-            f"{', '.join(map(repr, found))}."
+            f"{', '.join(map(repr, found))}.{hint}"
         )
 
 
 def _encoded_text(series: Any) -> Any:
-    """A polars column of ids: text as `Encoded`, all else as polars gives it."""
+    """A polars column of ids: text as `Encoded`, all else as it is."""
     import polars
 
-    if series.null_count():
-        # As a list, for the message to show the missing id and not a float.
-        return series.to_list()
     if series.dtype not in (polars.String, polars.Categorical, polars.Enum):
-        return series.to_numpy()
+        return plain(series)
     text = series.cast(polars.String)
-    names = text.unique(maintain_order=True)
-    codes = text.cast(polars.Enum(names)).to_physical().to_numpy()
-    return Encoded(codes.astype("int32"), np.array(names.to_list(), object))
+    names = text.drop_nulls().unique(maintain_order=True)
+    codes = text.cast(polars.Enum(names)).to_physical()
+    if codes.null_count():
+        codes = codes.cast(polars.Int32).fill_null(-1)
+    ids = np.array(names.to_list(), object)
+    return Encoded(codes.to_numpy().astype("int32"), ids)

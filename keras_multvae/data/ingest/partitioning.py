@@ -10,7 +10,8 @@ import numpy as np
 from keras_multvae.data.columns.csr import row_ends
 from keras_multvae.data.columns.mapped import slices
 from keras_multvae.data.columns.spilled import RUN, SpillFile, cuts, pieces
-from keras_multvae.data.ingest.events import CHUNK, Encoded
+from keras_multvae.data.ingest.events import CHUNK
+from keras_multvae.data.ingest.numbering import Encoded
 
 
 def by_user(

@@ -133,7 +133,7 @@ def with_own_items(interactions: Interactions) -> Interactions:
 def _holdout(seen: Interactions, held_out: Interactions, name: str) -> FoldIn:
     """Held-out clicks as targets, with what else is known of their users as input."""
     targets = held_out.with_items(seen.items)
-    rows = seen.users.lookup(targets.users.ids)
+    rows = seen.users.lookup(seen.users.from_text(targets.users.ids))
     if (rows < 0).any():
         unknown = targets.users.ids[rows < 0]
         raise ValueError(

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from keras_multvae.data.columns.mapped import slices
 from keras_multvae.data.columns.row_blocks import Part
 from keras_multvae.data.interactions import Interactions
 from keras_multvae.data.splits.base import FoldIn, Split, with_own_items
+from keras_multvae.data.splits.moments import Moment, is_from, moment, plain
 
 
 def temporal_split(
-    interactions: Interactions, validation_from: int, test_from: int
+    interactions: Interactions, validation_from: Any, test_from: Any
 ) -> Split:
     """Splits at two dates that are the same for all users.
 
@@ -26,8 +26,11 @@ def temporal_split(
 
     Args:
         interactions: With `timestamps`.
-        validation_from: Int, seconds since 1970; the first second of validation.
-        test_from: Int, seconds since 1970, later; the first second of the test.
+        validation_from: When validation begins: a date ("2024-06-01"), a datetime or
+            ISO text (without a zone, in UTC), seconds or milliseconds since 1970, a
+            duration before the last event ("30d" are the last thirty days; h, d or w),
+            or the share of the events that are before, as 0.8.
+        test_from: When the test begins, likewise, and later.
 
     Returns:
         The split; the same user may be in several parts.
@@ -36,16 +39,16 @@ def temporal_split(
         ValueError: No timestamps, dates in the wrong order, or a part without users.
     """
     time = _timestamps(interactions)
-    if validation_from >= test_from:
+    starts = (
+        moment(validation_from, time, "validation_from"),
+        moment(test_from, time, "test_from"),
+    )
+    if starts[0] >= starts[1]:
         raise ValueError(
             "`validation_from` must be before `test_from`. Received: "
             f"{validation_from} and {test_from}."
         )
-    dates = [validation_from, test_from]
-    parts = _split_by_period(
-        interactions,
-        (np.searchsorted(dates, part, side="right") for part in slices(time)),
-    )
+    parts = _split_by_period(interactions, _periods(interactions, starts))
     for name, part in zip(("train", "validation", "test"), parts, strict=True):
         if part is None:
             raise ValueError(
@@ -57,15 +60,15 @@ def temporal_split(
         parts,
         interactions,
         method="temporal_split",
-        validation_from=int(validation_from),
-        test_from=int(test_from),
+        validation_from=plain(starts[0]),
+        test_from=plain(starts[1]),
     )
 
 
 def leave_last_out(interactions: Interactions) -> Split:
     """Holds out each user's last event for the test and the one before for validation.
 
-    Events of the same second count in file order. Users with fewer than three events
+    Events of the same instant count in file order. Users with fewer than three events
     train whole. The test's input includes the validation target. Items not seen in
     training are dropped, and so are held-out users left with no target.
 
@@ -107,11 +110,23 @@ def _split(parts: _Parts, source: Interactions, **settings: Any) -> Split:
     return Split(train, validation, test, settings)
 
 
+def _periods(
+    interactions: Interactions, starts: tuple[Moment, Moment]
+) -> Iterator[np.ndarray]:
+    """0, 1 or 2 as an entry is for training, for the validation or for the test."""
+    for part in interactions.parts():
+        seconds = part.arrays["timestamps"]
+        fractions = part.arrays.get("fractions")
+        validates, tests = (is_from(seconds, fractions, start) for start in starts)
+        yield validates.astype("uint8") + tests
+
+
 def _from_end(part: Part) -> np.ndarray:
     """0, 1 or 2 as an entry is for training, for the validation or for the test."""
     sizes = np.diff(part.indptr)
     rows = np.repeat(np.arange(len(sizes)), sizes)
-    order = np.lexsort((part.file_order, part.arrays["timestamps"], rows))
+    times = [part.arrays[n] for n in ("fractions", "timestamps") if n in part.arrays]
+    order = np.lexsort((part.file_order, *times, rows))
     from_end = np.empty(len(rows), "int64")
     # `order` keeps users together, so a user's events end where its row does.
     from_end[order] = part.indptr[1:][rows[order]] - 1 - np.arange(len(rows))

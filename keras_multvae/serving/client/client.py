@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from keras_multvae import checks
+from keras_multvae.data.columns.clicks import is_matrix
 from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.ranking import TopK, first_columns
 from keras_multvae.recommender import Recommendations
-from keras_multvae.recommender.histories import is_single
+from keras_multvae.recommender.histories import Rows, as_rows, listed
 from keras_multvae.serving.client.errors import InvalidRequestError
 from keras_multvae.serving.client.rest import RestTransport
 from keras_multvae.serving.client.retrying import with_retries
@@ -95,7 +96,9 @@ class ServingClient:
         """Ranks the items outside each history, as `Recommender.recommend` does.
 
         Args:
-            histories: A list of raw item ids, or a list of such lists, one a user.
+            histories: Raw item ids (any iterable: a list, set, array, column,
+                iterator), or several such histories, as an iterable or as a dict from
+                users to them.
             k: Int >= 1, items a user; users with fewer left get fewer.
             allow: Optional raw ids; no other items are recommended.
             deny: Optional raw ids that are never recommended.
@@ -107,11 +110,11 @@ class ServingClient:
             ValueError: k < 1, or an empty `allow`.
         """
         k = checks.integer("k", k)
-        allowed = [] if allow is None else list(allow)
+        allowed = [] if allow is None else listed(allow, "allow")
         if allow is not None and not allowed:
             raise ValueError("`allow` leaves no item to recommend.")
-        denied = [] if deny is None else list(deny)
-        rows = self._rows(histories)
+        denied = [] if deny is None else listed(deny, "deny")
+        names, rows, _ = self._rows(histories)
         users = len(rows)
         found = self._predict(
             "recommend",
@@ -122,7 +125,7 @@ class ServingClient:
                 "allow": self._ids([allowed] * users),
             },
         )
-        return self._recommendations(list(range(users)), found, k)
+        return self._recommendations(names, found, k)
 
     def similar_items(self, item_ids: Sequence[Any], k: int = 10) -> Recommendations:
         """The items whose output weights point the same way.
@@ -135,7 +138,7 @@ class ServingClient:
             `Recommendations`, one entry an id; scores are cosines in [-1, 1].
         """
         k = checks.integer("k", k)
-        items = list(item_ids)
+        items = listed(item_ids, "item_ids")
         ids = self._ids([[item] for item in items])
         found = self._predict("similar_items", {"item_ids": ids[:, -1]})
         return self._recommendations(items, found, k)
@@ -145,13 +148,14 @@ class ServingClient:
 
         A MultDAE's z is a point: the variance is zero.
         """
-        found = self._predict("embed", {"item_ids": self._ids(self._rows(histories))})
+        rows = self._rows(histories).rows
+        found = self._predict("embed", {"item_ids": self._ids(rows)})
         mean = found["mean"]
         if "log_variance" not in found:
             return mean, np.zeros_like(mean)
         return mean, np.exp(found["log_variance"])
 
-    def score(self, histories: Any, candidates: Sequence[Any]) -> np.ndarray:
+    def score(self, histories: Any, candidates: Any) -> np.ndarray:
         """Scores of chosen items, as `model.score` gives them for all.
 
         Args:
@@ -166,10 +170,9 @@ class ServingClient:
         Raises:
             ValueError: As many lists of candidates as users are needed.
         """
-        rows = self._rows(histories)
-        wanted = [list(candidates)] * len(rows)
-        if not is_single(candidates):
-            wanted = [list(row) for row in candidates]
+        rows = self._rows(histories).rows
+        given = self._rows(candidates, "candidates")
+        wanted = given.rows * (len(rows) if given.single else 1)
         if len(wanted) != len(rows):
             raise ValueError(
                 "`candidates` must be one list, or one a user. Received: "
@@ -209,16 +212,21 @@ class ServingClient:
         dtype = self._signature("recommend")["inputs"]["item_ids"]
         return "str" if dtype is object else "int"
 
-    def _rows(self, histories: Any) -> list[list[Any]]:
-        rows = [histories] if is_single(histories) else list(histories)
-        if any(isinstance(row, Mapping) for row in rows):
+    def _rows(self, histories: Any, name: str = "histories") -> Rows:
+        if is_matrix(histories):
             raise ValueError(
-                "`histories` must be lists of item ids: a SavedModel counts each item "
+                f"`{name}` must be lists of item ids: the server knows no columns. "
+                f"Received: {type(histories).__name__}."
+            )
+        found = as_rows(histories, name)
+        if any(isinstance(row, Mapping) for row in found.rows):
+            raise ValueError(
+                f"`{name}` must be lists of item ids: a SavedModel counts each item "
                 "once. Received a dict."
             )
-        return [list(row) for row in rows]
+        return found
 
-    def _ids(self, rows: list[list[Any]]) -> np.ndarray:
+    def _ids(self, rows: Sequence[Any]) -> np.ndarray:
         """(rows, 1 + longest) ids, filled up with those that stand for none.
 
         So is the first column: TensorFlow Serving evens out requests that it batches

@@ -40,6 +40,17 @@ RECIPES = {
         13,
         {"epochs": 2, "model": "MultDAE", "likelihood": "gaussian", "hidden_dims": ()},
     ),
+    # Two passes of the encoder, one of the decoder, and the encoder's next one.
+    "recvae": (
+        13,
+        {
+            "epochs": 4,
+            "model": "RecVAE",
+            "width": 6,
+            "encoder_passes": 2,
+            "hidden_dims": None,
+        },
+    ),
     "sampled": (12, {"epochs": 2, "head": sampled()}),
     "tied": (
         12,
@@ -129,8 +140,18 @@ def alone(tmp_path_factory):
     return trained
 
 
-COMMON = [("multvae", "data", None), ("multvae", "items", 2), ("sampled", "items", 2)]
-OTHERS = [("gaussian_dae", "items", 2), ("tied", "data", None), ("narrow", "items", 2)]
+COMMON = [
+    ("multvae", "data", None),
+    ("multvae", "items", 2),
+    ("recvae", "items", 2),
+    ("sampled", "items", 2),
+]
+OTHERS = [
+    ("gaussian_dae", "items", 2),
+    ("recvae", "data", None),
+    ("tied", "data", None),
+    ("narrow", "items", 2),
+]
 
 
 @pytest.mark.parametrize("jobs", [COMMON, pytest.param(OTHERS, marks=pytest.mark.slow)])

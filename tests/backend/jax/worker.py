@@ -27,10 +27,13 @@ TRAINING = {"batch_size": 20, "anneal_steps": 100, "blocks": 4}
 
 
 def recipe(epochs, model="MultVAE", **settings):
+    settings = {**MODEL, **settings}
+    if settings["hidden_dims"] is None:  # a model without this setting
+        del settings["hidden_dims"]
     return Recipe.from_json(
         {
             "model": model,
-            "settings": {**MODEL, **settings},
+            "settings": settings,
             "training": {**TRAINING, "epochs": epochs},
         }
     )
@@ -64,6 +67,7 @@ def do(job, folder, is_first):
             folder / job["name"],
             save_every=0,
             resume=job.get("resume", False),
+            overwrite=not job.get("resume", False),
             callbacks=[Kill(job["killed"])]
             if job.get("killed") and not is_first
             else [],

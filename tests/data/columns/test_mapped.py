@@ -62,9 +62,18 @@ def test_epochs_leave_the_matrix_on_disk(mapped):
 
 
 def test_batches_are_those_of_a_matrix_in_memory(clicks, mapped):
-    options = {"batch_size": 256, "blocks": 4, "targets": clicks, "seed": 3}
-    stored = UserBatches(mapped, **{**options, "targets": mapped})
-    expected = UserBatches(clicks, **options)
+    options = {"batch_size": 256, "blocks": 4, "seed": 3}
+    others = clicks[::-1]  # the input itself is no target
+    for inputs, targets in ((mapped, others), (others, mapped)):
+        stored = UserBatches(inputs, targets=targets, **options)
+        in_memory = (clicks if each is mapped else each for each in (inputs, targets))
+        expected = UserBatches(next(in_memory), targets=next(in_memory), **options)
+        same_batches(stored, expected)
+    with pytest.raises(ValueError, match="are the input itself"):
+        UserBatches(mapped, targets=clicks, **options)
+
+
+def same_batches(stored, expected):
     for found, wanted in zip(stored, expected, strict=True):
         for a, b in zip(
             keras.tree.flatten(found), keras.tree.flatten(wanted), strict=True

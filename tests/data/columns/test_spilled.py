@@ -28,6 +28,7 @@ from keras_multvae.data import (
 from keras_multvae.data.columns import spilled
 from keras_multvae.data.columns.mapped import is_mapped
 from keras_multvae.data.ingest import events as events_module
+from keras_multvae.data.vocabulary import as_ids
 
 pytestmark = pytest.mark.once
 
@@ -286,7 +287,7 @@ def test_ids_are_numbered_as_they_come():
             for raw in set(map(str, chunk)) - set(seen):
                 seen[raw] = int(codes[list(map(str, chunk)).index(raw)])
             assert [seen[str(raw)] for raw in chunk] == codes.tolist()
-        places, unique = ids.sorted(events_module.as_ids)
+        places, unique = ids.sorted(as_ids)
         assert sorted(seen.values()) == list(range(len(seen)))
         assert unique.tolist() == sorted(unique.tolist())
         assert {str(unique[places[code]]): code for code in seen.values()} == seen

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, timedelta, timezone
+
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import pairs
 from scipy import sparse
@@ -12,6 +15,7 @@ from keras_multvae.data import (
     leave_last_out,
     temporal_split,
 )
+from keras_multvae.data.splits.moments import moment, plain
 
 pytestmark = pytest.mark.once
 
@@ -38,6 +42,85 @@ def test_temporal_split_equals_plain_python():
         assert pairs(part.input) == {pair for pair in inputs if pair[0] in both}
         assert pairs(part.targets) == {pair for pair in targets if pair[0] in both}
         assert part.input.timestamps.max() < low <= part.targets.timestamps.min()
+
+
+DAY = 86400
+JUNE = 1717200000  # 2024-06-01 in UTC
+
+
+@pytest.mark.parametrize(
+    ("start", "seconds"),
+    [
+        ("2024-06-01", JUNE),
+        ("2024-06-01T02:00:00+02:00", JUNE),
+        ("2024-06-01 00:00:00.25", JUNE + 0.25),
+        (date(2024, 6, 1), JUNE),
+        (datetime(2024, 6, 1, 0, 0, 0, 250_000), JUNE + 0.25),
+        (datetime(2024, 6, 1, 2, tzinfo=timezone(timedelta(hours=2))), JUNE),
+        (np.datetime64("2024-06-01"), JUNE),
+        (pd.Timestamp("2024-06-01", tz="UTC"), JUNE),
+        (JUNE, JUNE),
+        (str(JUNE), JUNE),
+        (JUNE * 1000, JUNE),
+        (np.int64(JUNE), JUNE),
+        (float(JUNE), JUNE),
+        # The last event is nine days later, and a second.
+        ("9d", JUNE + 2),
+        ("216h", JUNE + 2),
+        ("1w", JUNE + 2 * DAY + 2),
+        # Of the ten events, two and eight are before these.
+        (0.2, JUNE + 2 * DAY + 1),
+        ("0.8", JUNE + 8 * DAY + 1),
+        (np.float32(0.5), JUNE + 5 * DAY + 1),
+    ],
+)
+def test_when_parts_begin(start, seconds):
+    times = JUNE + 1 + DAY * np.arange(10)
+    clicks = Interactions.from_events(
+        np.tile([1, 2], 5), np.arange(10), timestamps=np.random.permutation(times)
+    )
+    assert plain(moment(start, clicks.timestamps, "test_from")) == seconds
+
+
+def test_shares_equal_a_sort():
+    rng = np.random.default_rng(0)
+    for size in (1, 7, 1000):
+        times = rng.integers(-5, 50, size)
+        for share in (0.001, 0.29, 0.5, 0.9, 0.999):
+            start, fraction = moment(share, times, "test_from")
+            assert (start, fraction) == (np.sort(times)[int(share * size + 1e-9)], 0)
+
+
+@pytest.mark.parametrize("start", [None, True, "soon", "30", "3y", [1], -0.5, 1.5, ""])
+def test_what_no_part_begins_at(start):
+    if start in ("30", -0.5, 1.5):  # seconds, if odd ones
+        assert plain(moment(start, np.arange(3), "test_from")) == float(start)
+        return
+    with pytest.raises(ValueError, match=r"`test_from` must be .* as 0.9"):
+        moment(start, np.arange(3), "test_from")
+
+
+def test_dates_split_events_by_fractions_of_a_second():
+    times = ["2024-06-01 00:00:00.1", "2024-06-01 00:00:00.2", "2024-06-01 00:00:00.3"]
+    clicks = Interactions.from_events(
+        [1, 1, 1, 2, 2], [3, 4, 5, 4, 5], timestamps=[*times, *times[:1] * 2]
+    )
+    split = temporal_split(clicks, times[1], times[2])
+    assert pairs(split.train) == {(1, 3), (2, 4), (2, 5)}
+    assert pairs(split.validation.targets) == {(1, 4)}
+    assert pairs(split.test.targets) == {(1, 5)}
+    assert split.settings["test_from"] == JUNE + 0.3
+
+
+def test_the_last_event_is_told_by_fractions_of_a_second():
+    clicks = Interactions.from_events(
+        [1, 1, 1, 2, 2, 2],
+        list("cabbca"),
+        timestamps=np.array([1300, 1100, 1200, 1000, 1001, 1002], "datetime64[ms]"),
+    )
+    split = leave_last_out(clicks)
+    assert pairs(split.train) == {(1, "a"), (2, "b")}
+    assert pairs(split.validation.targets) == {(1, "b")}
 
 
 def test_temporal_split_refuses():

@@ -1,0 +1,229 @@
+"""Options of `prepare` and of whatever reads files. No Keras here."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from keras_multvae.cli.model_options import converter
+from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE_INT
+
+SPLITS = ("strong", "time", "last-out", "holdout")
+# What says how files are read, by the names that `read_interactions` has for it.
+COLUMNS = (
+    "user_column",
+    "item_column",
+    "rating_column",
+    "timestamp_column",
+    "value_column",
+)
+DIALECT = ("separator", "quote", "encoding", "null", "columns", "decimal", "id_type")
+FILTERS = (
+    "min_rating",
+    "min_user_items",
+    "min_item_users",
+    "k_core",
+    "duplicates",
+    "drop_missing",
+    "time_unit",
+)
+_positive, _non_negative = converter(POSITIVE_INT), converter(NON_NEGATIVE_INT)
+
+
+def add_reading_options(sub: argparse.ArgumentParser) -> None:
+    """Options for files of events: their columns, and how they are written."""
+    group = sub.add_argument_group("files")
+    group.add_argument("--user-column", default="user_id", help="of user ids")
+    group.add_argument("--item-column", default="item_id", help="of item ids")
+    group.add_argument("--rating-column", help="what --min-rating looks at")
+    group.add_argument(
+        "--timestamp-column",
+        help="when it was: seconds or milliseconds since 1970, dates, ISO text",
+    )
+    group.add_argument("--value-column", help="weights of events, e.g. play counts")
+    group.add_argument(
+        "--separator",
+        help="between the fields of a text file, as ';', '::' or tab; default: comma, "
+        "tab in .tsv",
+    )
+    group.add_argument(
+        "--quote",
+        help="around fields of a text file, or none where it means nothing; default: "
+        '", none where a tab or more than one character parts the fields',
+    )
+    group.add_argument("--encoding", help="of a text file; default: utf-8")
+    group.add_argument(
+        "--null",
+        nargs="+",
+        metavar="VALUE",
+        help="how a text file spells missing values, besides the empty field; default: "
+        r"NULL \N NaN",
+    )
+    group.add_argument(
+        "--columns",
+        type=_names,
+        metavar="NAME,NAME,...",
+        help="fields of a text file without a header, as user,item,rating,timestamp",
+    )
+    group.add_argument(
+        "--decimal",
+        choices=[".", ","],
+        default=".",
+        help="before the fraction of a number in a text file",
+    )
+    group.add_argument(
+        "--id-type",
+        choices=["auto", "str", "int"],
+        default="auto",
+        help="of ids in text files; auto: ints where each stays the same text",
+    )
+    group.add_argument(
+        "--time-unit",
+        choices=["auto", "s", "ms", "us", "ns"],
+        default="auto",
+        help="of times that are numbers; auto: by their size",
+    )
+    group.add_argument(
+        "--drop-missing",
+        action="store_true",
+        help="drop rows in which something is missing, in place of refusing them",
+    )
+
+
+def add_prepare_options(sub: argparse.ArgumentParser) -> None:
+    """The options of `prepare`."""
+    sub.add_argument(
+        "ratings",
+        help="CSV, TSV, JSON lines or Parquet file, or a folder of part files",
+    )
+    sub.add_argument("--out", required=True, help="the folder to make")
+    add_reading_options(sub)
+    _filter_options(sub.add_argument_group("what is kept"))
+    _split_options(sub.add_argument_group("the split"))
+    _title_options(sub.add_argument_group("titles"))
+    sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
+
+
+def check_prepare(parsed: argparse.Namespace) -> str | None:
+    """What options of `prepare` do not go together; None if they do."""
+    named = parsed.columns or ()
+    rated = parsed.rating_column is not None or "rating" in named
+    if parsed.min_rating is not None and not rated:
+        return "--min-rating needs --rating-column."
+    if parsed.rating_column is not None and parsed.min_rating is None:
+        return (
+            "--rating-column needs --min-rating, the lowest rating that counts as "
+            "liked: without it the worst would count like the best. Leave it out if "
+            "every event counts."
+        )
+    if parsed.k_core is not None and (parsed.min_user_items or parsed.min_item_users):
+        return "--k-core stands for --min-user-items and --min-item-users: leave these."
+    timed = parsed.timestamp_column is not None or "timestamp" in named
+    if parsed.split in ("time", "last-out") and not timed:
+        return f"--split {parsed.split} needs --timestamp-column."
+    if parsed.validation_file is not None and parsed.test_file is None:
+        return "--validation-file needs --test-file."
+    for split, needed, options in (
+        ("time", True, ("validation_from", "test_from")),
+        ("holdout", True, ("test_file",)),
+        ("holdout", False, ("validation_file",)),
+        ("strong", False, ("validation_users", "test_users", "seed")),
+    ):
+        for name in options:
+            option, given = f"--{name.replace('_', '-')}", getattr(parsed, name)
+            if given is not None and parsed.split != split:
+                return f"{option} goes with --split {split}."
+            if needed and given is None and parsed.split == split:
+                return f"--split {split} needs {option}."
+    return None
+
+
+def given(parsed: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
+    """The values of options, by name."""
+    return {name: getattr(parsed, name) for name in names}
+
+
+def filters_of(parsed: argparse.Namespace) -> dict[str, Any]:
+    """The filters of `prepare`, with the defaults that depend on others."""
+    filters = given(parsed, FILTERS)
+    whole = parsed.k_core is not None
+    filters["min_user_items"] = parsed.min_user_items or (1 if whole else 5)
+    filters["min_item_users"] = parsed.min_item_users or 1
+    return filters
+
+
+def _filter_options(group: Any) -> None:
+    group.add_argument("--min-rating", type=float, help="keep ratings of this or more")
+    group.add_argument(
+        "--min-user-items",
+        type=_positive,
+        help="users with fewer are dropped; default: 5, with --k-core 1",
+    )
+    group.add_argument(
+        "--min-item-users",
+        type=_positive,
+        help="items with fewer are dropped, before users; default: 1",
+    )
+    group.add_argument(
+        "--k-core",
+        type=_positive,
+        metavar="K",
+        help="users and items with fewer are dropped, again and again until none is",
+    )
+    group.add_argument(
+        "--duplicates", choices=["collapse", "count"], default="collapse",
+        help="what becomes of a user's repeated item",
+    )  # fmt: skip
+
+
+def _split_options(group: Any) -> None:
+    group.add_argument(
+        "--split",
+        choices=SPLITS,
+        default="strong",
+        help="whole users are held out; what came after two dates; each user's last "
+        "events; or what files of their own hold",
+    )
+    for part in ("validation", "test"):
+        group.add_argument(
+            f"--{part}-users",
+            type=_non_negative,
+            help=f"users held out for {part}, with strong; default: a tenth",
+        )
+    group.add_argument("--seed", type=int, help="with strong; default: 98765")
+    for part in ("validation", "test"):
+        group.add_argument(
+            f"--{part}-from",
+            metavar="WHEN",
+            help=f"with time: when {part} begins, as 2024-06-01, 30d (before the last "
+            "event) or 0.9 (of the events)",
+        )
+    for part in ("validation", "test"):
+        group.add_argument(
+            f"--{part}-file",
+            metavar="FILE",
+            help=f"with holdout: events for {part}, of users that train",
+        )
+
+
+def _title_options(group: Any) -> None:
+    group.add_argument("--items", help="file of any of these kinds, with titles")
+    group.add_argument(
+        "--items-id-column", help="of item ids there; default: --item-column"
+    )
+    group.add_argument("--title-column", default="title", help="of titles there")
+    for name, what in (
+        ("separator", "between its fields"),
+        ("encoding", "of it"),
+    ):
+        group.add_argument(f"--items-{name}", help=f"{what}; default: --{name}")
+    group.add_argument(
+        "--items-columns",
+        type=_names,
+        metavar="NAME,NAME,...",
+        help="its fields, if it has no header",
+    )
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]

@@ -1,0 +1,176 @@
+"""The command `prepare`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from keras_multvae.cli.data_options import COLUMNS, DIALECT, filters_of, given
+from keras_multvae.cli.output import answer, working
+from keras_multvae.data import (
+    Interactions,
+    Split,
+    leave_last_out,
+    read_interactions,
+    read_titles,
+    save_prepared,
+    strong_generalization,
+    temporal_split,
+)
+from keras_multvae.data.columns.spilled import spilling_into
+from keras_multvae.data.vocabulary import Vocabulary
+
+# What was lost, and to what, as it is told; `{}` is the number.
+LOSSES = {
+    "events_lost_to_missing": "{} events in which something is missing",
+    "events_lost_to_min_rating": "{} events rated lower than --min-rating",
+    "events_lost_to_zero_value": "{} events of value 0",
+    "events_lost_as_duplicates": "{} events of a user and an item that came before",
+    "entries_lost_to_min_item_users": "{} entries of items with too few users",
+    "entries_lost_to_min_user_items": "{} entries of users with too few items",
+    "entries_lost_to_k_core": "{} entries of users or items with too few of the others",
+    "blank_lines": "{} blank lines",
+}
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """Ratings -> prepared folder."""
+    # What does not fit in memory goes to the disk that the folder will be on.
+    with spilling_into(Path(arguments.out).absolute().parent):
+        _prepare(arguments)
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    reading = given(arguments, (*COLUMNS, *DIALECT))
+    filters = filters_of(arguments)
+    with working(f"Reading {arguments.ratings}"):
+        interactions = read_interactions(arguments.ratings, **reading, **filters)
+    titles = None
+    if arguments.items is not None:
+        titles = _titles(arguments, interactions.items)
+    with working("Splitting"):
+        split = _split(arguments, interactions, reading, filters)
+    with working(f"Writing {arguments.out}"):
+        save_prepared(split, arguments.out, titles, {**reading, **filters})
+    held_out = {
+        f"{part}_users": 0
+        if getattr(split, part) is None
+        else getattr(split, part).num_users
+        for part in ("validation", "test")
+    }
+    counts, items = interactions.counts, split.train.num_items
+    report: dict[str, Any] = {
+        "out": str(arguments.out),
+        "train_users": split.train.num_users,
+        **held_out,
+        "items": items,
+        "train_entries": split.train.num_entries,
+        "counts": counts,
+    }
+    lines = [
+        f"{interactions.num_users:,} users and {interactions.num_entries:,} entries "
+        f"kept of {counts['events']:,} events.",
+        *_losses(counts),
+        f"{split.train.num_users:,} users train ({items:,} items, "
+        f"{split.train.num_entries:,} entries), {held_out['validation_users']:,} "
+        f"validate, {held_out['test_users']:,} test.",
+    ]
+    for part, dropped in split.settings.get("dropped", {}).items():
+        report[f"{part}_clicks_on_unknown_items"] = dropped
+        lines.append(f"{dropped:,} clicks of {part} on items unknown to training.")
+    if titles is not None:
+        known = (interactions.items.lookup(list(titles)) >= 0).sum()
+        here = (split.train.items.lookup(list(titles)) >= 0).sum()
+        report["titles"] = {"items": int(here), "unknown": len(titles) - int(known)}
+        lines.append(
+            f"{here:,} of {items:,} items have a title; {len(titles) - known:,} titles "
+            "are of items that are not kept."
+        )
+    answer(report, "\n".join([*lines, f"Written to {arguments.out}"]), arguments.json)
+
+
+def _losses(counts: dict[str, int]) -> list[str]:
+    lost = [
+        text.format(f"{counts[name]:,}")
+        for name, text in LOSSES.items()
+        if counts.get(name)
+    ]
+    return [f"Left out: {', '.join(lost)}."] if lost else []
+
+
+def _split(
+    arguments: argparse.Namespace,
+    interactions: Interactions,
+    reading: dict[str, Any],
+    filters: dict[str, Any],
+) -> Split:
+    if arguments.split == "time":
+        return temporal_split(
+            interactions, arguments.validation_from, arguments.test_from
+        )
+    if arguments.split == "last-out":
+        return leave_last_out(interactions)
+    if arguments.split == "holdout":
+        return _given_split(arguments, interactions, reading, filters)
+    tenth = max(interactions.num_users // 10, 1)
+    seed = {} if arguments.seed is None else {"seed": arguments.seed}
+    return strong_generalization(
+        interactions,
+        tenth if arguments.validation_users is None else arguments.validation_users,
+        tenth if arguments.test_users is None else arguments.test_users,
+        **seed,
+    )
+
+
+def _given_split(
+    arguments: argparse.Namespace,
+    train: Interactions,
+    reading: dict[str, Any],
+    filters: dict[str, Any],
+) -> Split:
+    """The split into files of their own, of which only training is thinned out."""
+    kept = {
+        name: value
+        for name, value in filters.items()
+        if name not in ("min_user_items", "min_item_users", "k_core")
+    }
+
+    def read(path: str | None) -> Interactions | None:
+        if path is None:
+            return None
+        return read_interactions(
+            path, users=train.users, items=train.items, **reading, **kept
+        )
+
+    test = read(arguments.test_file)
+    assert test is not None  # the parser asks for it
+    return Split.from_holdout(train, test, read(arguments.validation_file))
+
+
+def _titles(arguments: argparse.Namespace, items: Vocabulary) -> dict[int | str, str]:
+    """Titles from the file of --items.
+
+    Raises:
+        ValueError: None of them is of an item of the events.
+    """
+    titles = read_titles(
+        arguments.items,
+        arguments.items_id_column or arguments.item_column,
+        arguments.title_column,
+        arguments.items_separator or arguments.separator,
+        quote=arguments.quote,
+        encoding=arguments.items_encoding or arguments.encoding,
+        null=arguments.null,
+        columns=arguments.items_columns,
+        id_type=arguments.id_type,
+        items=items,
+    )
+    if titles and not (items.lookup(list(titles)) >= 0).any():
+        raise ValueError(
+            f"No title in {arguments.items} is of an item of the events: its ids are "
+            f"as {next(iter(titles))!r}, those of the events as {items.ids[0]!r}. "
+            "Name the column of ids with --items-id-column, or keep ids as text with "
+            "--id-type str."
+        )
+    return titles

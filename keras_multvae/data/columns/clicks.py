@@ -1,0 +1,140 @@
+"""Matrices as callers give them, in the one form that the rest of the package reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from keras_multvae.data.columns.csr import without_zeros
+from keras_multvae.data.columns.mapped import is_mapped, slices
+from keras_multvae.data.interactions import Interactions
+from keras_multvae.data.splits.base import FoldIn
+
+EXPECTED = (
+    "Interactions, a FoldIn, a SciPy sparse matrix or a dense array (users, items)"
+)
+LARGEST = float(np.finfo("float32").max)
+
+
+def as_csr(rows: Any, name: str, num_items: int | None = None) -> sparse.csr_matrix:
+    """Rows of clicks or counts as CSR: sorted, repeated entries added up, no zeros.
+
+    What is in that form already is taken as it is, and nothing that is given is
+    changed.
+
+    Args:
+        rows: `Interactions`, a `FoldIn` (its input counts), a SciPy sparse matrix or
+            array of any format, or a dense array (users, items).
+        name: What the argument is called.
+        num_items: Optional int, columns that there must be.
+
+    Raises:
+        TypeError: None of these.
+        ValueError: Another shape, or values that are negative, infinite or NaN.
+
+    Example:
+
+    >>> twice = sparse.csr_matrix(([1.0, 2, 0], [1, 1, 0], [0, 3]), shape=(1, 3))
+    >>> as_csr(twice, "histories").toarray(), twice.nnz
+    (array([[0., 3., 0.]], dtype=float32), 3)
+    """
+    return as_clicks(rows, name, num_items)[0]
+
+
+def as_clicks(
+    rows: Any, name: str, num_items: int | None = None
+) -> tuple[sparse.csr_matrix, bool]:
+    """`as_csr`, and whether all values are 1."""
+    given = type(rows).__name__
+    rows = rows.input if isinstance(rows, FoldIn) else rows
+    rows = rows.matrix if isinstance(rows, Interactions) else rows
+    if not sparse.issparse(rows):
+        rows = _dense(rows, name, given)
+    if len(rows.shape) != 2 or num_items not in (None, rows.shape[1]):
+        wanted = "items" if num_items is None else num_items
+        raise ValueError(
+            f"`{name}` must have one row a user and one column an item, (users, "
+            f"{wanted}). Received: {given} of shape {tuple(rows.shape)}."
+        )
+    if rows.dtype.kind not in "biuf":
+        raise _no_matrix(name, f"{given} of {rows.dtype}")
+    if not isinstance(rows, sparse.csr_matrix):
+        # Of a COO matrix that adds repeated entries up, of others it does not; bools
+        # and small ints would not hold the sum.
+        wide = rows if rows.dtype.kind == "f" else rows.astype("float32")
+        rows = sparse.csr_matrix(wide)
+    zeros, binary = _checked(rows.data, name)
+    # What is mapped was written by us, in order; looking would read it all.
+    mapped = is_mapped(rows.indices)
+    if not mapped:
+        _check_indices(rows, name)
+    if zeros or not (mapped or rows.has_canonical_format):
+        rows = without_zeros(rows)
+        binary = _checked(rows.data, name)[1]
+    return rows, binary
+
+
+def is_matrix(rows: Any) -> bool:
+    """Whether it is one of those that only this package knows: all but dense."""
+    return sparse.issparse(rows) or isinstance(rows, Interactions | FoldIn)
+
+
+def check_dense(rows: np.ndarray, name: str) -> bool:
+    """Checks the values of a dense array; whether they are all 0 or 1."""
+    if rows.dtype.kind not in "biuf":
+        raise _no_matrix(name, f"{type(rows).__name__} of {rows.dtype}")
+    _checked(rows.ravel(), name)
+    return bool(((rows == 0) | (rows == 1)).all())
+
+
+def same_entries(a: sparse.csr_matrix, b: sparse.csr_matrix) -> bool:
+    """Whether two matrices of `as_csr` hold the same; mostly clear from their sizes."""
+    if a is b:
+        return True
+    if a.shape != b.shape or not np.array_equal(a.indptr, b.indptr):
+        return False
+    pairs = ((a.indices, b.indices), (a.data, b.data))
+    return all(
+        np.array_equal(*parts)
+        for pair in pairs
+        for parts in zip(*map(slices, pair), strict=True)
+    )
+
+
+def _check_indices(rows: sparse.csr_matrix, name: str) -> None:
+    """SciPy takes indices that there are no columns for."""
+    columns, last = rows.indices, rows.shape[1] - 1
+    if columns.size and not (columns.min() >= 0 and columns.max() <= last):
+        raise ValueError(
+            f"The column indices of `{name}` must be in 0..{last}. Received: "
+            f"{columns.min()}..{columns.max()}."
+        )
+
+
+def _dense(rows: Any, name: str, given: str) -> np.ndarray:
+    """A dense array, from whatever is one to NumPy."""
+    if isinstance(rows, str | dict) or not hasattr(rows, "shape"):
+        raise _no_matrix(name, given)
+    array: np.ndarray = np.asarray(rows)
+    return array
+
+
+def _no_matrix(name: str, given: str) -> TypeError:
+    return TypeError(f"`{name}` must be {EXPECTED} of numbers. Received: {given}.")
+
+
+def _checked(values: np.ndarray, name: str) -> tuple[bool, bool]:
+    """Whether there are zeros among the values, and whether they are all 1."""
+    zeros, binary = False, True
+    for part in slices(values):
+        good = (part >= 0) & (part <= LARGEST)
+        if not good.all():
+            raise ValueError(
+                f"The values of `{name}` must be finite and >= 0; found "
+                f"{part[~good][0]}."
+            )
+        zeros = zeros or not part.all()
+        binary = binary and bool((part == 1).all())
+    return zeros, binary

@@ -1,0 +1,112 @@
+"""JSON lines: an object a line, which is an event or an item; private."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from keras_multvae.data.ingest.dialect import Dialect
+from keras_multvae.data.ingest.events import CHUNK
+from keras_multvae.data.ingest.text import TextError, lines_of, opened
+from keras_multvae.extras import import_extra
+
+
+class JsonLines:
+    """A file of JSON objects, one a line.
+
+    Python reads them, not polars, which would make text of ints that stand beside text.
+
+    Attributes:
+        blank_lines: How many were passed over in the last reading.
+    """
+
+    def __init__(self, path: Path, dialect: Dialect) -> None:
+        self.path, self._dialect = path, dialect
+        self.blank_lines = 0
+
+    @property
+    def names(self) -> list[str]:
+        """The keys of the first object."""
+        return next((list(each) for _, each in self._objects()), [])
+
+    def frames(self, columns: list[str]) -> Iterator[Any]:
+        """Frames of the wanted columns; a key that an object lacks is null there.
+
+        Raises:
+            ValueError: A line is no object.
+        """
+        self.blank_lines = 0
+        rows: list[dict[str, Any]] = []
+        for _, each in self._objects():
+            rows.append(each)
+            if len(rows) == CHUNK:
+                yield _frame(rows, columns)
+                rows = []
+        if rows:
+            yield _frame(rows, columns)
+
+    def line_of(self, record: int) -> int:
+        """The number of the line of an object; reads the file again."""
+        for number, (line, _) in enumerate(self._objects()):
+            if number == record:
+                return line
+        raise IndexError(record)
+
+    def hint(self) -> str:
+        """What option the file seems to want; nothing."""
+        return ""
+
+    def _objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        encoding = self._dialect.encoding or "utf-8-sig"
+        # In text, the words of CSV files for a missing value are only words.
+        nulls = frozenset(self._dialect.null or ()) | {""}
+        with opened(self.path) as file:
+            for line, raw in enumerate(lines_of(file), start=1):
+                try:
+                    text = raw.decode(encoding).strip()
+                except UnicodeDecodeError as error:
+                    raise TextError(
+                        f"{self.path}: line {line} is not {encoding} ({error.reason}). "
+                        "Name its encoding: encoding='latin-1', --encoding latin-1."
+                    ) from None
+                if not text:
+                    self.blank_lines += 1
+                    continue
+                yield line, self._object(text, line, nulls)
+
+    def _object(self, text: str, line: int, nulls: frozenset[str]) -> dict[str, Any]:
+        try:
+            found = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise TextError(
+                f"{self.path} cannot be read: line {line} is no JSON ({error})."
+            ) from None
+        if not isinstance(found, dict):
+            raise TextError(
+                f"{self.path} cannot be read: line {line} must be a JSON object, an "
+                f"event with its columns as keys. Received: {text[:60]}. (Lists are "
+                "histories, which `recommend` takes.)"
+            )
+        return {
+            name: None if isinstance(value, str) and value in nulls else value
+            for name, value in found.items()
+        }
+
+
+def _frame(rows: list[dict[str, Any]], columns: list[str]) -> Any:
+    polars = import_extra("polars", "data")
+    return polars.DataFrame(
+        {name: _series(polars, [row.get(name) for row in rows]) for name in columns}
+    )
+
+
+def _series(polars: Any, values: list[Any]) -> Any:
+    """A column of one type, or of objects, so that nothing becomes something else."""
+    types = set(map(type, values)) - {type(None)}
+    if types == {str}:
+        return polars.Series(values, dtype=polars.String)
+    if types == {int} and all(v is None or -(2**63) <= v < 2**63 for v in values):
+        return polars.Series(values, dtype=polars.Int64)
+    return polars.Series(values, dtype=polars.Object)

@@ -1,0 +1,93 @@
+"""When the parts of a split begin, as callers say it; private."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from keras_multvae.data.columns.mapped import slices
+from keras_multvae.data.ingest.times import EXPECTED, instant
+
+_BEFORE_THE_END = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([hdw])")
+_SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
+
+Moment = tuple[int, int]
+
+
+def moment(value: Any, timestamps: np.ndarray, name: str) -> Moment:
+    """A date, a duration before the end, or a share of the events, as an instant.
+
+    Args:
+        value: Any time that `Clock` takes; text as "30d", the last thirty days; or a
+            number between 0 and 1, the share of the events that are before.
+        timestamps: Of all events, seconds since 1970.
+        name: Of the argument, for messages.
+
+    Returns:
+        Seconds since 1970, and nanoseconds after these.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if isinstance(value, str):
+        duration = _BEFORE_THE_END.fullmatch(value.strip())
+        if duration:
+            length = float(duration[1]) * _SECONDS[duration[2]]
+            # The last second belongs to the duration, so what comes after it ends it.
+            return int(timestamps.max()) + 1 - round(length), 0
+        value = _number(value)
+    if isinstance(value, float | np.floating) and 0 < value < 1:
+        return _at_share(timestamps, float(value)), 0
+    try:
+        if value is None or isinstance(value, bool) or np.ndim(value):
+            raise ValueError(f"Received: {value!r}.")
+        return instant(value, name)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` must be {EXPECTED}, a duration before the last event as '30d' "
+            f"(h, d or w), or a share of the events as 0.9. {error}"
+        ) from None
+
+
+def is_from(
+    seconds: np.ndarray, fractions: np.ndarray | None, start: Moment
+) -> np.ndarray:
+    """(events,) bool, which are at the instant `start` or later."""
+    if start[1] == 0:
+        return seconds >= start[0]
+    later = seconds > start[0]
+    if fractions is not None:
+        later |= (seconds == start[0]) & (fractions >= start[1])
+    return later
+
+
+def plain(value: Moment) -> int | float:
+    """An instant as seconds since 1970, for manifests and messages."""
+    return value[0] if value[1] == 0 else value[0] + value[1] / 1e9
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _at_share(timestamps: np.ndarray, share: float) -> int:
+    """The second of the event at that share of all, in the order of time.
+
+    Found by halving, as timestamps may be more than fit in memory.
+    """
+    before = int(share * len(timestamps) + 1e-9)
+    low, high = int(timestamps.min()), int(timestamps.max())
+    while low < high:
+        middle = (low + high) // 2
+        if sum(int((part <= middle).sum()) for part in slices(timestamps)) > before:
+            high = middle
+        else:
+            low = middle + 1
+    return low
