@@ -105,7 +105,10 @@ def importances_of(study: Any, optuna: Any) -> dict[str, float]:
     if sum(trial.state.name == "COMPLETE" for trial in trials) < ENOUGH:
         return {}
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-    found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    with warnings.catch_warnings():
+        # That few trials had a setting; the table of trials shows how many.
+        warnings.filterwarnings("ignore", "Some regimes for parameter")
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return {name: float(value) for name, value in found.items()}
 
 

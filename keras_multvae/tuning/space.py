@@ -13,6 +13,8 @@ from keras_multvae.training.recipe import Recipe, trained_names
 
 # Epochs without a better one after which a trial ends.
 PATIENCE = 10
+# A guess of the learning rate where the recipe leaves it to the model.
+RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,11 @@ class Space:
     def _guesses_for(self, name: str) -> Iterator[dict[str, Any]]:
         recipe = self._default(name)
         dimensions = dict(self._dimensions(recipe))
-        defaults = {**recipe.arguments(), **recipe.model.arguments()}
+        given = {**recipe.arguments(), **recipe.model.arguments()}
+        defaults = {
+            name: RATE if name == "learning_rate" and value is None else value
+            for name, value in given.items()
+        }
         told: list[dict[str, Any]] = []
         for guess in GUESSES:
             if not set(guess) <= set(dimensions):

@@ -18,7 +18,7 @@ from keras_multvae.tuning.quiet import optuna as quiet_optuna
 from keras_multvae.tuning.report import Tuning, write
 from keras_multvae.tuning.shown import Shown
 from keras_multvae.tuning.space import Space, default_models
-from keras_multvae.tuning.worker import Allowance, Worker
+from keras_multvae.tuning.worker import Allowance, Worker, linear_of
 
 # Seconds that are kept back for the tables and the plot at the end.
 LAST = 5.0
@@ -134,6 +134,7 @@ def tune(
                 Worker(folder, split, allowance, titles=known, shown=look).run()
             else:
                 place = _prepared(folder, split, prepared, known)
+                linear_of(folder, split, allowance)
                 given = tasks(folder, place, allowance, processes)
                 if engine == "ray":
                     run_on_ray(given, lambda: look(study), address)

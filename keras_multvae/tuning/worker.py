@@ -16,7 +16,7 @@ import keras
 from keras_multvae.data import Split
 from keras_multvae.recommender import Recommender
 from keras_multvae.training.checkpoint import write_history
-from keras_multvae.training.recipe import CHOSEN_BY, Recipe
+from keras_multvae.training.recipe import CHOSEN_BY, LinearPath, Recipe
 from keras_multvae.training.record import TrainingRecord, versions
 from keras_multvae.training.trainer import train
 from keras_multvae.tuning.folder import Alive, StudyFolder
@@ -56,6 +56,18 @@ class Allowance:
         return self.end - clock()
 
 
+def linear_of(folder: StudyFolder, split: Split, allowance: Allowance) -> LinearPath:
+    """The settings of a study's linear path, chosen where they are not yet.
+
+    Whoever starts several processes asks first, so that all go by the same.
+    """
+    settings = folder.linear
+    if settings is None:
+        settings = chosen(split, LINEAR * allowance.seconds)
+        folder.keep_linear(settings)
+    return settings
+
+
 class Worker:
     """Trains trials of a study until the time is over.
 
@@ -92,11 +104,9 @@ class Worker:
             RuntimeError: Several trials in a row failed, with the reason of the last.
         """
         with quiet_optuna() as optuna, Alive(self.folder, parent) as alive:
-            settings = self.folder.linear
-            if settings is None:
-                settings = chosen(self.split, LINEAR * self.allowance.seconds)
-                self.folder.keep_linear(settings)
-            paths = Paths(self.split, settings)
+            paths = Paths(
+                self.split, linear_of(self.folder, self.split, self.allowance)
+            )
             study = self.folder.study(optuna, self._sampler(optuna))
             failures = 0
             while self._has_time(study):

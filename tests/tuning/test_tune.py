@@ -109,7 +109,7 @@ def test_it_keeps_its_time(tmp_path, monkeypatch):
         return now[0]
 
     monkeypatch.setattr(worker, "clock", clock)
-    recipe = Recipe(epochs=500, batch_size=100, patience=500)
+    recipe = Recipe(epochs=500, batch_size=40, patience=500)
     tuning = tune(SPLIT, tmp_path / "m", 2, models=["MultDAE"], recipe=recipe)
     assert now[0] < 1000 + 120 + 3
     assert tuning.trials[0]["stopped"]
