@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
