@@ -27,7 +27,7 @@ from keras_multvae.files import write_json
 
 METRIC = "ndcg@100"
 # The paper's network and optimiser; batches of 100, or there would be 5 steps an epoch.
-PAPER = Recipe("MultVAE", epochs=100, batch_size=100)
+PAPER = Recipe("MultVAE", epochs=100, batch_size=100, learning_rate=1e-3)
 # The paper's Mult-DAE is I-200-I, which is what its name alone stands for.
 PAPER_DAE = replace(PAPER, model="MultDAE")
 
