@@ -260,7 +260,7 @@ class _Watch(keras.callbacks.Callback):
         self._others = [t for t in others if t.state.name == "COMPLETE"]
         assert recipe.epochs is not None
         self._epochs = recipe.epochs
-        self._values: list[float] = []
+        self._reached: list[float] = []
         self.hopeless = False
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -274,11 +274,11 @@ class _Watch(keras.callbacks.Callback):
         now = clock()
         self._seconds.append(now - self._before)
         self._before = now
-        self._values.append(float((logs or {})[CHOSEN_BY]))
-        self._trial.report(self._values[-1], epoch + 1)
+        self._reached.append(float((logs or {})[CHOSEN_BY]))
+        self._trial.report(self._reached[-1], epoch + 1)
         self._worker.shown(self._study)
         seconds = max(self._seconds[-2:])
-        if is_hopeless(self._values, self._epochs, self._others):
+        if is_hopeless(self._reached, self._epochs, self._others):
             self.hopeless = self.model.stop_training = True
         elif self._worker.time_is_over(self._begun, seconds):
             if epoch + 1 < self._epochs:

@@ -394,7 +394,7 @@ def test_a_failed_export_leaves_no_version(tmp_path, monkeypatch):
 def test_bad_use_is_named(tmp_path):
     recommender = make_recommender(range(ITEMS))
     for kwargs in ({"k": 0}, {"version": 0}, {"keep": 0}):
-        with pytest.raises(ValueError, match="must be >= 1"):
+        with pytest.raises(ValueError, match="must be an integer >= 1"):
             export_saved_model(recommender, tmp_path / "x", **kwargs)
     with pytest.raises(ValueError, match="`quantize` must be"):
         export_saved_model(recommender, tmp_path / "x", quantize="int4")
