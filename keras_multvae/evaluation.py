@@ -50,6 +50,8 @@ _PER_USER: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
     "map": _map,
 }
 METRICS = (*_PER_USER, "coverage")
+# What settings are chosen by, on validation users.
+CHOSEN_BY = "ndcg@100"
 DEFAULT_METRICS = ("recall@20", "recall@50", "ndcg@100")
 
 

@@ -14,6 +14,7 @@ from keras_multvae.abilities import FitsClicks, HasBeta, Ranks, require
 from keras_multvae.baselines import EASE, Popularity
 from keras_multvae.data import FoldIn, Split
 from keras_multvae.evaluation import (
+    CHOSEN_BY,
     DEFAULT_METRICS,
     PairedDifference,
     RankingReport,
@@ -26,7 +27,6 @@ from keras_multvae.training.recipe import CHOSEN_BY as BEST
 from keras_multvae.training.recipe import LinearPath, Recipe
 from keras_multvae.training.trainer import train
 
-CHOSEN_BY = "ndcg@100"
 # l2, dropout and user weight: as published, and what did best on most data.
 EASE_SETTINGS = [
     *((l2, 0.0, 0.0) for l2 in (30.0, 100.0, 300.0, 1000.0)),

@@ -9,8 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae import checks
-from keras_multvae.baselines.base import Baseline
-from keras_multvae.baselines.ease import weighted
+from keras_multvae.baselines.linear import LinearModel
 
 # Items whose products with all others, and whose equations, are made at a time.
 BLOCK = 256
@@ -18,7 +17,7 @@ BLOCK = 256
 PAIRS = 2000
 
 
-class SparseEASE(Baseline):
+class SparseEASE(LinearModel):
     """EASE with `neighbours` weights an item: scores are `x B`, B sparse.
 
     Column j of B minimises what EASE minimises, with weights other than those of the
@@ -51,6 +50,8 @@ class SparseEASE(Baseline):
           neighbouring items are solved together
     """
 
+    weights: sparse.csr_matrix | None
+
     def __init__(
         self,
         num_items: int,
@@ -59,26 +60,14 @@ class SparseEASE(Baseline):
         user_weight: float = 0.0,
         neighbours: int = 200,
     ) -> None:
-        super().__init__(num_items)
-        self.l2 = checks.number("l2", l2, above=0)
-        self.dropout = checks.share("dropout", dropout, "[0, 1)")
-        self.user_weight = checks.number("user_weight", user_weight)
+        super().__init__(num_items, l2, dropout, user_weight)
         self.neighbours = checks.integer("neighbours", neighbours)
-        self.weights: sparse.csr_matrix | None = None
 
-    def fit(self, interactions: Any) -> SparseEASE:
-        """Computes B, CSR float32 (num_items, num_items).
+    def _products(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+        """The weighted clicks: which products are kept depends on all settings."""
+        return matrix
 
-        Args:
-            interactions: `Interactions` or a SciPy sparse matrix (users, items).
-
-        Returns:
-            The model itself.
-
-        Raises:
-            ValueError: Another number of items.
-        """
-        matrix = weighted(self._matrix(interactions), self.user_weight)
+    def _solve(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
         squares = np.asarray(matrix.multiply(matrix).sum(axis=0), "float64").ravel()
         diagonal = (squares / (1 - self.dropout) + self.l2).astype("float32")
         gram, near = self._gram(matrix, diagonal)
@@ -93,8 +82,7 @@ class SparseEASE(Baseline):
         entries = map(np.concatenate, (values, rows, columns))
         data, row, column = entries
         shape = (self.num_items, self.num_items)
-        self.weights = sparse.csr_matrix((data, (row, column)), shape=shape)
-        return self
+        return sparse.csr_matrix((data, (row, column)), shape=shape)
 
     def _gram(
         self, matrix: sparse.csr_matrix, diagonal: np.ndarray
@@ -116,34 +104,12 @@ class SparseEASE(Baseline):
             near[start : start + len(lengths)][places] = kept.indices
         return sparse.vstack(blocks, format="csr"), near
 
-    def score(self, histories: Any, batch_size: int = 500) -> np.ndarray:
-        """`x B` for histories (users, num_items), seen items unmasked.
-
-        Args:
-            histories: Clicks or counts, as `fit` takes them.
-            batch_size: Not used; the caller's rows are one batch.
-
-        Returns:
-            float32 (users, num_items).
-
-        Raises:
-            ValueError: The model is not fitted.
-        """
-        rows = self._matrix(histories, "histories").astype("float32", copy=False)
-        return np.asarray((rows @ self._fitted(self.weights)).toarray())
-
-    def cut(self, density: float) -> sparse.csr_matrix:
-        """The entries of B that are largest in size; see `EASE.cut`."""
-        density = checks.share("density", density, "(0, 1]")
-        weights = self._fitted(self.weights)
-        kept = max(round(density * self.num_items**2), 1)
-        sizes = np.abs(weights.data)
-        if kept >= len(sizes):
-            return weights.copy()
-        limit = np.partition(sizes, -kept)[-kept]
+    def _largest(self, weights: sparse.csr_matrix, kept: int) -> sparse.csr_matrix:
         cut = weights.copy()
-        cut.data[sizes < limit] = 0
-        cut.eliminate_zeros()
+        sizes = np.abs(weights.data)
+        if kept < len(sizes):
+            cut.data[sizes < np.partition(sizes, -kept)[-kept]] = 0
+            cut.eliminate_zeros()
         return cut
 
     def _arrays(self) -> dict[str, Any]:
@@ -152,22 +118,15 @@ class SparseEASE(Baseline):
             "data": weights.data,
             "indices": weights.indices,
             "indptr": weights.indptr,
-            "l2": self.l2,
-            "dropout": self.dropout,
-            "user_weight": self.user_weight,
+            **self._settings(),
             "neighbours": self.neighbours,
         }
 
     @classmethod
     def _from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> SparseEASE:
         num_items = len(arrays["indptr"]) - 1
-        model = cls(
-            num_items,
-            float(arrays["l2"]),
-            float(arrays["dropout"]),
-            float(arrays["user_weight"]),
-            int(arrays["neighbours"]),
-        )
+        neighbours = int(arrays["neighbours"])
+        model = cls(num_items, **cls._settings_of(arrays), neighbours=neighbours)
         parts = tuple(arrays[name] for name in ("data", "indices", "indptr"))
         model.weights = sparse.csr_matrix(parts, shape=(num_items, num_items))
         return model

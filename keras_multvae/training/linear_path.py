@@ -10,10 +10,9 @@ from scipy import sparse
 
 from keras_multvae.baselines import EASE, SparseEASE
 from keras_multvae.data import FoldIn, Split, UserBatches
-from keras_multvae.evaluation import values_of_scores
+from keras_multvae.evaluation import CHOSEN_BY, values_of_scores
 from keras_multvae.training.recipe import LinearPath
 
-CHOSEN_BY = "ndcg@100"
 DENSITIES = (0.001, 0.003, 0.01)
 WEIGHTS = tuple(2.0 ** (n / 2) for n in range(13))
 # Scores of a piece of the validation users, of which there are a few arrays.
@@ -55,22 +54,28 @@ def add_linear_path(
     12
     """
     settings = LinearPath() if settings is None else settings
+    check_choice(split, settings)
     weights = WEIGHTS if settings.weight is None else (settings.weight,)
-    cuts = cuts_of(split, settings)
-    densities = list(cuts)
-    if len(cuts) * len(weights) == 1:
-        return model.with_linear_path(cuts[densities[0]], weights[0])
-    if split.validation is None:
+    cuts = list(cuts_of(split, settings).values())
+    if split.validation is None or len(cuts) * len(weights) == 1:
+        return model.with_linear_path(cuts[0], weights[0])
+    network = model.without_linear_path()
+    values = values_of_paths(network, split.validation, cuts, weights)
+    # Of equal ones the first: the sparsest, and the least weight.
+    cut, weight = np.unravel_index(values.argmax(), values.shape)
+    return model.with_linear_path(cuts[cut], weights[weight])
+
+
+def check_choice(split: Split, settings: LinearPath) -> None:
+    """Raises ValueError where a path is to be chosen and there is nobody to choose by.
+
+    Asked before a training, which would else be lost.
+    """
+    if split.validation is None and None in (settings.density, settings.weight):
         raise ValueError(
             "The density and the weight of a linear path are chosen on validation "
             "users, and the split has none: give both in LinearPath."
         )
-    matrices = list(cuts.values())
-    network = model.without_linear_path()
-    values = values_of_paths(network, split.validation, matrices, weights)
-    # Of equal ones the first: the sparsest, and the least weight.
-    cut, weight = np.unravel_index(values.argmax(), values.shape)
-    return model.with_linear_path(matrices[cut], weights[weight])
 
 
 def cuts_of(split: Split, settings: LinearPath) -> dict[float, sparse.csr_matrix]:

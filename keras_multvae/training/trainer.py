@@ -16,6 +16,7 @@ from keras_multvae import backend
 from keras_multvae.abilities import HasBeta, can
 from keras_multvae.callbacks import BetaAnneal
 from keras_multvae.data import Split, UserBatches
+from keras_multvae.data.columns.clicks import weights_of_users
 from keras_multvae.distribution import spread
 from keras_multvae.files import new_parents
 from keras_multvae.models.placement import undistributed
@@ -29,7 +30,7 @@ from keras_multvae.training.checkpoint import (
     load_state,
     steps_done,
 )
-from keras_multvae.training.linear_path import add_linear_path
+from keras_multvae.training.linear_path import add_linear_path, check_choice
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.record import TrainingRecord, versions
 
@@ -83,6 +84,8 @@ def train(
     """
     state = Path(state)
     recipe = recipe.resolved(split.train.num_users)
+    if recipe.linear_path is not None:
+        check_choice(split, recipe.linear_path)
     batches, epochs = _batches(split, recipe)
     validation = _validation(split, batches)
     steps = epochs * len(batches)
@@ -145,9 +148,8 @@ def _user_weights(split: Split, recipe: Recipe) -> np.ndarray | None:
     """n_u^-a of each user, with a mean of 1; see `Recipe`."""
     if recipe.user_weight == 0:
         return None
-    clicks = np.diff(split.train.matrix.indptr)
-    weights = np.maximum(clicks, 1.0) ** -recipe.user_weight
-    return weights / weights.mean()
+    clicks = np.maximum(np.diff(split.train.matrix.indptr), 1)
+    return weights_of_users(clicks, recipe.user_weight)
 
 
 def _warn_of_few_steps(recipe: Recipe, batches: UserBatches) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Any
 
 from scipy import sparse
 
-from keras_multvae.baselines import EASE, SparseEASE, tuning
+from keras_multvae.baselines import EASE, SparseEASE
+from keras_multvae.baselines.linear import LinearModel
 from keras_multvae.data import Split
-from keras_multvae.evaluation import evaluate_ranking
 from keras_multvae.training.linear_path import (
-    CHOSEN_BY,
     WEIGHTS,
     cuts_of,
     values_of_paths,
@@ -31,20 +29,12 @@ def chosen(split: Split, seconds: float) -> LinearPath:
         seconds: Float, after which no further settings are tried.
     """
     if split.train.num_items <= DENSE:
-        best = EASE.tuned(split, seconds)
-        return LinearPath(best.l2, best.dropout, best.user_weight)
-    validation = split.validation
-    assert validation is not None
-    end = time.monotonic() + seconds
-
-    def value(point: tuning.Point) -> float:
-        settings = tuning.settings_at(point)
-        model = SparseEASE(split.train.num_items, *settings, NEIGHBOURS)
-        found = evaluate_ranking(model.fit(split.train), validation, [CHOSEN_BY])
-        return found.mean(CHOSEN_BY)
-
-    point = tuning.climb(value, over=lambda: time.monotonic() > end)
-    return LinearPath(*tuning.settings_at(point), neighbours=NEIGHBOURS)
+        best: LinearModel = EASE.tuned(split, seconds)
+        neighbours = None
+    else:
+        best = SparseEASE.tuned(split, seconds, neighbours=NEIGHBOURS)
+        neighbours = NEIGHBOURS
+    return LinearPath(best.l2, best.dropout, best.user_weight, neighbours)
 
 
 class Paths:

@@ -89,6 +89,12 @@ def check_dense(rows: np.ndarray, name: str) -> bool:
     return bool(((rows == 0) | (rows == 1)).all())
 
 
+def weights_of_users(clicks: np.ndarray, exponent: float) -> np.ndarray:
+    """n^-exponent of users with n >= 1 clicks, scaled to a mean of 1: (users,)."""
+    weights: np.ndarray = np.asarray(clicks, "float64") ** -exponent
+    return weights / weights.mean()
+
+
 def same_entries(a: sparse.csr_matrix, b: sparse.csr_matrix) -> bool:
     """Whether two matrices of `as_csr` hold the same; mostly clear from their sizes."""
     if a is b:
