@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -53,10 +53,7 @@ class Copies(keras.Model):
                 f"`num_items` must be at least {self.num_items}, the items that the "
                 f"model has: none can be taken away. Received: num_items={num_items}."
             )
-        grown = type(self).from_config({**self.get_config(), "num_items": num_items})
-        compile_alike(self, grown)
-        copy_state(self, grown)
-        return grown
+        return self._copy(num_items=num_items)
 
     def with_linear_path(
         self, weights: sparse.sparray | sparse.spmatrix, weight: float = 1.0
@@ -100,19 +97,21 @@ class Copies(keras.Model):
         if not np.isfinite(matrix.data).all():
             raise ValueError("`weights` must be finite. Received: NaN or infinity.")
         weight = checks.number("weight", weight)
-        model = self._copy({"entries": matrix.nnz})
+        model = self._copy(linear_path={"entries": matrix.nnz})
         assert model.linear_path is not None
         model.linear_path.set_matrix(matrix, weight)
         return model
 
     def without_linear_path(self) -> Self:
         """A copy of the model whose logits are the network's alone."""
-        return self._copy(None)
+        return self._copy(linear_path=None)
 
-    def _copy(self, linear_path: dict[str, int] | None) -> Self:
-        """A copy with another linear path, whose weights are to be set."""
-        config = {**self.get_config(), PATH: linear_path}
-        model = type(self).from_config(config)
+    def _copy(self, **changed: Any) -> Self:
+        """A copy with the same weights and another configuration.
+
+        A linear path with as many entries goes along; any other is left to be set.
+        """
+        model = type(self).from_config({**self.get_config(), **changed})
         compile_alike(self, model)
         copy_state(self, model)
         return model

@@ -56,7 +56,11 @@ class GaussianAutoencoder(Autoencoder):
             )
         total = super().compute_loss(x, y, y_pred, sample_weight, training)
         self._kl_tracker.update_state(weighed(kl, sample_weight))
+        self.end_batch(training)
         return total
+
+    def end_batch(self, training: bool) -> None:
+        """What is counted once the loss of a batch is computed, inside the step."""
 
     def embed(
         self, histories: Any, batch_size: int = 500

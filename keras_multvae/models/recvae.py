@@ -18,6 +18,7 @@ from keras_multvae.layers import (
     Turns,
 )
 from keras_multvae.models.autoencoder import item_tables
+from keras_multvae.models.doors import arguments_of
 from keras_multvae.models.gaussian import GaussianAutoencoder
 from keras_multvae.models.recvae_config import RecVAEConfig
 from keras_multvae.optimizers import AlternatingAdam
@@ -164,19 +165,10 @@ class RecVAE(GaussianAutoencoder):
         self.add_loss(self.gamma * ops.cast(_clicks(inputs), kl.dtype) * kl)
         return self.decoder(z)
 
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        """Mean over users of NLL + gamma N KL."""
-        total = super().compute_loss(x, y, y_pred, sample_weight, training)
+    def end_batch(self, training: bool) -> None:
+        """See `GaussianAutoencoder`."""
         if training:
             self.turns.count_batch()
-        return total
 
     def default_optimizer(self, learning_rate: Any = 5e-4) -> AlternatingAdam:
         """See `RankingModel`."""
@@ -216,24 +208,13 @@ class RecVAE(GaussianAutoencoder):
         self.turns.begin_pass(batches)
         self.optimizer.begin_pass(self.turns.passes, batches)
 
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Any = None,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """See `RankingModel.fit`; each epoch is a pass, of the encoder or decoder."""
+        arguments = arguments_of("fit", x, *args, **kwargs)
+        callbacks = arguments.pop("callbacks", None)
         if isinstance(callbacks, keras.callbacks.Callback):
             callbacks = [callbacks]
-        callbacks = [_BeginPass(), *(callbacks or ())]
-        return super().fit(
-            x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
-        )
+        return super().fit(callbacks=[_BeginPass(), *(callbacks or ())], **arguments)
 
 
 class _BeginPass(keras.callbacks.Callback):

@@ -83,20 +83,11 @@ class VariationalModel(GaussianAutoencoder):
         """Makes beta follow `schedule` from the next step on; the count goes on."""
         self.beta.set_schedule(schedule)
 
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        """Mean over users of NLL + beta * KL, plus weight regularisation if any."""
-        total = super().compute_loss(x, y, y_pred, sample_weight, training)
+    def end_batch(self, training: bool) -> None:
+        """See `GaussianAutoencoder`."""
         self._beta_tracker.update_state(self.beta.current(self._accumulation))
         if training:
             self.beta.count_batch()
-        return total
 
     def get_config(self) -> dict[str, Any]:
         """See `keras.Model.get_config`."""
