@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from keras_multvae import __version__
+from keras_multvae.cli.common_options import add_engine_options, add_import_option
 from keras_multvae.cli.data_options import add_prepare_options, check_prepare
 from keras_multvae.cli.model_options import (
     add_recipe_options,
@@ -130,7 +131,7 @@ def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
 def _train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("prepared", help="folder that prepare wrote")
     sub.add_argument("--out", required=True, help="folder for the model")
-    _import_option(sub)
+    add_import_option(sub)
     sub.add_argument(
         "--distribute",
         choices=DISTRIBUTIONS,
@@ -177,7 +178,7 @@ def _evaluate_options(sub: argparse.ArgumentParser) -> None:
         help="names with @k, separated by commas",
     )
     sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
-    _import_option(sub)
+    add_import_option(sub)
 
 
 def _recommend_options(sub: argparse.ArgumentParser) -> None:
@@ -211,17 +212,7 @@ def _recommend_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--on-unknown", choices=["raise", "skip"], default="raise", help="unknown ids"
     )
-    sub.add_argument(
-        "--engine",
-        choices=["local", "ray"],
-        default="local",
-        help="with --out: this process, or a Ray cluster",
-    )
-    sub.add_argument(
-        "--address",
-        help="with --engine ray: HOST:PORT of the cluster; default: that of "
-        "RAY_ADDRESS, or on this machine",
-    )
+    add_engine_options(sub, "with --out: this process, or a Ray cluster")
     sub.add_argument(
         "--workers",
         type=_positive,
@@ -230,7 +221,7 @@ def _recommend_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--json", action="store_true", help="one JSON object a history, or for --out"
     )
-    _import_option(sub)
+    add_import_option(sub)
 
 
 def _export_options(sub: argparse.ArgumentParser) -> None:
@@ -255,7 +246,7 @@ def _export_options(sub: argparse.ArgumentParser) -> None:
         "--licence",
         help="for the model card: terms of the data; movielens for those of MovieLens",
     )
-    _import_option(sub)
+    add_import_option(sub)
 
 
 def _serve_options(sub: argparse.ArgumentParser) -> None:
@@ -278,13 +269,3 @@ def _demo_options(sub: argparse.ArgumentParser) -> None:
         "--saved-models", default="saved_models", help="folder for the SavedModel"
     )
     sub.add_argument("--seed", type=int, default=0, help="of the training")
-
-
-def _import_option(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--import",
-        dest="modules",
-        metavar="MODULE",
-        action="append",
-        help="import a module that registers models; may be given several times",
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from keras_multvae.cli.common_options import add_engine_options, add_import_option
 from keras_multvae.cli.model_options import converter
 from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE, POSITIVE_INT
 
@@ -37,16 +38,8 @@ def add_tune_options(sub: argparse.ArgumentParser) -> None:
         default=1,
         help="trainings at a time",
     )
-    sub.add_argument(
-        "--engine",
-        choices=["local", "ray"],
-        default="local",
-        help="where the processes are: on this machine, or on a Ray cluster",
-    )
-    sub.add_argument(
-        "--address",
-        help="with --engine ray: HOST:PORT of the cluster; default: that of "
-        "RAY_ADDRESS, or on this machine",
+    add_engine_options(
+        sub, "where the processes are: on this machine, or on a Ray cluster"
     )
     sub.add_argument(
         "--resume",
@@ -57,10 +50,4 @@ def add_tune_options(sub: argparse.ArgumentParser) -> None:
         "--seed", type=converter(NON_NEGATIVE_INT), default=0, help="of the search"
     )
     sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
-    sub.add_argument(
-        "--import",
-        dest="modules",
-        metavar="MODULE",
-        action="append",
-        help="import a module that registers models; may be given several times",
-    )
+    add_import_option(sub)

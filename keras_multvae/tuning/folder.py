@@ -25,7 +25,6 @@ from typing import Any, Self
 
 from keras_multvae.data import Split
 from keras_multvae.files import read_format, write_json
-from keras_multvae.recommender import storage
 from keras_multvae.training.checkpoint import fingerprint
 from keras_multvae.training.recipe import LinearPath, Recipe
 from keras_multvae.tuning.space import Space
@@ -254,8 +253,3 @@ def _runs(process: int) -> bool:
 def folder_of(out: Path) -> Path:
     """Where the study for a model's folder is."""
     return out.with_name(out.name + ".tuning")
-
-
-def check_out(out: Path) -> None:
-    """Raises `FileExistsError` where a recommender must not be written."""
-    storage.check_out(out)

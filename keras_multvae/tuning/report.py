@@ -14,9 +14,10 @@ from keras_multvae.extras import import_extra
 from keras_multvae.files import replace_folder
 from keras_multvae.plots import plot_importances
 from keras_multvae.recommender import Recommender
+from keras_multvae.recommender.storage import check_out
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.record import read_recipe
-from keras_multvae.tuning.folder import StudyFolder, check_out
+from keras_multvae.tuning.folder import StudyFolder
 
 # Finished trials from which importances are told.
 ENOUGH = 4

@@ -10,9 +10,10 @@ from typing import Any, Literal
 from keras_multvae import checks
 from keras_multvae.data import Split, save_prepared
 from keras_multvae.plots import figure_class
+from keras_multvae.recommender.storage import check_out
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.tuning import worker
-from keras_multvae.tuning.folder import DATA, StudyFolder, check_out, folder_of
+from keras_multvae.tuning.folder import DATA, StudyFolder, folder_of
 from keras_multvae.tuning.processes import run_here, run_on_ray, tasks
 from keras_multvae.tuning.quiet import optuna as quiet_optuna
 from keras_multvae.tuning.report import Tuning, write
@@ -55,7 +56,7 @@ def tune(
     The study is in `OUT.tuning`, and survives a kill: with `resume` it goes on for the
     given minutes, on the same data. Several processes, also on other machines, work on
     one study if each calls this with `resume` and the same folder, on a file system
-    that they share. Their clocks need not agree.
+    that they share. Each keeps its own time; on Ray, that of this machine's clock.
 
     Args:
         split: Training and validation part.
