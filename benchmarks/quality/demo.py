@@ -64,12 +64,10 @@ def run(system: str, seeds: int, out: Path, data: str, ratings: str | None) -> N
 
 
 def _train_plain(split, recipe):
-    import copy
-
     import torch
 
     from benchmarks.plain_torch import PlainMultVAE, Trainer
-    from keras_multvae import evaluate_ranking
+    from benchmarks.quality.runs import fit_plain
 
     torch.manual_seed(recipe.seed)
     clicks = split.train.matrix
@@ -86,14 +84,7 @@ def _train_plain(split, recipe):
         recipe.resolved_anneal_steps(steps),
         recipe.seed,
     )
-    best, best_state = -1.0, None
-    for _ in range(recipe.epochs):
-        trainer.epoch()
-        ndcg = evaluate_ranking(model, split.validation).mean(METRIC)
-        if ndcg > best:
-            best, best_state = ndcg, copy.deepcopy(model.state_dict())
-    model.load_state_dict(best_state)
-    return model
+    return fit_plain(model, trainer.epoch, recipe.epochs, split)
 
 
 def main() -> None:

@@ -12,15 +12,21 @@ a pass. Finished runs are kept in `--store`.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from benchmarks.plain_recvae import PlainRecVAE, RecTrainer
-from benchmarks.quality.runs import METRIC, Store, arguments, fit_recipe, load, table
-from keras_multvae import Recipe, RecVAE, evaluate_ranking
+from benchmarks.quality.runs import (
+    Store,
+    arguments,
+    fit_plain,
+    fit_recipe,
+    load,
+    table,
+)
+from keras_multvae import Recipe, RecVAE
 from keras_multvae.data import Split
 
 OURS, PLAIN, GLOROT = "RecVAE", "plain PyTorch", "plain PyTorch, Glorot"
@@ -42,14 +48,7 @@ def train_plain(split: Split, recipe: Recipe, glorot: bool) -> PlainRecVAE:
         network.encoder_passes,
         network.decoder_passes,
     )
-    best, best_state = -1.0, None
-    for _ in range(recipe.epochs):
-        trainer.one_pass()
-        ndcg = evaluate_ranking(model, split.validation).mean(METRIC)
-        if ndcg > best:
-            best, best_state = ndcg, copy.deepcopy(model.state_dict())
-    model.load_state_dict(best_state)
-    return model
+    return fit_plain(model, trainer.one_pass, recipe.epochs, split)
 
 
 def main() -> None:

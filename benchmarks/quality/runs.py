@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import functools
 import json
 import tempfile
@@ -108,6 +109,20 @@ def fit_recipe(split: Split, recipe: Recipe) -> tuple[Any, list[dict[str, float]
     """The model of the best validation epoch, and the history."""
     with tempfile.TemporaryDirectory() as folder:
         return train(split, recipe, Path(folder) / "state", save_every=1e9)
+
+
+def fit_plain(
+    model: Any, one_pass: Callable[[], Any], epochs: int, split: Split
+) -> Any:
+    """A PyTorch model as it was after the pass that is best in validation."""
+    best, best_state = -1.0, None
+    for _ in range(epochs):
+        one_pass()
+        ndcg = evaluate_ranking(model, split.validation).mean(METRIC)
+        if ndcg > best:
+            best, best_state = ndcg, copy.deepcopy(model.state_dict())
+    model.load_state_dict(best_state)
+    return model
 
 
 def table(
