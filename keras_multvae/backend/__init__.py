@@ -50,6 +50,9 @@ index of every entry (int32 or int64, ascending):
 - `is_first()`: whether this is the process that writes files.
 - `agreed(value)`: the first process' bool, on all of them.
 - `kept_memory()`: a context in which freed memory is kept for the next step.
+- `on_host()`: a context for what the host reads at every step, as PyTorch's seeds: it
+  would wait for a GPU to have done all before.
+- `has_accelerator()`: whether models compute on something else than the host's CPU.
 - `num_replicas()`: replicas whose gradients the optimiser will add up.
 - `inference(function, variables)`: a function of a batch, which returns a tuple of
   tensors, without gradients and compiled where the backend compiles; NumPy arrays in
@@ -104,5 +107,7 @@ whole = _processes.whole
 is_first = _processes.is_first
 agreed = _processes.agreed
 kept_memory = _module.kept_memory
+on_host = _module.on_host
+has_accelerator = _module.has_accelerator
 num_replicas = _module.num_replicas
 inference = _module.inference

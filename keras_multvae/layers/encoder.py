@@ -18,7 +18,7 @@ from keras_multvae.layers.dense import (
     tanh_stack,
     wide_dtype,
 )
-from keras_multvae.layers.seeded import SeededLayer
+from keras_multvae.layers.seeded import SeededLayer, Seeds
 from keras_multvae.settings import (
     INTEGER,
     NON_NEGATIVE,
@@ -95,7 +95,7 @@ class InteractionEncoder(SeededLayer):
         self.seed = checked("seed", seed, Optional(INTEGER))
         self.table_dtype = table_dtype
         source = seeds(seed)
-        self.seed_generator = keras.random.SeedGenerator(next(source))
+        self.seed_generator = Seeds(next(source))
         units = (*self.hidden_dims, self.outputs * self.latent_dim)
         self.kernel = self.add_weight(
             shape=(self.num_items, units[0]),

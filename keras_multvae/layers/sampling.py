@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_multvae.layers.seeded import SeededLayer
+from keras_multvae.layers.seeded import SeededLayer, Seeds
 from keras_multvae.settings import INTEGER, Optional, checked
 
 
@@ -44,7 +44,7 @@ class Sampling(SeededLayer):
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = checked("seed", seed, Optional(INTEGER))
-        self.seed_generator = keras.random.SeedGenerator(self.seed)
+        self.seed_generator = Seeds(self.seed)
         self.built = True
 
     def call(self, inputs: tuple[Any, Any], training: bool | None = None) -> Any:

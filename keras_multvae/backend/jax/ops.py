@@ -202,6 +202,12 @@ def assign_if(
 
 
 kept_memory = contextlib.nullcontext
+on_host = contextlib.nullcontext
+
+
+def has_accelerator() -> bool:
+    """See `keras_multvae.backend`."""
+    return jax.default_backend() != "cpu"
 
 
 def num_replicas() -> int:

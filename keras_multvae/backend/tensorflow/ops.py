@@ -190,6 +190,12 @@ def assign_if(
 
 
 kept_memory = contextlib.nullcontext
+on_host = contextlib.nullcontext
+
+
+def has_accelerator() -> bool:
+    """See `keras_multvae.backend`."""
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def num_replicas() -> int:

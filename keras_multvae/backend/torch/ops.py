@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import keras
 import torch
 
 from keras_multvae import compat
@@ -27,6 +28,8 @@ with warnings.catch_warnings():
     # The first sparse matrix of a process warns that they are in a beta state.
     warnings.simplefilter("ignore")
     torch.eye(1).to_sparse_csr()
+# A step at which Adam's moments have no bias left.
+FAR = 1e12
 # One entry for each `kept_memory` that is open.
 _keepers: list[Any] = []
 
@@ -217,7 +220,14 @@ def fused_adam(
     beta_2: float,
     epsilon: float,
 ) -> None:
-    """A step of Adam on tensors, in place."""
+    """A step of Adam on tensors, in place.
+
+    The step and the rate are tensors: reading them would make the host wait for a GPU.
+    """
+    step = step.to(torch.float64)
+    # Keras adds epsilon to sqrt(v) before the correction of v's bias, PyTorch after it.
+    # So the corrections go into the rate, and PyTorch is told of a step that needs none.
+    corrections = (1 - beta_2**step).sqrt() / (1 - beta_1**step)
     with torch.no_grad():
         _adam(
             [weights],
@@ -225,16 +235,14 @@ def fused_adam(
             [momentum],
             [velocity],
             [],
-            [step.to(torch.float32) - 1],
+            [torch.full((), FAR, device=weights.device)],
             fused=True,
             amsgrad=False,
             beta1=beta_1,
             beta2=beta_2,
-            lr=float(learning_rate),
+            lr=(learning_rate * corrections).to(torch.float32),
             weight_decay=0.0,
-            # Keras adds epsilon to sqrt(v) before the correction of v's bias, PyTorch
-            # after it.
-            eps=epsilon / math.sqrt(1 - beta_2 ** float(step)),
+            eps=epsilon,
             maximize=False,
         )
 
@@ -291,6 +299,16 @@ def kept_memory() -> Iterator[None]:
             for parameter, default in DEFAULTS.items():
                 libc.mallopt(parameter, default)
             libc.malloc_trim(0)
+
+
+def on_host() -> Any:
+    """See `keras_multvae.backend`."""
+    return keras.device("cpu")
+
+
+def has_accelerator() -> bool:
+    """See `keras_multvae.backend`."""
+    return torch.cuda.is_available()
 
 
 def num_replicas() -> int:
