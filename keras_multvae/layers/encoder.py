@@ -180,7 +180,7 @@ class InteractionEncoder(SeededLayer):
     def _drop(self, values: Any, drop: Any) -> Any:
         if drop is False or not self.dropout:
             return values
-        kept = keras.random.dropout(values, self.dropout, seed=self.seed_generator)
+        kept = backend.dropout(values, self.dropout, self.seed_generator)
         return kept if drop is True else ops.where(drop, kept, values)
 
     def compute_output_shape(self, input_shape: Any) -> Any:

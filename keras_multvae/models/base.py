@@ -29,7 +29,7 @@ from keras_multvae.settings import (
 )
 
 
-class RankingModel(Copies, Doors, backend.RowwiseTraining, keras.Model):
+class RankingModel(Copies, Doors, backend.Training, keras.Model):
     """A `keras.Model` that maps users' clicks to a logit for every item.
 
     A subclass has a `Config`, a frozen dataclass of its settings, makes its layers when
@@ -51,6 +51,8 @@ class RankingModel(Copies, Doors, backend.RowwiseTraining, keras.Model):
     likelihood: Likelihood
     # Whether training takes the gradients of item tables as rows.
     trains_rows = False
+    # Whether a training step does the same operations each time.
+    steps_alike = True
     # Not None here: PyTorch would find that before the layer.
     linear_path: ItemWeights | None
 
