@@ -51,6 +51,12 @@ def trained() -> list[np.ndarray]:
     return [np.array(weight.numpy()) for weight in model.trainable_variables]
 
 
+def mean_difference(some: list[np.ndarray], others: list[np.ndarray]) -> float:
+    """The largest, over the tables, of their numbers' mean difference."""
+    pairs = zip(some, others, strict=True)
+    return max(float(np.abs(a - b).mean()) for a, b in pairs)
+
+
 def recorded_steps() -> None:
     """CUDA graphs against the same steps from Python, noise and all; see `Training`."""
     found = []
@@ -61,7 +67,7 @@ def recorded_steps() -> None:
         batches = UserBatches(clicks(), BATCH, seed=0)
         model.fit(batches, epochs=2, callbacks=[BetaAnneal(0.2, 40)], verbose=0)
         found.append([np.array(weight.numpy()) for weight in model.trainable_variables])
-    moved = max(float(np.abs(a - b).mean()) for a, b in zip(*found, strict=True))
+    moved = mean_difference(*found)
     say(check="recorded steps against others", error=moved, right=moved < 1e-5)
 
 
@@ -89,36 +95,39 @@ def training_as_on_cpu() -> None:
     found = trained()
     # Adam's first steps are of the gradient's sign, whatever its size: where it is
     # nothing but rounding, the sign is too.
-    moved = max(float(np.abs(a - b).mean()) for a, b in zip(found, expected, strict=True))
+    moved = mean_difference(found, expected)
     say(check=f"{STEPS} steps against the CPU", error=moved, right=moved < 1e-6)
 
 
 def rankings() -> None:
+    """Linear path, metrics and ranking of two models, against the same on the host."""
     split = strong_generalization(Interactions.from_matrix(clicks(900)), 200, 200)
-    for name, make in (("MultVAE", MultVAE), ("RecVAE", RecVAE)):
-        model = make(split.train.num_items, latent_dim=16, seed=0)
-        model.compile()
-        model.fit(UserBatches(split.train, 50), epochs=3, verbose=0)
-        network = model
-        ease = EASE(split.train.num_items, 100.0).fit(split.train)
-        model = add_linear_path(model, split, LinearPath(100.0, 0.0, 0.0, density=0.2, weight=5))
-        histories = split.test.input.matrix
-        by_hand = network.score(histories) + 5 * (
-            histories @ ease.cut(0.2).toarray()
+    path = LinearPath(100.0, 0.0, 0.0, density=0.2, weight=5)
+    weights = EASE(split.train.num_items, 100.0).fit(split.train).cut(0.2).toarray()
+    histories = split.test.input.matrix
+    for make in (MultVAE, RecVAE):
+        network = make(split.train.num_items, latent_dim=16, seed=0)
+        network.compile()
+        network.fit(UserBatches(split.train, 50), epochs=3, verbose=0)
+        model = add_linear_path(network, split, path)
+        added = np.subtract(
+            model.unnormalized_scores(histories)[0],
+            network.unnormalized_scores(histories)[0],
         )
-        values, _ = model.unnormalized_scores(histories)
-        plain, _ = network.unnormalized_scores(histories)
-        error = float(np.abs((values - plain) - (by_hand - network.score(histories))).max())
-        say(check=f"{name}, linear path", error=error, right=error < 1e-3)
-        logs = model.evaluate(UserBatches(split.test, 50, shuffle=False), verbose=0, return_dict=True)
+        compare(make, "linear path", added, 5 * (histories @ weights), 1e-4)
+        logs = model.evaluate(split.test, batch_size=50, verbose=0, return_dict=True)
         report = evaluate_ranking(model, split.test)
-        pairs = {"ndcg_at_100": "ndcg@100", "recall_at_20": "recall@20"}
-        error = max(abs(logs[a] - report.mean(b)) for a, b in pairs.items())
-        say(check=f"{name}, evaluate against evaluate_ranking", error=error, right=error < 1e-6)
+        found = [logs[name] for name in ("ndcg_at_100", "recall_at_20")]
+        wanted = [report.mean(name) for name in ("ndcg@100", "recall@20")]
+        compare(make, "evaluate against evaluate_ranking", found, wanted, 1e-6)
         ((_, top),) = rank(model, histories, 50, batch_size=500)
-        right = top_k(model.score(histories), 50, histories)
-        same = float((top.indices == right.indices).mean())
-        say(check=f"{name}, ranking as by sorting scores", error=1 - same, right=same == 1)
+        sorted_ones = top_k(model.score(histories), 50, histories).indices
+        compare(make, "ranking as by sorting scores", top.indices, sorted_ones, 0)
+
+
+def compare(make: type, check: str, found: Any, wanted: Any, allowed: float) -> None:
+    error = float(np.abs(np.subtract(found, wanted)).max())
+    say(check=f"{make.__name__}, {check}", error=error, right=error <= allowed)
 
 
 def main() -> None:

@@ -48,7 +48,8 @@ index of every entry (int32 or int64, ascending):
   the odds that keep the mean. To nearest, what changes by less than half a unit of the
   last place, as a velocity does in each step, would never change.
 - `Training`: what `fit` of a `keras.Model` needs of the backend: gradients of rows, by
-  the model's `trains_rows`; on PyTorch with a GPU recorded steps, if `steps_alike`. `rows_compile`: whether all this may be compiled by XLA.
+  the model's `trains_rows`; on PyTorch with a GPU recorded steps, if `steps_alike`.
+  `rows_compile`: whether all this may be compiled by XLA.
 - `whole(variable)`: its value as a NumPy array, wherever its parts are; all processes
   of a distributed training must ask at the same time.
 - `is_first()`: whether this is the process that writes files.

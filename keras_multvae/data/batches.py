@@ -103,7 +103,7 @@ class UserBatches(keras.utils.PyDataset):
         self.shuffle = bool(shuffle)
         self.seed = checks.integer("seed", seed, at_least=0)
         self.blocks = blocks
-        # What `fit` has done to a batch that is made ahead, in the thread that makes it.
+        # What `fit` has done to a batch that is made ahead, by the thread that does.
         self.upload: Callable[[Any], Any] | None = None
         self.epoch = 0
 

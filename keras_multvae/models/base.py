@@ -241,7 +241,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
 
     def best(
         self,
-        histories: sparse.csr_matrix,
+        histories: Any,
         k: int,
         exclude_seen: bool = True,
         allowed: np.ndarray | None = None,

@@ -53,7 +53,8 @@ class Scoring:
         key = (k, exclude_seen, allowed is not None)
 
         def function(inputs: Any) -> tuple[Any, ...]:
-            return self._best(*inputs, k, exclude_seen)
+            batch, allowed = inputs
+            return self._best(batch, allowed, k, exclude_seen)
 
         indices, scores, ranked = self._run(key, function, histories, pad_to, allowed)
         if not ranked.all():

@@ -54,12 +54,11 @@ class Training:
         if self.train_function is not None and not force:
             return
         super().make_train_function(force)  # type: ignore[misc]
-        several = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if (
-            torch.cuda.is_available()
-            and self.steps_alike
-            and not (self.trains_rows or several or self.jit_compile)  # type: ignore[attr-defined]
-        ):
+        distributed = torch.distributed
+        several = distributed.is_available() and distributed.is_initialized()
+        compiled = self.jit_compile  # type: ignore[attr-defined]
+        alike = self.steps_alike and not self.trains_rows
+        if torch.cuda.is_available() and alike and not (several or compiled):
             self.train_function = RecordedStep(self.train_function)
 
 
@@ -113,9 +112,9 @@ class RecordedStep:
         except RuntimeError as error:
             self._works = False
             warnings.warn(
-                "This model's training step reads something back from the GPU or brings "
-                "something to it, so it could not be recorded as a CUDA graph. It goes "
-                f"on without, slower. PyTorch says: {error}",
+                "This model's training step reads something back from the GPU, or "
+                "brings something to it, so it could not be recorded as a CUDA graph. "
+                f"It goes on without, slower. PyTorch says: {error}",
                 stacklevel=2,
             )
             return False

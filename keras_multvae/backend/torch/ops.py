@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import math
 import platform
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,25 +13,23 @@ import keras
 import torch
 
 from keras_multvae import compat
+from keras_multvae.backend.torch.adam import adam_update as adam_update
+from keras_multvae.backend.torch.adam import fuses_adam as fuses_adam
 from keras_multvae.backend.torch.graphs import generator
+from keras_multvae.backend.torch.ranking import log_sum_exp as log_sum_exp
+from keras_multvae.backend.torch.ranking import top_k as top_k
 
-# Floats that are worked on at a time where more passes than one go over them: they
-# stay in a processor's cache.
-CACHED = 1 << 18
-# Sums of exp from here on down may have lost digits to numbers below float32's range.
-FAINT = 1e-30
+# Entries that are nothing but padding, in a bag on a GPU.
+PADDING = 512
 # mallopt's parameters and defaults, from glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 DEFAULTS = {M_TRIM_THRESHOLD: 128 << 10, M_MMAP_MAX: 65536}
-_adam = compat.torch_adam()
 with warnings.catch_warnings():
-    # The first sparse matrix of a process warns that they are in a beta state.
+    # The first sparse matrices of a process warn that they are in a beta state, and
+    # not checked.
     warnings.simplefilter("ignore")
     torch.eye(1).to_sparse_csr()
-# Entries that are nothing but padding, in a bag on a GPU.
-PADDING = 512
-# A step at which Adam's moments have no bias left.
-FAR = 1e12
+    torch.sparse_csr_tensor([0, 1], [0], [1.0], size=(1, 1), check_invariants=False)
 # One entry for each `kept_memory` that is open.
 _keepers: list[Any] = []
 
@@ -56,7 +53,7 @@ def bag_matmul(
         bag_sizes = torch.bincount(rows[kept], minlength=users)
     offsets = (torch.cumsum(bag_sizes, 0) - bag_sizes).to(item_ids.dtype)
     if kernel.device.type != "cpu":
-        offsets = torch.cat([offsets, _padding(values, item_ids.dtype)])
+        offsets = torch.cat([offsets, _padding(values, offsets[-1]).to(offsets.dtype)])
     return torch.nn.functional.embedding_bag(
         item_ids,
         kernel,
@@ -66,16 +63,20 @@ def bag_matmul(
     )[:users]
 
 
-def _padding(values: Any, dtype: Any) -> Any:
-    """Offsets that cut zeros at the end into bags of their own.
+def _padding(values: Any, last: Any) -> Any:
+    """Offsets that cut the zeros at the end into bags of their own.
 
     They are the last user's padding: one bag, of which a GPU takes an entry at a time.
+
+    Args:
+        values: (entries,).
+        last: Where the last user's entries begin; what he has may be dropped.
     """
     entries = len(values)
     places = torch.arange(1, entries + 1, device=values.device)
     end = torch.where(values != 0, places, torch.zeros_like(places)).amax()
     starts = torch.arange(0, entries + 1, PADDING, device=values.device)
-    return (end + starts).clamp(max=entries).to(dtype)
+    return (torch.maximum(end, last) + starts).clamp(max=entries)
 
 
 def to_dense(rows: Any, item_ids: Any, values: Any, shape: tuple[Any, int]) -> Any:
@@ -207,113 +208,6 @@ class _MultinomialNLL(torch.autograd.Function):
 def multinomial_nll(logits: Any, rows: Any, item_ids: Any, values: Any) -> Any:
     """See `keras_multvae.backend`."""
     return _MultinomialNLL.apply(logits, rows, item_ids.long(), values)
-
-
-def log_sum_exp(logits: Any) -> Any:
-    """See `keras_multvae.backend`."""
-    if logits.device.type != "cpu":
-        return torch.logsumexp(logits, 1)
-    parts = logits.split(max(CACHED // logits.shape[1], 1))
-    # Without looking for the largest first: a pass less, and as exact where nothing
-    # leaves float32's range.
-    total = torch.cat([part.exp().sum(1) for part in parts])
-    if bool(((total > FAINT) & (total < math.inf)).all()):
-        return total.log()
-    return torch.logsumexp(logits, 1)
-
-
-def top_k(scores: Any, k: int) -> tuple[Any, Any]:
-    """See `keras_multvae.backend`."""
-    if scores.device.type == "cuda":
-        return _top_k_by_keys(scores, k)
-    # One more than is wanted says where the last of them is as large as others.
-    values, indices = torch.topk(scores, min(k + 1, scores.shape[1]))
-    if k < scores.shape[1]:
-        tied = torch.nonzero(values[:, k - 1] == values[:, k])[:, 0]
-        if len(tied):
-            indices[tied, :k] = _first(scores[tied], values[tied, k - 1 : k], k)
-    # Rising indices, which the stable sort by value keeps among equals.
-    indices = torch.sort(indices[:, :k], dim=1).values
-    values, order = torch.sort(
-        torch.gather(scores, 1, indices), dim=1, descending=True, stable=True
-    )
-    return values, torch.gather(indices, 1, order)
-
-
-def _top_k_by_keys(scores: Any, k: int) -> tuple[Any, Any]:
-    """By ints that order a row's scores, then its indices: nothing is read back."""
-    bits = (scores.float() + 0.0).view(torch.int32)  # -0 is 0 now
-    rising = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    places = torch.arange(scores.shape[1] - 1, -1, -1, device=scores.device)
-    keys = (rising.long() << 32) | places
-    best = torch.topk(keys, k, dim=1).values
-    indices = scores.shape[1] - 1 - (best & 0xFFFFFFFF)
-    return torch.gather(scores, 1, indices), indices
-
-
-def _first(scores: Any, bounds: Any, k: int) -> Any:
-    """The indices of what is above a row's bound, and of the first that equal it."""
-    above = ~(scores <= bounds)  # NaN too, which counts as the largest
-    equal = scores == bounds
-    left = k - above.sum(1, keepdim=True)
-    equal &= torch.cumsum(equal, 1, dtype=torch.int32) <= left
-    return torch.nonzero(above | equal)[:, 1].view(len(scores), k)
-
-
-def fuses_adam(gradient: Any, variable: Any) -> bool:
-    """See `keras_multvae.backend`."""
-    return variable.value.device.type in ("cpu", "cuda", "mps", "xpu")
-
-
-def adam_update(
-    variable: Any,
-    momentum: Any,
-    velocity: Any,
-    gradient: Any,
-    step: Any,
-    **rates: Any,
-) -> None:
-    """See `keras_multvae.backend`."""
-    gradient = gradient.to(variable.value.dtype)
-    fused_adam(variable.value, momentum.value, velocity.value, gradient, step, **rates)
-
-
-def fused_adam(
-    weights: Any,
-    momentum: Any,
-    velocity: Any,
-    gradient: Any,
-    step: Any,
-    learning_rate: Any,
-    beta_1: float,
-    beta_2: float,
-    epsilon: float,
-) -> None:
-    """A step of Adam on tensors, in place.
-
-    The step and the rate are tensors: reading them would make the host wait for a GPU.
-    """
-    step = step.to(torch.float64)
-    # Keras adds epsilon to sqrt(v) before the correction of v's bias, PyTorch after it.
-    # So the corrections go into the rate, and PyTorch is told of a step that needs none.
-    corrections = (1 - beta_2**step).sqrt() / (1 - beta_1**step)
-    with torch.no_grad():
-        _adam(
-            [weights],
-            [gradient],
-            [momentum],
-            [velocity],
-            [],
-            [torch.full((), FAR, device=weights.device)],
-            fused=True,
-            amsgrad=False,
-            beta1=beta_1,
-            beta2=beta_2,
-            lr=(learning_rate * corrections).to(torch.float32),
-            weight_decay=0.0,
-            eps=epsilon,
-            maximize=False,
-        )
 
 
 @contextlib.contextmanager

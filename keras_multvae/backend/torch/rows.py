@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from keras_multvae import compat
-from keras_multvae.backend.torch.ops import CACHED, fused_adam
+from keras_multvae.backend.torch.adam import fused_adam
+from keras_multvae.backend.torch.ranking import CACHED
 
 COMPILES = True
 
@@ -120,4 +121,3 @@ def round_at_random(values: Any, seed: Any) -> Any:
 
 def _wide(rows: Any) -> Any:
     return rows.float() if rows.dtype == torch.bfloat16 else rows
-

@@ -17,7 +17,7 @@ if keras.backend.backend() != "torch":
 
 import torch
 
-from keras_multvae.backend.torch import graphs, ops
+from keras_multvae.backend.torch import graphs, ops, ranking
 
 
 class Graph:
@@ -117,12 +117,15 @@ def test_the_ways_of_a_gpu_compute_what_those_of_a_cpu_do():
     scores[0, :5] = -torch.inf
     scores[1, 3] = -0.0
     for found, wanted in zip(
-        ops._top_k_by_keys(scores, 7), ops.top_k(scores, 7), strict=True
+        ranking._top_k_by_keys(scores, 7), ranking.top_k(scores, 7), strict=True
     ):
         assert found.tolist() == wanted.tolist()
     values = torch.tensor([1.0, 0, 2, 0, 0])
-    offsets = ops._padding(values, torch.int32)
+    offsets = ops._padding(values, torch.tensor(2)).int()
     assert offsets.tolist() == [3]
+    # The last user's entries, from the fourth on, were all dropped.
+    assert ops._padding(values, torch.tensor(3)).tolist() == [3]
+    assert ops._padding(values, torch.tensor(4)).tolist() == [4]
     product = torch.nn.functional.embedding_bag(
         torch.tensor([1, 0, 2, 0, 0], dtype=torch.int32),
         torch.eye(3),

@@ -1,0 +1,70 @@
+"""Adam in one pass over the weights, on PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from keras_multvae import compat
+
+# A step at which Adam's moments have no bias left.
+FAR = 1e12
+_adam = compat.torch_adam()
+
+
+def fuses_adam(gradient: Any, variable: Any) -> bool:
+    """See `keras_multvae.backend`."""
+    return variable.value.device.type in ("cpu", "cuda", "mps", "xpu")
+
+
+def adam_update(
+    variable: Any,
+    momentum: Any,
+    velocity: Any,
+    gradient: Any,
+    step: Any,
+    **rates: Any,
+) -> None:
+    """See `keras_multvae.backend`."""
+    gradient = gradient.to(variable.value.dtype)
+    fused_adam(variable.value, momentum.value, velocity.value, gradient, step, **rates)
+
+
+def fused_adam(
+    weights: Any,
+    momentum: Any,
+    velocity: Any,
+    gradient: Any,
+    step: Any,
+    learning_rate: Any,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
+    """A step of Adam on tensors, in place.
+
+    The step and the rate are tensors: reading them would make the host wait for a GPU.
+    """
+    step = step.to(torch.float64)
+    # Keras adds epsilon to sqrt(v) before the correction of v's bias, PyTorch after
+    # it. So the corrections go into the rate, and PyTorch is told of a step that needs
+    # none.
+    corrections = (1 - beta_2**step).sqrt() / (1 - beta_1**step)
+    with torch.no_grad():
+        _adam(
+            [weights],
+            [gradient],
+            [momentum],
+            [velocity],
+            [],
+            [torch.full((), FAR, device=weights.device)],
+            fused=True,
+            amsgrad=False,
+            beta1=beta_1,
+            beta2=beta_2,
+            lr=(learning_rate * corrections).to(torch.float32),
+            weight_decay=0.0,
+            eps=epsilon,
+            maximize=False,
+        )
