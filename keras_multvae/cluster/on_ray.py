@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import socket
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from keras_multvae.data import Vocabulary, save_interactions
 from keras_multvae.data.columns.spilled import spilling_into
 from keras_multvae.data.vocabulary import as_ids
 from keras_multvae.extras import import_extra
-from keras_multvae.progress import progress as progress_bar
+from keras_multvae.progress import counting
 from keras_multvae.recommender import storage
 from keras_multvae.recommender.events import holds_events, of_events
 
@@ -73,8 +73,8 @@ def recommend_on_ray(
             node, or fewer if `num_workers` would not find room.
         shard_size: Int >= 1, users a shard.
         progress: Bool, whether to show a bar on standard error.
-        **options: `k`, `exclude_seen`, `allow`, `deny`, `on_unknown` and `batch_size`,
-            as in `Recommender.recommend`.
+        **options: `k`, `exclude_seen`, `allow`, `deny`, `niche`, `on_unknown` and
+            `batch_size`, as in `Recommender.recommend`.
 
     Returns:
         Rows in all parts.
@@ -124,7 +124,8 @@ def recommend_on_ray(
     missing = job.start(num_users)
     with contextlib.ExitStack() as stack:
         done_users = num_users - sum(len(job.users(i, num_users)) for i in missing)
-        advance = stack.enter_context(_bar(progress, num_users, done_users))
+        shown = counting("recommending", num_users, completed=done_users, shown=progress)
+        advance = stack.enter_context(shown)
         if missing:
             stack.enter_context(connected(ray, address))
         done = _filled(ray, job, missing, num_users, num_workers, resources)
@@ -153,17 +154,6 @@ def _gather_events(job: Job, folder: Path) -> Job:
         events = of_events(job.histories, items, job.options["on_unknown"])
         save_interactions(events, folder)
     return replace(job, histories=folder)
-
-
-@contextlib.contextmanager
-def _bar(shown: bool, total: int, completed: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar if one is to be shown; gives what advances it."""
-    if not shown:
-        yield lambda users: None
-        return
-    with progress_bar() as bar:
-        task = bar.add_task("recommending", total=total, completed=completed)
-        yield lambda users: bar.advance(task, users)
 
 
 @contextlib.contextmanager
