@@ -35,6 +35,7 @@ def recommend_on_ray(
     histories: str | os.PathLike[str] | None = None,
     *,
     part: Literal["train", "validation", "test"] = "train",
+    reading: Mapping[str, Any] | None = None,
     address: str | None = None,
     num_workers: int | None = None,
     resources: Mapping[str, float] | None = None,
@@ -57,12 +58,13 @@ def recommend_on_ray(
     Args:
         model: Folder of a recommender.
         out: The folder to fill.
-        histories: Whose users: a prepared folder, an interactions folder, or a CSV or
-            Parquet file, or a folder of them, with one event a row in the columns
-            `user_id` and `item_id`. By default the histories that the recommender
-            keeps. Events are gathered by this process first, into `OUT.histories`,
-            which goes when the job is complete.
+        histories: Whose users: a prepared folder, an interactions folder, or files of
+            events as `read_interactions` takes them. By default the histories that the
+            recommender keeps. Events are gathered by this process first, into
+            `OUT.histories`, which goes when the job is complete.
         part: Which users of a prepared folder; held-out ones by their fold-in.
+        reading: How files of events are read: `user_column` and other keyword arguments
+            of `read_interactions`.
         address: Of the cluster, as `ray.init` takes it: "auto", "10.0.0.1:6379". By
             default the one that this process is connected to, that RAY_ADDRESS names
             or that runs on this machine, else a new one on this machine alone.
@@ -119,12 +121,14 @@ def recommend_on_ray(
     if histories is None:
         job = replace(job, histories=job.model / storage.HISTORIES)
     elif holds_events(job.histories):
-        job = _gather_events(job, gathered)
+        job = _gather_events(job, gathered, reading or {})
     num_users = job.count_users()
     missing = job.start(num_users)
     with contextlib.ExitStack() as stack:
         done_users = num_users - sum(len(job.users(i, num_users)) for i in missing)
-        shown = counting("recommending", num_users, completed=done_users, shown=progress)
+        shown = counting(
+            "recommending", num_users, completed=done_users, shown=progress
+        )
         advance = stack.enter_context(shown)
         if missing:
             stack.enter_context(connected(ray, address))
@@ -147,11 +151,12 @@ def _plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _gather_events(job: Job, folder: Path) -> Job:
+def _gather_events(job: Job, folder: Path, reading: Mapping[str, Any]) -> Job:
     """Turns files of events into a folder of interactions, and names it to the job."""
     items = Vocabulary.load(job.model / storage.ITEMS)
     with spilling_into(folder.parent):
-        events = of_events(job.histories, items, job.options["on_unknown"])
+        unknown = job.options["on_unknown"]
+        events = of_events(job.histories, items, unknown, **reading)
         save_interactions(events, folder)
     return replace(job, histories=folder)
 

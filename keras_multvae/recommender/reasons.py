@@ -73,7 +73,9 @@ def reasons_of(
     return found
 
 
-def _changes(model: Ranks, history: sparse.csr_matrix, ranked: np.ndarray) -> np.ndarray:
+def _changes(
+    model: Ranks, history: sparse.csr_matrix, ranked: np.ndarray
+) -> np.ndarray:
     """(items of the history, ranked items), what each score loses without each item."""
     size = history.nnz
     if size == 0 or len(ranked) == 0:

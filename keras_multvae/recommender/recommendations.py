@@ -106,7 +106,11 @@ class Recommendations:
         if self.reasons is not None:
             found["reasons"] = [
                 [
-                    {"item": r.item, "title": self.titles.get(r.item), "change": r.change}
+                    {
+                        "item": r.item,
+                        "title": self.titles.get(r.item),
+                        "change": r.change,
+                    }
                     for r in reasons
                 ]
                 for reasons in self.reasons[index]

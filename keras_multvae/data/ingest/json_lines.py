@@ -1,4 +1,4 @@
-"""JSON lines: an object a line, which is an event or an item; private."""
+"""JSON lines, whose values are objects (events, items) or lists; private."""
 
 from __future__ import annotations
 
@@ -59,40 +59,62 @@ class JsonLines:
         return ""
 
     def _objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        encoding = self._dialect.encoding or "utf-8-sig"
         # In text, the words of CSV files for a missing value are only words.
         nulls = frozenset(self._dialect.null or ()) | {""}
-        with opened(self.path) as file:
-            for line, raw in enumerate(lines_of(file), start=1):
-                try:
-                    text = raw.decode(encoding).strip()
-                except UnicodeDecodeError as error:
-                    raise TextError(
-                        f"{self.path}: line {line} is not {encoding} ({error.reason}). "
-                        "Name its encoding: encoding='latin-1', --encoding latin-1."
-                    ) from None
-                if not text:
-                    self.blank_lines += 1
-                    continue
-                yield line, self._object(text, line, nulls)
-
-    def _object(self, text: str, line: int, nulls: frozenset[str]) -> dict[str, Any]:
-        try:
-            found = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise TextError(
-                f"{self.path} cannot be read: line {line} is no JSON ({error})."
-            ) from None
-        if not isinstance(found, dict):
-            raise TextError(
-                f"{self.path} cannot be read: line {line} must be a JSON object, an "
-                f"event with its columns as keys. Received: {text[:60]}. (Lists are "
-                "histories, which `recommend` takes.)"
+        for line, found in json_values(self.path, self._dialect.encoding):
+            if found is None:
+                self.blank_lines += 1
+                continue
+            if not isinstance(found, dict):
+                raise TextError(
+                    f"{self.path} cannot be read: line {line} must be a JSON object, "
+                    "an event with its columns as keys. Received: "
+                    f"{json.dumps(found)[:60]}. (Lists are histories, which "
+                    "`recommend` takes from a file that holds nothing else.)"
+                )
+            yield (
+                line,
+                {
+                    name: None if isinstance(value, str) and value in nulls else value
+                    for name, value in found.items()
+                },
             )
-        return {
-            name: None if isinstance(value, str) and value in nulls else value
-            for name, value in found.items()
-        }
+
+
+def json_values(
+    path: Path, encoding: str | None = None
+) -> Iterator[tuple[int, dict[str, Any] | list[Any] | None]]:
+    """The numbers of a file's lines and what they hold; None for a blank line.
+
+    Raises:
+        ValueError: A line that cannot be read, or is neither an object nor a list.
+    """
+    encoding = encoding or "utf-8-sig"
+    with opened(path) as file:
+        for line, raw in enumerate(lines_of(file), start=1):
+            try:
+                text = raw.decode(encoding).strip()
+            except UnicodeDecodeError as error:
+                raise TextError(
+                    f"{path}: line {line} is not {encoding} ({error.reason}). "
+                    "Name its encoding: encoding='latin-1', --encoding latin-1."
+                ) from None
+            yield line, _value(path, line, text) if text else None
+
+
+def _value(path: Path, line: int, text: str) -> dict[str, Any] | list[Any]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise TextError(
+            f"{path} cannot be read: line {line} is no JSON ({error})."
+        ) from None
+    if not isinstance(found, dict | list):
+        raise TextError(
+            f"{path} cannot be read: line {line} must be a JSON object, an event with "
+            f"its columns as keys, or a list. Received: {text[:60]}."
+        )
+    return found
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str]) -> Any:

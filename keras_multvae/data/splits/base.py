@@ -7,7 +7,8 @@ from typing import Any
 
 from scipy.sparse import csr_matrix
 
-from keras_multvae.data.columns.csr import FirstAppearances
+from keras_multvae.data.columns.csr import FirstAppearances, csr_over
+from keras_multvae.data.columns.row_blocks import largest_of
 from keras_multvae.data.interactions import Interactions
 
 
@@ -75,6 +76,44 @@ class Split:
                     f"`{name}` must have the items of `train` in the same order. "
                     f"Received: {part.input.items}, expected {self.train.items}."
                 )
+
+    def histories(self) -> Interactions:
+        """All that is known of each user, whatever part it is in.
+
+        What a `Recommender` is to keep, so that nobody is recommended what he has.
+
+        Returns:
+            The interactions of the users of all parts, those of `train` first, over the
+            same items. A click that several parts have counts once, with the largest
+            of its values. There are no times.
+
+        Example:
+
+        >>> train = Interactions.from_events([1, 1, 2, 2], list("abbc"))
+        >>> test = Interactions.from_events([2, 1], list("ac"))
+        >>> Split.from_holdout(train, test).histories().matrix.toarray()
+        array([[1., 1., 1.],
+               [1., 1., 1.]], dtype=float32)
+        """
+        parts, users = [self.train], self.train.users
+        for fold_in in (self.validation, self.test):
+            if fold_in is not None:
+                parts += [fold_in.input, fold_in.targets]
+                users = users.extend(fold_in.input.users.ids)
+        matrices = [
+            (
+                each.matrix.indptr,
+                {"indices": each.matrix.indices, "values": each.matrix.data},
+            )
+            for each in parts
+        ]
+        rows = [each.users.lookup(users.ids) for each in parts]
+        items = self.train.items
+        indptr, arrays = largest_of(matrices, rows, len(items))
+        matrix = csr_over(
+            arrays["values"], arrays["indices"], indptr, (len(users), len(items))
+        )
+        return Interactions(matrix, users, items)
 
     @classmethod
     def from_holdout(
