@@ -16,12 +16,11 @@ from keras_multvae import (
     compare,
     evaluate_ranking,
     find_beta_cap,
-    selection,
 )
 from keras_multvae.data import Interactions, strong_generalization
 from keras_multvae.evaluation import paired_difference
 from keras_multvae.plots import plot_annealing
-from keras_multvae.selection import default_models
+from keras_multvae.selection import comparing, default_models
 from keras_multvae.training import Recipe, train
 
 RNG = np.random.default_rng(0)
@@ -100,7 +99,7 @@ def test_a_linear_path_does_not_train_the_network_again(monkeypatch):
         trained.append(arguments[1])
         return train(*arguments, **options)
 
-    monkeypatch.setattr(selection, "train", counted)
+    monkeypatch.setattr(comparing, "train", counted)
     recipe = replace(RECIPE, epochs=2)
     with_path = replace(recipe, linear_path=LinearPath(density=0.5, weight=4.0))
     models = {"network": recipe, "both": with_path}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from keras_multvae import __version__
 from keras_multvae.cli.common_options import PARTS, add_import_option
@@ -44,6 +45,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             f"{DEBUG}=1 shows where an error came from."
         ),
     )
+    parser.add_argument("--version", action="version", version=__version__)
     recipe = Recipe()
     try:
         take_imports(arguments)
@@ -69,7 +71,6 @@ def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
 
 
 def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
-    parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, run, summary, add_options in (
         (
@@ -128,17 +129,28 @@ def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
             _demo_options,
         ),
     ):
-        sub = subparsers.add_parser(
-            name,
-            help=summary,
-            description=summary,
-            formatter_class=DefaultsHelpFormatter,
-        )
-        sub.set_defaults(run=f"keras_multvae.cli.{run}")
-        if add_options is _train_options:
-            sub.set_defaults(defaults=recipe)
-            add_recipe_options(sub, recipe)
-        add_options(sub)
+        _add_command(subparsers, name, run, summary, add_options, recipe)
+
+
+def _add_command(
+    subparsers: Any,
+    name: str,
+    run: str,
+    summary: str,
+    add_options: Callable[[argparse.ArgumentParser], None],
+    recipe: Recipe,
+) -> None:
+    sub = subparsers.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        formatter_class=DefaultsHelpFormatter,
+    )
+    sub.set_defaults(run=f"keras_multvae.cli.{run}")
+    if add_options is _train_options:
+        sub.set_defaults(defaults=recipe)
+        add_recipe_options(sub, recipe)
+    add_options(sub)
 
 
 def _train_options(sub: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ from keras_multvae.cli.preparing import losses
 from keras_multvae.data import Interactions, Vocabulary
 from keras_multvae.data.ingest.text import lines_of, opened
 from keras_multvae.progress import counting
-from keras_multvae.recommender.events import holds_events, holds_lists, of_events
+from keras_multvae.recommender.events import first_of, holds_events, of_events
 
 BATCH = 500
 # How many ids of files are unknown, by name, as it is told; `{}` is the number.
@@ -150,7 +150,7 @@ def _read(
         raise ValueError(
             f"--part goes with the folder that prepare wrote. Received: {path}."
         )
-    lists = holds_lists(path, arguments.encoding)
+    lists = isinstance(first_of(path, arguments.encoding), list)
     if lists:
         _check_no_events_options(arguments, but="--encoding")
     with working(f"Reading {path}"):

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_multvae.data import Interactions, Vocabulary, read_interactions
 from keras_multvae.data.ingest.files import JSON
+from keras_multvae.data.ingest.frames import check_columns
 from keras_multvae.data.ingest.json_lines import json_values
 from keras_multvae.recommender.histories import OnUnknown, matrix_of
 
@@ -52,8 +53,14 @@ def of_events(
     1
     """
     path = Path(source)
-    if holds_lists(path, reading.get("encoding")):
+    first = first_of(path, reading.get("encoding"))
+    if isinstance(first, list):
         return _of_lists(path, items, on_unknown, reading.get("encoding"))
+    if first and not reading.get("drop_missing"):
+        # Another has no such keys either, most likely: told before all are read.
+        columns = {"user_column": "user_id", "item_column": "item_id"} | reading
+        wanted = [columns["user_column"], columns["item_column"]]
+        check_columns(wanted, list(first), f"Line 1 of {path}")
     events = read_interactions(source, items=items, **reading)
     # Text takes the kind of the model's ids. Raises, if it is to.
     known = items.index(items.from_text(events.items.ids), on_unknown)
@@ -66,19 +73,19 @@ def of_events(
     )
 
 
-def holds_lists(path: Path, encoding: str | None = None) -> bool:
-    """Whether it is a file of JSON lines of which the first is a list.
+def first_of(path: Path, encoding: str | None = None) -> dict[str, Any] | list[Any]:
+    """What the first line of a file of JSON lines holds; {} for all other files.
 
     Raises:
-        ValueError: It has nothing in it, or its first line is no JSON.
+        ValueError: There is nothing in it, or its first line is no JSON.
     """
     if not (path.is_file() and path.name.lower().endswith(JSON)):
-        return False
+        return {}
     values = (value for _, value in json_values(path, encoding) if value is not None)
     first = next(values, None)
     if first is None:
         raise ValueError(f"{path} holds no history and no event.")
-    return isinstance(first, list)
+    return first
 
 
 def _of_lists(
