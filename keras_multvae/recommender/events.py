@@ -60,7 +60,7 @@ def of_events(
         # Another has no such keys either, most likely: told before all are read.
         columns = {"user_column": "user_id", "item_column": "item_id"} | reading
         wanted = [columns["user_column"], columns["item_column"]]
-        check_columns(wanted, list(first), f"Line 1 of {path}")
+        check_columns(wanted, list(first), f"The first object of {path}")
     events = read_interactions(source, items=items, **reading)
     # Text takes the kind of the model's ids. Raises, if it is to.
     known = items.index(items.from_text(events.items.ids), on_unknown)
