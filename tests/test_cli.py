@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import contents
+from conftest import contents, pairs
 
 import keras_multvae
 from keras_multvae import EASE, LinearPath, MultDAE, Recommender
@@ -97,6 +97,22 @@ def test_train_writes_history_and_plot(folder):
     assert {"step", "loss", "nll", "kl", "beta", "val_ndcg_at_100"} <= set(rows[0])
     assert (folder / "model" / "training.png").read_bytes().startswith(b"\x89PNG")
     assert not (folder / "model.training").exists()
+
+
+def test_train_keeps_histories_unless_told_otherwise(folder, capsys):
+    split = load_prepared(folder / "prepared").split
+    kept = Recommender.load(folder / "model").histories
+    sides = [split.train]
+    for part in (split.validation, split.test):
+        sides += [part.input, part.targets]
+    # No user of one part is in another.
+    assert pairs(kept) == set().union(*map(pairs, sides))
+    assert kept.num_entries == sum(side.num_entries for side in sides)
+    out = folder / "forgetful"
+    arguments = ("train", folder / "prepared", "--out", out, *TRAIN)
+    answer(capsys, *arguments, "--no-histories")
+    assert Recommender.load(out).histories is None
+    assert not (out / "histories").exists()
 
 
 def test_a_multdae_trains_and_recommends(folder, capsys):
