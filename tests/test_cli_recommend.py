@@ -180,7 +180,8 @@ def test_unknown_items_stop_or_are_counted(folder, recommender, capsys, tmp_path
         assert {name: found[name] for name in counts} == counts
         assert main([*map(str, skip)]) == 0
         said = capsys.readouterr().err
-        assert "2 unknown items left out, in 3 entries, 1 users have no other" in said
+        assert "Left out: 2 unknown items, in 3 entries." in said
+        assert "nothing is known gets: 1." in said
 
 
 def test_text_takes_the_kind_of_the_models_ids(capsys, tmp_path):

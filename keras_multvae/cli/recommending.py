@@ -28,13 +28,8 @@ from keras_multvae.progress import counting
 from keras_multvae.recommender.events import first_of, holds_events, of_events
 
 BATCH = 500
-# How many ids of files are unknown, by name, as it is told; `{}` is the number.
-UNKNOWN = {
-    "unknown_items": "{} unknown items left out",
-    "entries_of_unknown_items": "in {} entries",
-    "users_of_unknown_items": "{} users have no other, and get what somebody of whom "
-    "nothing is known gets",
-}
+# Counts of what a model does not know of files of histories; see `of_events`.
+UNKNOWN = ("unknown_items", "entries_of_unknown_items", "users_of_unknown_items")
 
 
 def recommend(arguments: argparse.Namespace) -> None:
@@ -198,8 +193,16 @@ def _unknown(histories: Interactions) -> list[str]:
 def _left_out(histories: Interactions) -> list[str]:
     """Lines on what was not read, and what was not known."""
     counts = histories.counts
-    words = [UNKNOWN[name].format(f"{counts[name]:,}") for name in _unknown(histories)]
-    return [*losses(counts), *([f"{', '.join(words)}."] if words else [])]
+    items, entries, users = (counts.get(name, 0) for name in UNKNOWN)
+    lines = losses(counts)
+    if items:
+        lines.append(f"Left out: {items:,} unknown items, in {entries:,} entries.")
+    if users:
+        lines.append(
+            "Users left without any item, who get what somebody of whom nothing is "
+            f"known gets: {users:,}."
+        )
+    return lines
 
 
 def _options(arguments: argparse.Namespace, items: Vocabulary) -> dict[str, Any]:
