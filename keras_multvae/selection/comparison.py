@@ -40,7 +40,7 @@ class Comparison:
     >>> found.models["EASE"].weights.shape
     (12, 12)
     >>> found.to_pandas()["ndcg@100"].round(1).to_dict()
-    {'popularity': 0.6, 'EASE': 0.6}
+    {'popularity': 0.4, 'EASE': 0.6}
     """
 
     reports: dict[str, RankingReport]
