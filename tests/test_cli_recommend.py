@@ -5,12 +5,16 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import pairs
 
+import keras_multvae
 from keras_multvae import EASE, MultVAE, Recommender
 from keras_multvae.cli import main
 from keras_multvae.data import (
@@ -413,3 +417,23 @@ def test_similar_items_of_a_model_without_vectors(capsys, tmp_path):
     Recommender(model, CLICKS.items).save(tmp_path / "ease")
     line = failure(capsys, "similar", tmp_path / "ease", "f1")
     assert "similar_items() needs a model with item vectors" in line
+
+
+def test_whoever_reads_may_stop_reading(folder):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(keras_multvae.__file__).parents[1]),
+    }
+    program = (
+        f"{sys.executable} -m keras_multvae recommend model --all --json | head -1"
+    )
+    run = subprocess.run(
+        ["bash", "-c", program],
+        cwd=folder,
+        env={**environment, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(run.stdout)["user"] == 0
+    assert "Broken" not in run.stderr and "Exception" not in run.stderr

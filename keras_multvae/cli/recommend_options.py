@@ -28,9 +28,10 @@ def add_recommend_options(sub: argparse.ArgumentParser) -> None:
         "histories",
         nargs="?",
         metavar="FILE",
-        help="whom to recommend for: a file of events of any kind that prepare reads, "
-        "or a folder of them; JSON lines that are lists of item ids, histories; or the "
-        "folder that prepare wrote; default: JSON lines from standard input",
+        help="whom to recommend for, and all that they have: a file of events of any "
+        "kind that prepare reads, or a folder of them; JSON lines that are lists of "
+        "item ids, histories; or the folder that prepare wrote; default: JSON lines "
+        "from standard input",
     )
     stored = sub.add_mutually_exclusive_group()
     stored.add_argument(

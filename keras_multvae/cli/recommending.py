@@ -26,6 +26,7 @@ from keras_multvae.data import Interactions, Vocabulary
 from keras_multvae.data.ingest.text import lines_of, opened
 from keras_multvae.progress import counting
 from keras_multvae.recommender.events import first_of, holds_events, of_events
+from keras_multvae.recommender.storage import ITEMS
 
 BATCH = 500
 # Counts of what a model does not know of files of histories; see `of_events`.
@@ -205,11 +206,14 @@ def _left_out(histories: Interactions) -> list[str]:
     return lines
 
 
-def _options(arguments: argparse.Namespace, items: Vocabulary) -> dict[str, Any]:
-    """Keyword arguments of `Recommender.recommend`; what is not asked for is not in."""
+def _options(arguments: argparse.Namespace, items: Vocabulary | None) -> dict[str, Any]:
+    """Keyword arguments of `Recommender.recommend`; what is not asked for is not in.
+
+    `items` is what --allow and --deny look ids up in.
+    """
     options: dict[str, Any] = {"k": arguments.k, "on_unknown": arguments.on_unknown}
     for name in ("allow", "deny"):
-        if getattr(arguments, name) is not None:
+        if items is not None and getattr(arguments, name) is not None:
             options[name] = _listed(name, items, arguments)
     if arguments.niche:
         options["niche"] = arguments.niche
@@ -291,7 +295,8 @@ def _recommend_on_ray(arguments: argparse.Namespace) -> None:
         )
     if source is not None and not holds_events(source):
         _check_no_events_options(arguments)
-    items = Recommender.load(arguments.model).items
+    listed = arguments.allow or arguments.deny
+    items = Vocabulary.load(Path(arguments.model) / ITEMS) if listed else None
     rows = recommend_on_ray(
         arguments.model,
         arguments.out,

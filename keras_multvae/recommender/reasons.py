@@ -14,6 +14,8 @@ from keras_multvae.ranking.batches import default_batch_size
 
 # Scores are shown with two digits: what changes none of them is no reason.
 LEAST_CHANGE = 0.005
+# Entries of a batch, which hold a history time and again.
+MOST_ENTRIES = 1 << 22
 
 
 class Reason(NamedTuple):
@@ -82,7 +84,11 @@ def _changes(
         return np.zeros((size, len(ranked)), "float32")
     # Few numbers of rows, as compiled backends compile a pass for each: the rest of a
     # batch is the whole history once more, as its first row is.
-    step = min(default_batch_size(model.num_items), 1 << size.bit_length())
+    step = min(
+        default_batch_size(model.num_items),
+        1 << size.bit_length(),
+        max(MOST_ENTRIES // size, 1),
+    )
     left_out = np.full(-(-(size + 1) // step) * step, size)
     left_out[1 : size + 1] = np.arange(size)
     scores = [

@@ -30,7 +30,7 @@ class Recommendations:
         titles: As given.
         reasons: For each user a list for each of the items, of `Reason`s, the strongest
             first: an `item` of the history, and the `change`, what the score loses
-            without it. None where they were not asked for.
+            without it, 0.005 or more. None where they were not asked for.
 
     Example:
 

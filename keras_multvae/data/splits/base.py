@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from scipy.sparse import csr_matrix
 
 from keras_multvae.data.columns.csr import FirstAppearances, csr_over
@@ -95,11 +96,18 @@ class Split:
         array([[1., 1., 1.],
                [1., 1., 1.]], dtype=float32)
         """
-        parts, users = [self.train], self.train.users
+        users, parts = self.train.users, [self.train]
         for fold_in in (self.validation, self.test):
             if fold_in is not None:
                 parts += [fold_in.input, fold_in.targets]
                 users = users.extend(fold_in.input.users.ids)
+        rows = []
+        for part in parts:
+            own = np.arange(part.num_users)
+            rows.append(np.full(len(users), -1))
+            # Those of `train` come first, and need not be looked up.
+            place = own if part is self.train else users.lookup(part.users.ids)
+            rows[-1][place] = own
         matrices = [
             (
                 each.matrix.indptr,
@@ -107,7 +115,6 @@ class Split:
             )
             for each in parts
         ]
-        rows = [each.users.lookup(users.ids) for each in parts]
         items = self.train.items
         indptr, arrays = largest_of(matrices, rows, len(items))
         matrix = csr_over(
