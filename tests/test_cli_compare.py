@@ -168,7 +168,7 @@ def test_what_cannot_be_is_told_before_any_training(
 @pytest.mark.parametrize(
     ("models", "text"),
     [
-        ("Popularity,nosuch", "EASE, IALS, MultDAE, MultVAE"),
+        ("Popularity,nosuch", "with +ease after it, or a model's folder"),
         ("EASE+ease", "not 'EASE+ease'"),
         (",", "must name at least one model"),
     ],

@@ -339,7 +339,7 @@ def test_a_shard_that_kills_its_workers_comes_to_an_end(
     cluster, folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(on_ray, "RETRIES", 1)
-    monkeypatch.setattr(on_ray, "_fill", lambda job, shard: os._exit(1))
+    monkeypatch.setattr(on_ray, "_fill", lambda job, shard, models: os._exit(1))
     with pytest.raises(RuntimeError, match=r"Shard 0 .* failed: WorkerCrashedError"):
         recommend_on_ray(folder / "kept", tmp_path / "out")
 
