@@ -36,7 +36,8 @@ def rows(bags: dict[str, Any]) -> Any:
 
 def segment_sum(bags: dict[str, Any], entry_values: Any) -> Any:
     """Sums (entries,) values over each user's entries: (users,)."""
-    return ops.segment_sum(entry_values, rows(bags), num_segments=num_users(bags))
+    values = ops.convert_to_tensor(entry_values)
+    return backend.segment_sum(values, rows(bags), num_users(bags))
 
 
 def to_dense(bags: dict[str, Any], num_items: int) -> Any:

@@ -13,6 +13,10 @@ index of every entry (int32 or int64, ascending):
   product of the sparse (users, items) matrix with a sparse (items, items) one, added to
   logits (users, items). The latter's entries, `columns` and `weights`, lie row after
   row, `lengths` (items,) of them each.
+- `segment_sum(values, rows, users)`: sums of each user's entries, (users,).
+- `normal(shape, seeds)`: float32 drawn from N(0, 1), by a `layers.seeded.Seeds`.
+- `dropout(values, rate, seeds)`: values with some set to 0, the others divided by what
+  share is kept.
 - `gather(matrix, rows, item_ids)`: `matrix[row, item]` of each entry, differentiable.
 - `multinomial_nll(logits, rows, item_ids, values)`: minus the multinomial
   log-likelihood of each user, (users,), differentiable in the logits.
@@ -43,13 +47,18 @@ index of every entry (int32 or int64, ascending):
 - `round_at_random(values, seed)`: float32 (rows, units) to bfloat16, up or down with
   the odds that keep the mean. To nearest, what changes by less than half a unit of the
   last place, as a velocity does in each step, would never change.
-- `RowwiseTraining`: what a `keras.Model` needs for gradients of rows; it asks the
-  model's `trains_rows`. `rows_compile`: whether all this may be compiled by XLA.
+- `Training`: what `fit` of a `keras.Model` needs of the backend: gradients of rows, by
+  the model's `trains_rows`; on PyTorch with a GPU recorded steps, if `steps_alike`. `rows_compile`: whether all this may be compiled by XLA.
 - `whole(variable)`: its value as a NumPy array, wherever its parts are; all processes
   of a distributed training must ask at the same time.
 - `is_first()`: whether this is the process that writes files.
 - `agreed(value)`: the first process' bool, on all of them.
 - `kept_memory()`: a context in which freed memory is kept for the next step.
+- `on_host()`: a context for what the host reads at every step, as PyTorch's seeds: it
+  would wait for a GPU to have done all before.
+- `has_accelerator()`: whether models compute on something else than the host's CPU.
+- `upload(batch)`: NumPy arrays brought to the device, in the thread that makes batches
+  ahead, where the backend would not do so while a step runs.
 - `num_replicas()`: replicas whose gradients the optimiser will add up.
 - `inference(function, variables)`: a function of a batch, which returns a tuple of
   tensors, without gradients and compiled where the backend compiles; NumPy arrays in
@@ -80,6 +89,9 @@ bag_matmul = _module.bag_matmul
 affine = _module.affine
 to_dense = _module.to_dense
 add_item_weights = _module.add_item_weights
+segment_sum = _module.segment_sum
+normal = _module.normal
+dropout = _module.dropout
 gather = _module.gather
 multinomial_nll = _module.multinomial_nll
 log_sum_exp = _module.log_sum_exp
@@ -96,7 +108,9 @@ entry_products = _rows.entry_products
 row_gradient = _rows.row_gradient
 adam_rows = _rows.adam_rows
 round_at_random = _rows.round_at_random
-RowwiseTraining: Any = _rows.RowwiseTraining
+_on_torch = keras.backend.backend() == "torch"
+_training = import_module(f"{__name__}.torch.graphs") if _on_torch else _rows
+Training: Any = _training.Training
 rows_compile = _rows.COMPILES
 _on_jax = keras.backend.backend() == "jax"
 _processes = import_module(f"{__name__}.{'jax.process' if _on_jax else 'one_process'}")
@@ -104,5 +118,8 @@ whole = _processes.whole
 is_first = _processes.is_first
 agreed = _processes.agreed
 kept_memory = _module.kept_memory
+on_host = _module.on_host
+has_accelerator = _module.has_accelerator
+upload = _module.upload
 num_replicas = _module.num_replicas
 inference = _module.inference

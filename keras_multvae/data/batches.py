@@ -103,6 +103,8 @@ class UserBatches(keras.utils.PyDataset):
         self.shuffle = bool(shuffle)
         self.seed = checks.integer("seed", seed, at_least=0)
         self.blocks = blocks
+        # What `fit` has done to a batch that is made ahead, in the thread that makes it.
+        self.upload: Callable[[Any], Any] | None = None
         self.epoch = 0
 
     def _take(self, interactions: Any, targets: Any, sample_weight: Any) -> None:
@@ -209,7 +211,7 @@ class UserBatches(keras.utils.PyDataset):
 
     def __getstate__(self) -> dict[str, Any]:
         # A thread can be neither copied nor pickled.
-        return {**self.__dict__, "_ahead": None}
+        return {**self.__dict__, "_ahead": None, "upload": None}
 
     @property
     def num_batches(self) -> int:
@@ -230,8 +232,12 @@ class UserBatches(keras.utils.PyDataset):
         # Keras' own workers, if any were asked for, are ahead by themselves.
         alone = self.workers <= 1 and not self.use_multiprocessing
         if alone and index + 1 < self.num_batches:
-            self._ahead = _Ahead(self._batch, index + 1)
+            self._ahead = _Ahead(self._uploaded, index + 1)
         return batch
+
+    def _uploaded(self, index: int) -> tuple[Any, ...]:
+        batch = self._batch(index)
+        return batch if self.upload is None else self.upload(batch)
 
     def _batch(self, index: int) -> tuple[Any, ...]:
         start = index * self.batch_size

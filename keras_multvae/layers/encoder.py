@@ -18,7 +18,7 @@ from keras_multvae.layers.dense import (
     tanh_stack,
     wide_dtype,
 )
-from keras_multvae.layers.seeded import SeededLayer
+from keras_multvae.layers.seeded import SeededLayer, Seeds
 from keras_multvae.settings import (
     INTEGER,
     NON_NEGATIVE,
@@ -95,7 +95,7 @@ class InteractionEncoder(SeededLayer):
         self.seed = checked("seed", seed, Optional(INTEGER))
         self.table_dtype = table_dtype
         source = seeds(seed)
-        self.seed_generator = keras.random.SeedGenerator(next(source))
+        self.seed_generator = Seeds(next(source))
         units = (*self.hidden_dims, self.outputs * self.latent_dim)
         self.kernel = self.add_weight(
             shape=(self.num_items, units[0]),
@@ -180,7 +180,7 @@ class InteractionEncoder(SeededLayer):
     def _drop(self, values: Any, drop: Any) -> Any:
         if drop is False or not self.dropout:
             return values
-        kept = keras.random.dropout(values, self.dropout, seed=self.seed_generator)
+        kept = backend.dropout(values, self.dropout, self.seed_generator)
         return kept if drop is True else ops.where(drop, kept, values)
 
     def compute_output_shape(self, input_shape: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_multvae import backend, bags, checks
-from keras_multvae.layers.seeded import SeededLayer
+from keras_multvae.layers.seeded import SeededLayer, Seeds
 from keras_multvae.settings import INTEGER, Optional, checked
 
 SAMPLERS = ("log_uniform", "popularity", "in_batch")
@@ -81,7 +81,7 @@ class CandidateSampler(SeededLayer):
         self.num_sampled = checks.integer("num_sampled", num_sampled)
         self.sampler = checks.choice("sampler", sampler, SAMPLERS)
         self.seed = checked("seed", seed, Optional(INTEGER))
-        self.seed_generator = keras.random.SeedGenerator(self.seed)
+        self.seed_generator = Seeds(self.seed)
         self.threshold = self._state("threshold", "float32")
         self.alias = self._state("alias", "int32")
         self.log_inclusion = self._state("log_inclusion", "float32")

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_multvae.layers.seeded import SeededLayer
+from keras_multvae import backend
+from keras_multvae.layers.seeded import SeededLayer, Seeds
 from keras_multvae.settings import INTEGER, Optional, checked
 
 
@@ -44,7 +45,7 @@ class Sampling(SeededLayer):
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = checked("seed", seed, Optional(INTEGER))
-        self.seed_generator = keras.random.SeedGenerator(self.seed)
+        self.seed_generator = Seeds(self.seed)
         self.built = True
 
     def call(self, inputs: tuple[Any, Any], training: bool | None = None) -> Any:
@@ -52,9 +53,8 @@ class Sampling(SeededLayer):
         mean, log_var = inputs
         if not training:
             return mean
-        eps = keras.random.normal(
-            ops.shape(mean), dtype=mean.dtype, seed=self.seed_generator
-        )
+        eps = backend.normal(ops.shape(mean), self.seed_generator)
+        eps = ops.cast(eps, mean.dtype)
         return mean + eps * ops.exp(log_var / 2)
 
     def compute_output_shape(self, input_shape: Any) -> Any:

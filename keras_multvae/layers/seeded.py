@@ -6,7 +6,22 @@ from typing import Any
 
 import keras
 
+from keras_multvae import backend
+
 STATE = "seed_state"
+
+
+class Seeds(keras.random.SeedGenerator):
+    """Keras' generator of seeds, kept where the host can read it without waiting."""
+
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+        with backend.on_host():
+            super().__init__(seed, **kwargs)
+
+    def next(self, ordered: bool = True) -> Any:
+        """See `keras.random.SeedGenerator`."""
+        with backend.on_host():
+            return super().next(ordered)
 
 
 class SeededLayer(keras.layers.Layer):

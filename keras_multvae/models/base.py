@@ -29,7 +29,7 @@ from keras_multvae.settings import (
 )
 
 
-class RankingModel(Copies, Doors, backend.RowwiseTraining, keras.Model):
+class RankingModel(Copies, Doors, backend.Training, keras.Model):
     """A `keras.Model` that maps users' clicks to a logit for every item.
 
     A subclass has a `Config`, a frozen dataclass of its settings, makes its layers when
@@ -51,6 +51,8 @@ class RankingModel(Copies, Doors, backend.RowwiseTraining, keras.Model):
     likelihood: Likelihood
     # Whether training takes the gradients of item tables as rows.
     trains_rows = False
+    # Whether a training step does the same operations each time.
+    steps_alike = True
     # Not None here: PyTorch would find that before the layer.
     linear_path: ItemWeights | None
 
@@ -236,6 +238,33 @@ class RankingModel(Copies, Doors, backend.RowwiseTraining, keras.Model):
         histories = self._rows(histories)
         self.build_layers()
         return self._scoring(histories, pad_to)
+
+    def best(
+        self,
+        histories: sparse.csr_matrix,
+        k: int,
+        exclude_seen: bool = True,
+        allowed: np.ndarray | None = None,
+        pad_to: int = 0,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best items of one batch, found where the scores are: on a GPU, if any.
+
+        Args:
+            histories: See `score`.
+            k: Int from 1 to the number of items that are ranked.
+            exclude_seen: Bool, whether items of the history come last.
+            allowed: Optional ascending 1-D int array, the only items to rank.
+            pad_to: See `unnormalized_scores`.
+
+        Returns:
+            Places int (users, k) among `allowed`, or indices of items, best first, of
+            equal scores the lower one; and their scores float32 (users, k), -inf for
+            items of the history.
+        """
+        self.build_layers()
+        return self._scoring.best(
+            self._rows(histories), k, exclude_seen, allowed, pad_to
+        )
 
     def export(
         self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any

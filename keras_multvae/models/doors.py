@@ -7,6 +7,8 @@ model's weights with it.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from inspect import Signature, signature
 from typing import Any
@@ -173,6 +175,19 @@ def _refuse_counts(model: Any) -> None:
         )
 
 
+@contextmanager
+def _uploading(x: Any) -> Iterator[None]:
+    """While a model is trained on them, batches are on the device before their turn."""
+    if not isinstance(x, UserBatches):
+        yield
+        return
+    x.upload = backend.upload
+    try:
+        yield
+    finally:
+        x.upload = None
+
+
 class Doors:
     """`fit`, `evaluate`, `predict` and the check of histories of a `RankingModel`."""
 
@@ -194,7 +209,7 @@ class Doors:
         warn_of_lost_models(self)
         self.prepare_fit(arguments["x"])
         try:
-            with backend.kept_memory():
+            with backend.kept_memory(), _uploading(arguments["x"]):
                 return super().fit(**arguments)  # type: ignore[misc]
         except Exception:
             # TensorFlow would not trace a step again whose first tracing failed.

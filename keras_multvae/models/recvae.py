@@ -86,6 +86,8 @@ class RecVAE(GaussianAutoencoder):
         - [Shenbin et al., 2020](https://arxiv.org/abs/1912.11160)
     """
 
+    # Which half moves is asked at every step.
+    steps_alike = False
     Config = RecVAEConfig
     gamma: float
 

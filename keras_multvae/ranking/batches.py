@@ -24,6 +24,8 @@ MOST, LEAST = 500, 64
 # Bytes of scores a batch: malloc gives arrays of 32 MiB and more back to the system at
 # once, and the next batch waits for them to be cleared.
 KEPT = 32 << 20
+# The same where an accelerator ranks: fewer, larger batches keep it busy.
+KEPT_THERE, MOST_THERE = 256 << 20, 8192
 # Arrays as large as a batch's scores that may be in use at a time.
 COPIES = 4
 # The memory to count on where the system does not say how much is left.
@@ -64,11 +66,19 @@ def rank(
     """
     if rows is None:
         rows = np.arange(histories.shape[0])
+    there = _scores_itself(model) and backend.has_accelerator()
     if batch_size is None:
-        size = default_batch_size(model.num_items)
+        size = default_batch_size(model.num_items, there)
     else:
         size = checks.integer("batch_size", batch_size)
     several = len(rows) > size
+    if there:
+        k = checks.integer("k", k)
+        for start in range(0, len(rows), size):
+            batch = rows[start : start + size]
+            seen, pad_to = take_rows(histories, batch), size if several else 0
+            yield batch, best(model, seen, k, exclude_seen, allowed, pad_to)
+        return
     with contextlib.ExitStack() as stack:
         pool = None
         if several:
@@ -89,9 +99,39 @@ def rank(
             yield batch, top
 
 
-def default_batch_size(num_items: int) -> int:
-    """Users whose scores go well into the memory that is left."""
+def best(
+    model: Any,
+    histories: sparse.csr_matrix,
+    k: int,
+    exclude_seen: bool,
+    allowed: np.ndarray | None,
+    pad_to: int,
+) -> TopK:
+    """What `top_k` gives for a batch, found where the model computes.
+
+    The scores of all items need not come to the host.
+    """
+    k = min(k, model.num_items if allowed is None else len(allowed))
+    indices, scores = model.best(histories, k, exclude_seen, allowed, pad_to)
+    indices = indices.astype("int64")
+    if allowed is not None:
+        indices, histories = allowed[indices], histories[:, allowed]
+    unseen = np.full(len(indices), histories.shape[1])
+    if exclude_seen:
+        unseen -= np.diff(histories.indptr)
+    return TopK(indices, scores, np.minimum(unseen, k))
+
+
+def default_batch_size(num_items: int, there: bool = False) -> int:
+    """Users whose scores go well into the memory that is left.
+
+    Args:
+        num_items: Int, the size of the catalogue.
+        there: Bool, whether an accelerator ranks.
+    """
     a_user = np.dtype("float32").itemsize * num_items
+    if there:
+        return min(max(KEPT_THERE // a_user, LEAST), MOST_THERE)
     wanted = min(max(KEPT // a_user, LEAST), MOST)
     return max(min(wanted, available_memory() // 4 // (COPIES * a_user)), 1)
 
@@ -122,10 +162,14 @@ def _scores(
     model: Any, histories: sparse.csr_matrix, batch_size: int, several: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Scores, and what to subtract from those of each user."""
-    # A subclass with a `score` of its own is taken at its word.
-    if getattr(type(model), "score", None) is RankingModel.score:
+    if _scores_itself(model):
         return model.unnormalized_scores(histories, batch_size if several else 0)
     return model.score(histories, batch_size=batch_size), None
+
+
+def _scores_itself(model: Any) -> bool:
+    """Whether a model's scores are ours: one of its own is taken at its word."""
+    return getattr(type(model), "score", None) is RankingModel.score
 
 
 def _lines(path: Path, start: str = "") -> list[str]:

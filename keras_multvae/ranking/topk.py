@@ -16,6 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae import checks
+from keras_multvae.models.scoring import diverged
 
 # Blocks, in multiples of k, and items a block at most.
 BLOCKS, WIDEST = 6, 64
@@ -92,7 +93,7 @@ def top_k(
     constants = np.zeros(num_users) if constants is None else constants
     constants = constants.astype(scores.dtype, copy=False)
     if not np.isfinite(constants).all():
-        raise _diverged()
+        raise diverged()
     if excluded is None:
         excluded = sparse.csr_matrix(scores.shape)
     indices = np.empty((num_users, k), "int64")
@@ -176,7 +177,7 @@ def _cutoff(
     rest = best[:, : num_items - full]
     np.maximum(rest, scores[:, full:], out=rest)
     if np.isnan(best).any():
-        raise _diverged()
+        raise diverged()
     best[rows, seen % blocks] = -np.inf
     best.partition(blocks - k, axis=1)
     bound = best[:, blocks - k] - constants
@@ -211,7 +212,3 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _diverged() -> ValueError:
-    return ValueError("The model's scores are NaN: its training has diverged.")

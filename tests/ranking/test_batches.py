@@ -6,7 +6,7 @@ from conftest import make_clicks
 from ranking.by_sorting import assert_ranked, lexsorted
 from scipy import sparse
 
-from keras_multvae import EASE, MultVAE, Popularity
+from keras_multvae import EASE, MultVAE, Popularity, backend
 from keras_multvae.ranking import batches, rank, take_rows, top_k
 
 
@@ -16,13 +16,19 @@ def test_nobody_to_rank_for():
     assert list(rank(Popularity(5), sparse.csr_matrix((0, 5)), 3)) == []
 
 
+@pytest.fixture(params=[False, True], ids=["on the host", "where the scores are"])
+def there(request, monkeypatch):
+    """Both ways of ranking, whatever the machine has."""
+    monkeypatch.setattr(backend, "has_accelerator", lambda: request.param)
+
+
 def make_model(**options):
     return MultVAE(50, 4, (16,), seed=3, **options)
 
 
 @pytest.mark.parametrize("likelihood", ["multinomial", "gaussian", "logistic"])
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_a_model_is_ranked_by_the_very_scores_that_it_gives(likelihood, dtype):
+def test_a_model_is_ranked_by_the_very_scores_that_it_gives(likelihood, dtype, there):
     clicks = make_clicks(70, 50)
     model = make_model(likelihood=likelihood, dtype=dtype)
     scores, seen = model.score(clicks, batch_size=16), clicks.toarray() > 0
@@ -33,7 +39,7 @@ def test_a_model_is_ranked_by_the_very_scores_that_it_gives(likelihood, dtype):
 @pytest.mark.parametrize("make", [make_model, lambda: Popularity(50), lambda: EASE(50)])
 @pytest.mark.parametrize("exclude_seen", [True, False])
 @pytest.mark.parametrize("allowed", [None, [0], [3, 4, 17, 30, 49]])
-def test_rows_and_allowed_items(make, exclude_seen, allowed):
+def test_rows_and_allowed_items(make, exclude_seen, allowed, there):
     clicks = make_clicks(40, 50, density=0.4)
     model = make()
     if not isinstance(model, MultVAE):
@@ -54,7 +60,7 @@ def test_rows_and_allowed_items(make, exclude_seen, allowed):
     assert_ranked(tops, expected)
 
 
-def test_a_score_of_ones_own_is_the_one_that_counts():
+def test_a_score_of_ones_own_is_the_one_that_counts(there):
     class Backwards(MultVAE):
         def score(self, histories, batch_size=500):
             return -super().score(histories, batch_size)
@@ -64,6 +70,19 @@ def test_a_score_of_ones_own_is_the_one_that_counts():
     ((_, top),) = rank(model, clicks, 50, exclude_seen=False)
     expected = np.argsort(make_model().score(clicks), axis=1, kind="stable")
     assert top.indices.tolist() == expected.tolist()
+
+
+def test_of_equal_scores_the_first_wins_and_nan_is_refused(there):
+    model = make_model()
+    kernel, bias = model.decoder.weights[-2:]
+    kernel.assign(np.zeros(kernel.shape))
+    bias.assign(np.zeros(bias.shape))
+    clicks = sparse.csr_matrix(np.eye(3, 50, dtype="float32"))
+    ((_, top),) = rank(model, clicks, 3)
+    assert top.indices.tolist() == [[1, 2, 3], [0, 2, 3], [0, 1, 3]]
+    bias.assign(np.full(bias.shape, np.nan))
+    with pytest.raises(ValueError, match="its training has diverged"):
+        list(rank(model, clicks, 3))
 
 
 def test_the_batch_fits_into_the_memory_that_is_left(monkeypatch):

@@ -133,6 +133,21 @@ def _affine_backward(saved: tuple[Any, ...], upstream: Any) -> tuple[Any, ...]:
 affine.defvjp(_affine_forward, _affine_backward)
 
 
+def segment_sum(values: Any, rows: Any, users: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    return jax.ops.segment_sum(values, rows, users, indices_are_sorted=True)
+
+
+def normal(shape: Any, seeds: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    return keras.random.normal(shape, dtype="float32", seed=seeds)
+
+
+def dropout(values: Any, rate: float, seeds: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    return keras.random.dropout(values, rate, seed=seeds)
+
+
 def gather(matrix: Any, rows: Any, item_ids: Any) -> Any:
     """See `keras_multvae.backend`."""
     return matrix[rows, item_ids]
@@ -202,6 +217,17 @@ def assign_if(
 
 
 kept_memory = contextlib.nullcontext
+on_host = contextlib.nullcontext
+
+
+def has_accelerator() -> bool:
+    """See `keras_multvae.backend`."""
+    return jax.default_backend() != "cpu"
+
+
+def upload(batch: Any) -> Any:
+    """See `keras_multvae.backend`: Keras' own loop is ahead of the step."""
+    return batch
 
 
 def num_replicas() -> int:

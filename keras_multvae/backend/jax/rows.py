@@ -170,7 +170,7 @@ TRAINING = (
 TESTING = ("trainable_variables", "non_trainable_variables", "metrics_variables")
 
 
-class RowwiseTraining:
+class Training:
     """A training step in which the gradients of some tables are rows.
 
     And one that keeps the weights where it fails: Keras takes them from the variables

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -82,6 +83,21 @@ def add_item_weights(
 def affine(inputs: Any, kernel: Any, bias: Any) -> Any:
     """See `keras_multvae.backend`."""
     return tf.nn.bias_add(tf.matmul(inputs, kernel), bias)
+
+
+def segment_sum(values: Any, rows: Any, users: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    return tf.math.unsorted_segment_sum(values, rows, users)
+
+
+def normal(shape: Any, seeds: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    return keras.random.normal(shape, dtype="float32", seed=seeds)
+
+
+def dropout(values: Any, rate: float, seeds: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    return keras.random.dropout(values, rate, seed=seeds)
 
 
 def gather(matrix: Any, rows: Any, item_ids: Any) -> Any:
@@ -190,6 +206,17 @@ def assign_if(
 
 
 kept_memory = contextlib.nullcontext
+on_host = contextlib.nullcontext
+
+
+def has_accelerator() -> bool:
+    """See `keras_multvae.backend`."""
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def upload(batch: Any) -> Any:
+    """See `keras_multvae.backend`: Keras' own loop is ahead of the step."""
+    return batch
 
 
 def num_replicas() -> int:

@@ -91,5 +91,5 @@ def _wide_rows(table: Any, ids: Any) -> Any:
     return tf.cast(rows, tf.float32) if rows.dtype == tf.bfloat16 else rows
 
 
-class RowwiseTraining:
+class Training:
     """Nothing: TensorFlow's own gradients may be rows of a table."""

@@ -10,9 +10,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import keras
 import torch
 
 from keras_multvae import compat
+from keras_multvae.backend.torch.graphs import generator
 
 # Floats that are worked on at a time where more passes than one go over them: they
 # stay in a processor's cache.
@@ -27,6 +29,10 @@ with warnings.catch_warnings():
     # The first sparse matrix of a process warns that they are in a beta state.
     warnings.simplefilter("ignore")
     torch.eye(1).to_sparse_csr()
+# Entries that are nothing but padding, in a bag on a GPU.
+PADDING = 512
+# A step at which Adam's moments have no bias left.
+FAR = 1e12
 # One entry for each `kept_memory` that is open.
 _keepers: list[Any] = []
 
@@ -41,20 +47,35 @@ def bag_matmul(
     bag_sizes: Any, rows: Any, item_ids: Any, values: Any, kernel: Any
 ) -> Any:
     """See `keras_multvae.backend`."""
+    users = bag_sizes.shape[0]
     if kernel.device.type == "cpu":
         # Padding and what dropout took cost a row of memory traffic each. (Elsewhere
         # the host would have to wait for their number.)
         kept = values != 0
         item_ids, values = item_ids[kept], values[kept]
-        bag_sizes = torch.bincount(rows[kept], minlength=bag_sizes.shape[0])
-    offsets = torch.cumsum(bag_sizes, 0) - bag_sizes
+        bag_sizes = torch.bincount(rows[kept], minlength=users)
+    offsets = (torch.cumsum(bag_sizes, 0) - bag_sizes).to(item_ids.dtype)
+    if kernel.device.type != "cpu":
+        offsets = torch.cat([offsets, _padding(values, item_ids.dtype)])
     return torch.nn.functional.embedding_bag(
         item_ids,
         kernel,
-        offsets.to(item_ids.dtype),
+        offsets,
         mode="sum",
         per_sample_weights=values.to(kernel.dtype),
-    )
+    )[:users]
+
+
+def _padding(values: Any, dtype: Any) -> Any:
+    """Offsets that cut zeros at the end into bags of their own.
+
+    They are the last user's padding: one bag, of which a GPU takes an entry at a time.
+    """
+    entries = len(values)
+    places = torch.arange(1, entries + 1, device=values.device)
+    end = torch.where(values != 0, places, torch.zeros_like(places)).amax()
+    starts = torch.arange(0, entries + 1, PADDING, device=values.device)
+    return (end + starts).clamp(max=entries).to(dtype)
 
 
 def to_dense(rows: Any, item_ids: Any, values: Any, shape: tuple[Any, int]) -> Any:
@@ -94,25 +115,63 @@ class _Affine(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: Any, kernel: Any, bias: Any) -> Any:
-        ctx.save_for_backward(inputs, kernel)
+        # Rows of 16 bytes are what a GPU's fast products ask for.
+        ctx.padding = _missing(kernel)
+        wide = _padded(kernel, ctx.padding)
+        ctx.save_for_backward(inputs, wide)
+        if kernel.device.type != "cpu":
+            units = torch.addmm(_padded(bias, ctx.padding), inputs, wide)
+            return units[:, : kernel.shape[1]]
         # Not addmm, which fills its output with the bias before the product.
-        return torch.mm(inputs, kernel).add_(bias)
+        return torch.mm(inputs, wide).add_(bias)
 
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> Any:
         inputs, kernel = ctx.saved_tensors
+        units = upstream.shape[1]
         # What is at rest (see `resting`) asks for no gradient.
         to_inputs, to_kernel, to_bias = ctx.needs_input_grad
+        bias = upstream.sum(0) if to_bias else None
+        upstream = _padded(upstream, ctx.padding)
         return (
             upstream @ kernel.T if to_inputs else None,
-            inputs.T.contiguous() @ upstream if to_kernel else None,
-            upstream.sum(0) if to_bias else None,
+            (inputs.T.contiguous() @ upstream)[:, :units] if to_kernel else None,
+            bias,
         )
+
+
+def _missing(kernel: Any) -> int:
+    """Columns by which a kernel of 16 bits on a GPU falls short of whole rows."""
+    narrow = kernel.device.type == "cuda" and kernel.element_size() == 2
+    return -kernel.shape[1] % 8 if narrow else 0
+
+
+def _padded(array: Any, columns: int) -> Any:
+    return torch.nn.functional.pad(array, (0, columns)) if columns else array
 
 
 def affine(inputs: Any, kernel: Any, bias: Any) -> Any:
     """See `keras_multvae.backend`."""
     return _Affine.apply(inputs, kernel, bias)
+
+
+def segment_sum(values: Any, rows: Any, users: Any) -> Any:
+    """See `keras_multvae.backend`; Keras' own asks the device for a number."""
+    zeros = torch.zeros(users, dtype=values.dtype, device=values.device)
+    return zeros.index_add(0, rows, values)
+
+
+def normal(shape: Any, seeds: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    drawn = generator(seeds)
+    return torch.normal(0.0, 1.0, shape, generator=drawn, device=drawn.device)
+
+
+def dropout(values: Any, rate: float, seeds: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    kept = torch.full(values.shape, 1 - rate, device=values.device)
+    mask = torch.bernoulli(kept, generator=generator(seeds)).bool()
+    return torch.where(mask, values / (1 - rate), torch.zeros_like(values))
 
 
 def gather(matrix: Any, rows: Any, item_ids: Any) -> Any:
@@ -165,6 +224,8 @@ def log_sum_exp(logits: Any) -> Any:
 
 def top_k(scores: Any, k: int) -> tuple[Any, Any]:
     """See `keras_multvae.backend`."""
+    if scores.device.type == "cuda":
+        return _top_k_by_keys(scores, k)
     # One more than is wanted says where the last of them is as large as others.
     values, indices = torch.topk(scores, min(k + 1, scores.shape[1]))
     if k < scores.shape[1]:
@@ -177,6 +238,17 @@ def top_k(scores: Any, k: int) -> tuple[Any, Any]:
         torch.gather(scores, 1, indices), dim=1, descending=True, stable=True
     )
     return values, torch.gather(indices, 1, order)
+
+
+def _top_k_by_keys(scores: Any, k: int) -> tuple[Any, Any]:
+    """By ints that order a row's scores, then its indices: nothing is read back."""
+    bits = (scores.float() + 0.0).view(torch.int32)  # -0 is 0 now
+    rising = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    places = torch.arange(scores.shape[1] - 1, -1, -1, device=scores.device)
+    keys = (rising.long() << 32) | places
+    best = torch.topk(keys, k, dim=1).values
+    indices = scores.shape[1] - 1 - (best & 0xFFFFFFFF)
+    return torch.gather(scores, 1, indices), indices
 
 
 def _first(scores: Any, bounds: Any, k: int) -> Any:
@@ -217,7 +289,14 @@ def fused_adam(
     beta_2: float,
     epsilon: float,
 ) -> None:
-    """A step of Adam on tensors, in place."""
+    """A step of Adam on tensors, in place.
+
+    The step and the rate are tensors: reading them would make the host wait for a GPU.
+    """
+    step = step.to(torch.float64)
+    # Keras adds epsilon to sqrt(v) before the correction of v's bias, PyTorch after it.
+    # So the corrections go into the rate, and PyTorch is told of a step that needs none.
+    corrections = (1 - beta_2**step).sqrt() / (1 - beta_1**step)
     with torch.no_grad():
         _adam(
             [weights],
@@ -225,16 +304,14 @@ def fused_adam(
             [momentum],
             [velocity],
             [],
-            [step.to(torch.float32) - 1],
+            [torch.full((), FAR, device=weights.device)],
             fused=True,
             amsgrad=False,
             beta1=beta_1,
             beta2=beta_2,
-            lr=float(learning_rate),
+            lr=(learning_rate * corrections).to(torch.float32),
             weight_decay=0.0,
-            # Keras adds epsilon to sqrt(v) before the correction of v's bias, PyTorch
-            # after it.
-            eps=epsilon / math.sqrt(1 - beta_2 ** float(step)),
+            eps=epsilon,
             maximize=False,
         )
 
@@ -291,6 +368,32 @@ def kept_memory() -> Iterator[None]:
             for parameter, default in DEFAULTS.items():
                 libc.mallopt(parameter, default)
             libc.malloc_trim(0)
+
+
+def on_host() -> Any:
+    """See `keras_multvae.backend`."""
+    return keras.device("cpu")
+
+
+def has_accelerator() -> bool:
+    """See `keras_multvae.backend`."""
+    return torch.cuda.is_available()
+
+
+def upload(batch: Any) -> Any:
+    """See `keras_multvae.backend`."""
+    if not torch.cuda.is_available():
+        return batch
+    # On a stream of its own: on the step's, a copy would wait for the step.
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        there = keras.tree.map_structure(
+            lambda array: torch.from_numpy(array).to("cuda"), batch
+        )
+    stream.synchronize()
+    for tensor in keras.tree.flatten(there):
+        tensor.record_stream(torch.cuda.default_stream())
+    return there
 
 
 def num_replicas() -> int:
