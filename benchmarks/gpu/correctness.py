@@ -89,7 +89,9 @@ def training_as_on_cpu() -> None:
     found = trained()
     # Adam's first steps are of the gradient's sign, whatever its size: where it is
     # nothing but rounding, the sign is too.
-    moved = max(float(np.abs(a - b).mean()) for a, b in zip(found, expected, strict=True))
+    moved = max(
+        float(np.abs(a - b).mean()) for a, b in zip(found, expected, strict=True)
+    )
     say(check=f"{STEPS} steps against the CPU", error=moved, right=moved < 1e-6)
 
 
@@ -101,24 +103,36 @@ def rankings() -> None:
         model.fit(UserBatches(split.train, 50), epochs=3, verbose=0)
         network = model
         ease = EASE(split.train.num_items, 100.0).fit(split.train)
-        model = add_linear_path(model, split, LinearPath(100.0, 0.0, 0.0, density=0.2, weight=5))
-        histories = split.test.input.matrix
-        by_hand = network.score(histories) + 5 * (
-            histories @ ease.cut(0.2).toarray()
+        model = add_linear_path(
+            model, split, LinearPath(100.0, 0.0, 0.0, density=0.2, weight=5)
         )
+        histories = split.test.input.matrix
+        by_hand = network.score(histories) + 5 * (histories @ ease.cut(0.2).toarray())
         values, _ = model.unnormalized_scores(histories)
         plain, _ = network.unnormalized_scores(histories)
-        error = float(np.abs((values - plain) - (by_hand - network.score(histories))).max())
+        error = float(
+            np.abs((values - plain) - (by_hand - network.score(histories))).max()
+        )
         say(check=f"{name}, linear path", error=error, right=error < 1e-3)
-        logs = model.evaluate(UserBatches(split.test, 50, shuffle=False), verbose=0, return_dict=True)
+        logs = model.evaluate(
+            UserBatches(split.test, 50, shuffle=False), verbose=0, return_dict=True
+        )
         report = evaluate_ranking(model, split.test)
         pairs = {"ndcg_at_100": "ndcg@100", "recall_at_20": "recall@20"}
         error = max(abs(logs[a] - report.mean(b)) for a, b in pairs.items())
-        say(check=f"{name}, evaluate against evaluate_ranking", error=error, right=error < 1e-6)
+        say(
+            check=f"{name}, evaluate against evaluate_ranking",
+            error=error,
+            right=error < 1e-6,
+        )
         ((_, top),) = rank(model, histories, 50, batch_size=500)
         right = top_k(model.score(histories), 50, histories)
         same = float((top.indices == right.indices).mean())
-        say(check=f"{name}, ranking as by sorting scores", error=1 - same, right=same == 1)
+        say(
+            check=f"{name}, ranking as by sorting scores",
+            error=1 - same,
+            right=same == 1,
+        )
 
 
 def main() -> None:

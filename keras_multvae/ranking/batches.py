@@ -66,7 +66,8 @@ def rank(
     """
     if rows is None:
         rows = np.arange(histories.shape[0])
-    there = _scores_itself(model) and backend.has_accelerator()
+    # What is taken off scores is so on the host.
+    there = offsets is None and _scores_itself(model) and backend.has_accelerator()
     if batch_size is None:
         size = default_batch_size(model.num_items, there)
     else:

@@ -54,7 +54,9 @@ class Training:
         if self.train_function is not None and not force:
             return
         super().make_train_function(force)  # type: ignore[misc]
-        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        several = (
+            torch.distributed.is_available() and torch.distributed.is_initialized()
+        )
         if (
             torch.cuda.is_available()
             and self.steps_alike

@@ -120,4 +120,3 @@ def round_at_random(values: Any, seed: Any) -> Any:
 
 def _wide(rows: Any) -> Any:
     return rows.float() if rows.dtype == torch.bfloat16 else rows
-
