@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from keras_multvae.data import Interactions, Vocabulary, read_interactions
+from keras_multvae.data.ingest.dialect import Dialect
 from keras_multvae.data.ingest.files import JSON
 from keras_multvae.data.ingest.frames import check_columns
-from keras_multvae.data.ingest.json_lines import json_values
+from keras_multvae.data.ingest.json_lines import JsonLines
 from keras_multvae.recommender.histories import OnUnknown, matrix_of
 
 
@@ -81,11 +82,9 @@ def first_of(path: Path, encoding: str | None = None) -> dict[str, Any] | list[A
     """
     if not (path.is_file() and path.name.lower().endswith(JSON)):
         return {}
-    values = (value for _, value in json_values(path, encoding) if value is not None)
-    first = next(values, None)
-    if first is None:
-        raise ValueError(f"{path} holds no history and no event.")
-    return first
+    for _, first in JsonLines(path, Dialect(encoding=encoding)).values():
+        return first
+    raise ValueError(f"{path} holds no history and no event.")
 
 
 def _of_lists(
@@ -93,9 +92,7 @@ def _of_lists(
 ) -> Interactions:
     lines: list[int] = []
     rows: list[list[Any]] = []
-    for line, value in json_values(path, encoding):
-        if value is None:
-            continue
+    for line, value in JsonLines(path, Dialect(encoding=encoding)).values():
         if not isinstance(value, list):
             raise ValueError(
                 f"{path}: line {line} must be a list of item ids, as those before it "

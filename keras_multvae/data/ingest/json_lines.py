@@ -14,7 +14,7 @@ from keras_multvae.extras import import_extra
 
 
 class JsonLines:
-    """A file of JSON objects, one a line.
+    """A file of JSON, a value a line: objects for the most part.
 
     Python reads them, not polars, which would make text of ints that stand beside text.
 
@@ -58,13 +58,31 @@ class JsonLines:
         """What option the file seems to want; nothing."""
         return ""
 
+    def values(self) -> Iterator[tuple[int, dict[str, Any] | list[Any]]]:
+        """What lines hold, with their numbers, but for blank ones.
+
+        Raises:
+            ValueError: A line that cannot be read, or is neither an object nor a list.
+        """
+        encoding = self._dialect.encoding or "utf-8-sig"
+        with opened(self.path) as file:
+            for line, raw in enumerate(lines_of(file), start=1):
+                try:
+                    text = raw.decode(encoding).strip()
+                except UnicodeDecodeError as error:
+                    raise TextError(
+                        f"{self.path}: line {line} is not {encoding} ({error.reason}). "
+                        "Name its encoding: encoding='latin-1', --encoding latin-1."
+                    ) from None
+                if not text:
+                    self.blank_lines += 1
+                    continue
+                yield line, _value(self.path, line, text)
+
     def _objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
         # In text, the words of CSV files for a missing value are only words.
         nulls = frozenset(self._dialect.null or ()) | {""}
-        for line, found in json_values(self.path, self._dialect.encoding):
-            if found is None:
-                self.blank_lines += 1
-                continue
+        for line, found in self.values():
             if not isinstance(found, dict):
                 raise TextError(
                     f"{self.path} cannot be read: line {line} must be a JSON object, "
@@ -79,27 +97,6 @@ class JsonLines:
                     for name, value in found.items()
                 },
             )
-
-
-def json_values(
-    path: Path, encoding: str | None = None
-) -> Iterator[tuple[int, dict[str, Any] | list[Any] | None]]:
-    """The numbers of a file's lines and what they hold; None for a blank line.
-
-    Raises:
-        ValueError: A line that cannot be read, or is neither an object nor a list.
-    """
-    encoding = encoding or "utf-8-sig"
-    with opened(path) as file:
-        for line, raw in enumerate(lines_of(file), start=1):
-            try:
-                text = raw.decode(encoding).strip()
-            except UnicodeDecodeError as error:
-                raise TextError(
-                    f"{path}: line {line} is not {encoding} ({error.reason}). "
-                    "Name its encoding: encoding='latin-1', --encoding latin-1."
-                ) from None
-            yield line, _value(path, line, text) if text else None
 
 
 def _value(path: Path, line: int, text: str) -> dict[str, Any] | list[Any]:
