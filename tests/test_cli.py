@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import contents
+from conftest import contents, pairs
 
 import keras_multvae
 from keras_multvae import EASE, LinearPath, MultDAE, Recommender
@@ -99,6 +99,22 @@ def test_train_writes_history_and_plot(folder):
     assert not (folder / "model.training").exists()
 
 
+def test_train_keeps_histories_unless_told_otherwise(folder, capsys):
+    split = load_prepared(folder / "prepared").split
+    kept = Recommender.load(folder / "model").histories
+    sides = [split.train]
+    for part in (split.validation, split.test):
+        sides += [part.input, part.targets]
+    # No user of one part is in another.
+    assert pairs(kept) == set().union(*map(pairs, sides))
+    assert kept.num_entries == sum(side.num_entries for side in sides)
+    out = folder / "forgetful"
+    arguments = ("train", folder / "prepared", "--out", out, *TRAIN)
+    answer(capsys, *arguments, "--no-histories")
+    assert Recommender.load(out).histories is None
+    assert not (out / "histories").exists()
+
+
 def test_a_multdae_trains_and_recommends(folder, capsys):
     out = folder / "dae"
     arguments = ("train", folder / "prepared", "--out", out, *TRAIN)
@@ -154,126 +170,11 @@ def test_evaluate_prints_what_the_readme_says(folder, capsys):
     assert "ndcg@100" in capsys.readouterr().out
 
 
-def test_recommend_one_line_a_history(folder, capsys, tmp_path):
-    histories = tmp_path / "histories.jsonl"
-    histories.write_text('["f1", "f3"]\n[]\n["f2"]\n')
-    found = answer(capsys, "recommend", folder / "model", histories, "-k", 4)
-    assert len(found) == 3
-    for line in found:
-        assert len(line["items"]) == len(line["scores"]) == 4
-    assert not {"f1", "f3"} & set(found[0]["items"])
-    assert main(["recommend", f"{folder}/model", str(histories), "-k", "2"]) == 0
-    assert "  1. Film, the " in capsys.readouterr().out
-
-
-def test_recommend_for_events_a_line(folder, capsys, tmp_path):
-    model, histories = folder / "model", tmp_path / "events.jsonl"
-    events = [("ann", "f1"), (7, "f2"), ("ann", "f3"), (7, "f2")]
-    lines = [json.dumps({"user_id": u, "item_id": i, "at": 9}) for u, i in events]
-    histories.write_text("\n".join(["", *lines, ""]))
-    found = answer(capsys, "recommend", model, histories, "-k", 4)
-    expected = Recommender.load(model).recommend([["f1", "f3"], ["f2"]], k=4)
-    assert [line["user"] for line in found] == ["ann", 7]
-    assert [line["items"] for line in found] == [r.tolist() for r in expected.items]
-    assert main(["recommend", str(model), str(histories), "-k", "2"]) == 0
-    assert "user ann:\n  1. Film, the " in capsys.readouterr().out
-
-
-def test_json_lines_for_a_parquet_file(folder, capsys, tmp_path):
-    polars = pytest.importorskip("polars")
-    model, out = folder / "model", tmp_path / "r.parquet"
-    expected = Recommender.load(model).recommend([["f1", "f3"], ["f2"]], k=2)
-    items = [item for row in expected.items for item in row.tolist()]
-    lists, events = tmp_path / "lists.jsonl", tmp_path / "events.jsonl"
-    lists.write_text('["f1", "f3"]\n\n["f2"]\n')
-    events.write_text(
-        "\n".join(
-            json.dumps({"user_id": user, "item_id": item})
-            for user, item in (("b", "f1"), ("a", "f2"), ("b", "f3"))
-        )
-    )
-    for file, users in ((lists, [1, 1, 3, 3]), (events, ["b", "b", "a", "a"])):
-        (found,) = answer(capsys, "recommend", model, file, "--out", out, "-k", 2)
-        assert found["users"] == 2
-        table = polars.read_parquet(out)
-        assert table["user_id"].to_list() == users
-        assert table["item_id"].to_list() == items
-
-
-def test_recommend_for_all_users_of_a_folder(folder, capsys, tmp_path):
-    polars = pytest.importorskip("polars")
-    model, prepared, out = folder / "model", folder / "prepared", tmp_path / "r.parquet"
-    split = load_prepared(prepared).split
-    (found,) = answer(capsys, "recommend", model, prepared, "--out", out, "-k", 3)
-    assert found == {"out": str(out), "users": split.train.num_users,
-                     "rows": 3 * split.train.num_users}  # fmt: skip
-    table = polars.read_parquet(out)
-    assert table.columns == ["user_id", "rank", "item_id", "score"]
-    assert table["user_id"].unique().sort().to_list() == split.train.users.ids.tolist()
-    first = table.filter(polars.col("user_id") == int(split.train.users.ids[0]))
-    history = split.train.items.ids[split.train.matrix[0].indices].tolist()
-    expected = Recommender.load(model).recommend(history, k=3).items[0]
-    assert first["item_id"].to_list() == expected.tolist()
-    test = ("--part", "test")
-    (found,) = answer(capsys, "recommend", model, prepared, "--out", out, *test)
-    assert found["users"] == split.test.num_users
-    capsys.readouterr()
-    assert main(["recommend", str(model), str(prepared), "--out", str(out)]) == 0
-    out_text, err = capsys.readouterr()
-    assert "Written to" in out_text and "recommending" in err
-
-
-def test_recommend_for_all_users_of_the_model(folder, capsys, tmp_path):
-    pytest.importorskip("pyarrow")
-    loaded = Recommender.load(folder / "model")
-    train = load_prepared(folder / "prepared").split.train
-    kept, out = tmp_path / "kept", tmp_path / "r.parquet"
-    Recommender(loaded.model, loaded.items, histories=train).save(kept)
-    (found,) = answer(capsys, "recommend", kept, "--all", "--out", out)
-    assert found["users"] == train.num_users
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    for arguments, text in (
-        ((folder / "model", "--all", "--out", out), "keeps no histories"),
-        ((kept, "--all"), "--out FILE"),
-        ((kept, folder / "prepared"), "--out FILE"),
-        ((kept, folder / "none", "--out", out), "the folder that prepare wrote"),
-        ((kept, folder / "ratings.csv", "--out", out), "no column 'user_id'"),
-        ((kept, empty, "--out", out), "has no .csv"),
-    ):
-        assert text in failure(capsys, "recommend", *arguments)
-
-
-def test_unknown_items_stop_or_are_skipped(folder, capsys, tmp_path):
-    histories = tmp_path / "histories.jsonl"
-    histories.write_text('["f1", "nosuch"]\n')
-    line = failure(capsys, "recommend", folder / "model", histories)
-    assert "nosuch" in line
-    assert answer(
-        capsys, "recommend", folder / "model", histories, "--on-unknown", "skip"
-    )
-
-
 @pytest.mark.once
 def test_ids_that_are_none_are_named(capsys, tmp_path):
     (tmp_path / "clicks.csv").write_text("user_id,item_id\n1,7\n,8\n")
     line = failure(capsys, "prepare", tmp_path / "clicks.csv", "--out", tmp_path / "p")
     assert "Bad user ids" in line and "at row 1" in line
-
-
-def test_bad_histories_are_named(folder, capsys, tmp_path):
-    histories = tmp_path / "histories.jsonl"
-    for text, expected in (
-        ('["f1"', "Line 1 is no JSON"),
-        ('{"a": 1}', "Line 1 must have 'user_id' and 'item_id', as an event has"),
-        ("7", "Line 1 must be a JSON list of item ids, or an object"),
-        ('["f1"]\n\n{"user_id": 1, "item_id": "f1"}', "Line 3 must be of the kind"),
-        ('{"user_id": 1, "item_id": "f1"}\n[]', "Line 2 must be of the kind"),
-        ('{"user_id": 1.5, "item_id": "f1"}', "Line 1 must hold item ids"),
-        ('[{"f1": 2}]', "Line 1 must hold item ids"),
-    ):
-        histories.write_text(text + "\n")
-        assert expected in failure(capsys, "recommend", folder / "model", histories)
 
 
 @pytest.mark.once

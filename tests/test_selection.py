@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -16,12 +17,11 @@ from keras_multvae import (
     compare,
     evaluate_ranking,
     find_beta_cap,
-    selection,
 )
 from keras_multvae.data import Interactions, strong_generalization
 from keras_multvae.evaluation import paired_difference
 from keras_multvae.plots import plot_annealing
-from keras_multvae.selection import default_models
+from keras_multvae.selection import comparing, default_models
 from keras_multvae.training import Recipe, train
 
 RNG = np.random.default_rng(0)
@@ -84,6 +84,63 @@ def test_the_table_says_it_all(found):
     assert rows[1].count("< 0.001") == 1
 
 
+def test_the_trained_models_stay(found):
+    assert list(found.models) == list(found.reports)
+    for name, model in found.models.items():
+        report = evaluate_ranking(model, SPLIT.test, METRICS)
+        for metric in METRICS:
+            np.testing.assert_allclose(
+                found.reports[name].values[metric], report.values[metric], atol=1e-6
+            )
+
+
+def test_as_a_frame_and_as_json(found):
+    frame, plain = found.to_pandas(), found.to_dict()
+    assert list(frame.index) == list(plain["models"]) == list(found.reports)
+    assert plain["reference"] == "popularity"
+    for metric in METRICS:
+        cell = frame.loc["EASE", metric]
+        assert cell == found.reports["EASE"].mean(metric)
+        assert plain["models"]["EASE"][metric]["mean"] == cell
+        error = found.reports["EASE"].stderr(metric)
+        assert frame.loc["EASE", f"{metric} stderr"] == error
+        difference = found.difference("EASE", metric)
+        assert frame.loc["EASE", f"{metric} difference"] == difference.mean
+        assert frame.loc["EASE", f"{metric} p"] == difference.p
+        assert plain["models"]["EASE"]["differences"][metric]["p"] == difference.p
+    assert frame.loc["popularity"].isna().sum() == 2 * len(METRICS)
+    assert frame["seconds"].tolist() == list(found.seconds.values())
+    assert (frame.dtypes == "float64").all()
+    assert plain["models"]["EASE"]["chosen"] == {
+        "model": "EASE",
+        "settings": {"l2": 10.0, "dropout": 0.0, "user_weight": 0.0},
+    }
+    assert plain["models"]["Mult-VAE"]["chosen"] == RECIPE.to_json()
+    # JSON knows no NaN and no infinity.
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+
+
+def test_a_single_test_user_has_no_spread():
+    split = strong_generalization(CLICKS, 30, 1)
+    models = {"popularity": Popularity(24), "EASE": EASE(24, 10.0)}
+    found = compare(split, models, metrics=METRICS)
+    assert "±" not in str(found)
+    assert found.to_dict()["models"]["popularity"]["differences"] == {}
+    assert found.to_pandas().loc["popularity", "ndcg@10 p"] != 0
+
+
+def test_a_line_a_model_as_it_goes(capsys):
+    models = {"popularity": Popularity(24), "EASE [l2=10]": EASE(24, 10.0)}
+    found = compare(SPLIT, models, metrics=METRICS, progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    for line, name in zip(lines, models, strict=True):
+        report = found.reports[name]
+        mean, error = report.mean("ndcg@10"), report.stderr("ndcg@10")
+        assert line.startswith(f"{name}: ndcg@10 {mean:.4f} ± {error:.4f}, ")
+    compare(SPLIT, models, metrics=METRICS)
+    assert capsys.readouterr().err == ""
+
+
 def test_by_default_popularity_ease_and_multvae_with_and_without_a_linear_path():
     models = default_models(24)
     path = "Mult-VAE + linear path"
@@ -100,7 +157,7 @@ def test_a_linear_path_does_not_train_the_network_again(monkeypatch):
         trained.append(arguments[1])
         return train(*arguments, **options)
 
-    monkeypatch.setattr(selection, "train", counted)
+    monkeypatch.setattr(comparing, "train", counted)
     recipe = replace(RECIPE, epochs=2)
     with_path = replace(recipe, linear_path=LinearPath(density=0.5, weight=4.0))
     models = {"network": recipe, "both": with_path}
@@ -125,6 +182,9 @@ def test_bad_comparisons_are_named():
         compare(strong_generalization(CLICKS, 30, 0), {"p": Popularity(24)})
     with pytest.raises(ValueError, match="validation part"):
         compare(strong_generalization(CLICKS, 0, 30), {"e": [EASE(24), EASE(24)]})
+    with pytest.raises(ValueError, match="validation"):
+        recipe = replace(RECIPE, epochs=10**6, linear_path=LinearPath())
+        compare(strong_generalization(CLICKS, 0, 30), {"m": recipe})
 
 
 def test_beta_rises_to_one_and_the_peak_is_the_cap():

@@ -25,6 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         start.choose_backend()
         module, _, name = parsed.run.partition(":")
         getattr(import_module(module), name)(parsed)
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as `| head`; nor does Python tell at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except FAILURES as error:
         if os.environ.get(DEBUG):
             raise

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+PARTS = ("train", "validation", "test")
+
 
 def add_import_option(sub: argparse.ArgumentParser) -> None:
     """--import, which `take_imports` looks for."""
@@ -16,7 +18,7 @@ def add_import_option(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def add_engine_options(sub: argparse.ArgumentParser, help: str) -> None:
+def add_engine_options(sub: argparse._ActionsContainer, help: str) -> None:
     """--engine, with the command's own words for it, and --address."""
     sub.add_argument("--engine", choices=["local", "ray"], default="local", help=help)
     sub.add_argument(

@@ -27,6 +27,8 @@ FILTERS = (
     "drop_missing",
     "time_unit",
 )
+# Of the filters, those that are about events rather than about users and items.
+EVENT_FILTERS = ("min_rating", "duplicates", "drop_missing", "time_unit")
 _positive, _non_negative = converter(POSITIVE_INT), converter(NON_NEGATIVE_INT)
 
 
@@ -90,6 +92,23 @@ def add_reading_options(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def add_events_options(sub: argparse.ArgumentParser) -> None:
+    """Options for files of events whose users and items are settled: all are kept."""
+    add_reading_options(sub)
+    _event_filter_options(sub.add_argument_group("what counts"))
+
+
+def events_options_given(parsed: argparse.Namespace) -> list[str]:
+    """The options of `add_events_options` that were given, as they are spelled."""
+    plain = argparse.ArgumentParser()
+    add_events_options(plain)
+    return [
+        f"--{name.replace('_', '-')}"
+        for name, value in vars(plain.parse_args([])).items()
+        if getattr(parsed, name) != value
+    ]
+
+
 def add_prepare_options(sub: argparse.ArgumentParser) -> None:
     """The options of `prepare`."""
     sub.add_argument(
@@ -106,16 +125,10 @@ def add_prepare_options(sub: argparse.ArgumentParser) -> None:
 
 def check_prepare(parsed: argparse.Namespace) -> str | None:
     """What options of `prepare` do not go together; None if they do."""
+    wrong = check_ratings(parsed)
+    if wrong is not None:
+        return wrong
     named = parsed.columns or ()
-    rated = parsed.rating_column is not None or "rating" in named
-    if parsed.min_rating is not None and not rated:
-        return "--min-rating needs --rating-column."
-    if parsed.rating_column is not None and parsed.min_rating is None:
-        return (
-            "--rating-column needs --min-rating, the lowest rating that counts as "
-            "liked: without it the worst would count like the best. Leave it out if "
-            "every event counts."
-        )
     if parsed.k_core is not None and (parsed.min_user_items or parsed.min_item_users):
         return "--k-core stands for --min-user-items and --min-item-users: leave these."
     timed = parsed.timestamp_column is not None or "timestamp" in named
@@ -138,6 +151,20 @@ def check_prepare(parsed: argparse.Namespace) -> str | None:
     return None
 
 
+def check_ratings(parsed: argparse.Namespace) -> str | None:
+    """What is wrong with the options for ratings; None if nothing is."""
+    rated = parsed.rating_column is not None or "rating" in (parsed.columns or ())
+    if parsed.min_rating is not None and not rated:
+        return "--min-rating needs --rating-column."
+    if parsed.rating_column is not None and parsed.min_rating is None:
+        return (
+            "--rating-column needs --min-rating, the lowest rating that counts as "
+            "liked: without it the worst would count like the best. Leave it out if "
+            "every event counts."
+        )
+    return None
+
+
 def given(parsed: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
     """The values of options, by name."""
     return {name: getattr(parsed, name) for name in names}
@@ -152,8 +179,16 @@ def filters_of(parsed: argparse.Namespace) -> dict[str, Any]:
     return filters
 
 
-def _filter_options(group: Any) -> None:
+def _event_filter_options(group: Any) -> None:
     group.add_argument("--min-rating", type=float, help="keep ratings of this or more")
+    group.add_argument(
+        "--duplicates", choices=["collapse", "count"], default="collapse",
+        help="what becomes of a user's repeated item",
+    )  # fmt: skip
+
+
+def _filter_options(group: Any) -> None:
+    _event_filter_options(group)
     group.add_argument(
         "--min-user-items",
         type=_positive,
@@ -170,10 +205,6 @@ def _filter_options(group: Any) -> None:
         metavar="K",
         help="users and items with fewer are dropped, again and again until none is",
     )
-    group.add_argument(
-        "--duplicates", choices=["collapse", "count"], default="collapse",
-        help="what becomes of a user's repeated item",
-    )  # fmt: skip
 
 
 def _split_options(group: Any) -> None:

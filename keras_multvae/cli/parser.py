@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from keras_multvae import __version__
-from keras_multvae.cli.common_options import add_engine_options, add_import_option
+from keras_multvae.cli.common_options import PARTS, add_import_option
+from keras_multvae.cli.compare_options import add_compare_options
 from keras_multvae.cli.data_options import add_prepare_options, check_prepare
 from keras_multvae.cli.model_options import (
     add_recipe_options,
@@ -14,13 +16,17 @@ from keras_multvae.cli.model_options import (
     recipe_of,
     take_imports,
 )
+from keras_multvae.cli.recommend_options import (
+    add_recommend_options,
+    add_similar_options,
+    check_recommend,
+)
 from keras_multvae.cli.tune_options import add_tune_options
 from keras_multvae.compat import DefaultsHelpFormatter
 from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE_INT
 from keras_multvae.training.recipe import Recipe
 
 DEBUG = "KERAS_MULTVAE_DEBUG"
-PARTS = ("train", "validation", "test")
 DISTRIBUTIONS = ("data", "items")
 _positive, _non_negative = converter(POSITIVE_INT), converter(NON_NEGATIVE_INT)
 
@@ -39,6 +45,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             f"{DEBUG}=1 shows where an error came from."
         ),
     )
+    parser.add_argument("--version", action="version", version=__version__)
     recipe = Recipe()
     try:
         take_imports(arguments)
@@ -54,21 +61,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
     """What only several options together can get wrong."""
-    if parsed.command == "prepare":
-        wrong = check_prepare(parsed)
+    checks = {"prepare": check_prepare, "recommend": check_recommend}
+    if parsed.command in checks:
+        wrong = checks[parsed.command](parsed)
         if wrong is not None:
             parser.error(wrong)
-    if parsed.command == "recommend":
-        if parsed.engine == "ray" and parsed.out is None:
-            parser.error("--engine ray needs --out FOLDER.")
-        if parsed.engine != "ray" and (parsed.address or parsed.workers):
-            parser.error("--address and --workers need --engine ray.")
     if parsed.command == "tune" and parsed.engine != "ray" and parsed.address:
         parser.error("--address needs --engine ray.")
 
 
 def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
-    parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, run, summary, add_options in (
         (
@@ -91,10 +93,22 @@ def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
             _evaluate_options,
         ),
         (
+            "compare",
+            "comparing:compare",
+            "Train several models and put their test figures side by side.",
+            add_compare_options,
+        ),
+        (
             "recommend",
-            "commands:recommend",
-            "Recommend for histories, or for many users.",
-            _recommend_options,
+            "recommending:recommend",
+            "Recommend for histories, for users, or for everybody.",
+            add_recommend_options,
+        ),
+        (
+            "similar",
+            "recommending:similar",
+            "Show the items that are most like some.",
+            add_similar_options,
         ),
         (
             "export",
@@ -115,17 +129,28 @@ def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
             _demo_options,
         ),
     ):
-        sub = subparsers.add_parser(
-            name,
-            help=summary,
-            description=summary,
-            formatter_class=DefaultsHelpFormatter,
-        )
-        sub.set_defaults(run=f"keras_multvae.cli.{run}")
-        if add_options is _train_options:
-            sub.set_defaults(defaults=recipe)
-            add_recipe_options(sub, recipe)
-        add_options(sub)
+        _add_command(subparsers, name, run, summary, add_options, recipe)
+
+
+def _add_command(
+    subparsers: Any,
+    name: str,
+    run: str,
+    summary: str,
+    add_options: Callable[[argparse.ArgumentParser], None],
+    recipe: Recipe,
+) -> None:
+    sub = subparsers.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        formatter_class=DefaultsHelpFormatter,
+    )
+    sub.set_defaults(run=f"keras_multvae.cli.{run}")
+    if add_options is _train_options:
+        sub.set_defaults(defaults=recipe)
+        add_recipe_options(sub, recipe)
+    add_options(sub)
 
 
 def _train_options(sub: argparse.ArgumentParser) -> None:
@@ -150,6 +175,13 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--processes", type=_positive, help="how many there are")
     sub.add_argument("--process", type=_non_negative, help="which one this is, from 0")
+    sub.add_argument(
+        "--no-histories",
+        dest="histories",
+        action="store_false",
+        help="leave out of the model's folder what each user has, which "
+        "`recommend --user` and `--all` look up",
+    )
     again = sub.add_mutually_exclusive_group()
     again.add_argument(
         "--resume", action="store_true", help="go on with an interrupted training"
@@ -178,49 +210,6 @@ def _evaluate_options(sub: argparse.ArgumentParser) -> None:
         help="names with @k, separated by commas",
     )
     sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
-    add_import_option(sub)
-
-
-def _recommend_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("model", help="folder that train wrote")
-    sub.add_argument(
-        "histories",
-        nargs="?",
-        default="-",
-        help="file of JSON lines: lists of item ids, or events, objects with user_id "
-        "and item_id; - for standard input; with --out such a file (.jsonl), the "
-        "folder that prepare wrote, or a CSV or Parquet file, or a folder of them, "
-        "with the columns user_id and item_id",
-    )
-    sub.add_argument("-k", type=_positive, default=10, help="items a history")
-    sub.add_argument(
-        "--out",
-        help="Parquet file to make, for many users: user_id, rank, item_id, score; "
-        "with --engine ray, a folder of them",
-    )
-    sub.add_argument(
-        "--all",
-        action="store_true",
-        help="with --out: all users whose histories the model keeps",
-    )
-    sub.add_argument(
-        "--part",
-        choices=PARTS,
-        default="train",
-        help="with --out: which users of the prepared folder",
-    )
-    sub.add_argument(
-        "--on-unknown", choices=["raise", "skip"], default="raise", help="unknown ids"
-    )
-    add_engine_options(sub, "with --out: this process, or a Ray cluster")
-    sub.add_argument(
-        "--workers",
-        type=_positive,
-        help="with --engine ray: processes at work; default: one a node",
-    )
-    sub.add_argument(
-        "--json", action="store_true", help="one JSON object a history, or for --out"
-    )
     add_import_option(sub)
 
 

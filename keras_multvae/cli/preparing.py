@@ -71,7 +71,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
     lines = [
         f"{interactions.num_users:,} users and {interactions.num_entries:,} entries "
         f"kept of {counts['events']:,} events.",
-        *_losses(counts),
+        *losses(counts),
         f"{split.train.num_users:,} users train ({items:,} items, "
         f"{split.train.num_entries:,} entries), {held_out['validation_users']:,} "
         f"validate, {held_out['test_users']:,} test.",
@@ -90,7 +90,8 @@ def _prepare(arguments: argparse.Namespace) -> None:
     answer(report, "\n".join([*lines, f"Written to {arguments.out}"]), arguments.json)
 
 
-def _losses(counts: dict[str, int]) -> list[str]:
+def losses(counts: dict[str, int]) -> list[str]:
+    """A line on the events that were left out, by what; none where there are none."""
     lost = [
         text.format(f"{counts[name]:,}")
         for name, text in LOSSES.items()

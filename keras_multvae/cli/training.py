@@ -12,6 +12,7 @@ from keras_multvae import Recommender, backend
 from keras_multvae.cli.model_options import given_recipe
 from keras_multvae.cli.output import TrainingProgress, answer
 from keras_multvae.data import load_prepared
+from keras_multvae.data.columns.spilled import spilling_into
 from keras_multvae.distribution import data_parallel, initialize, item_parallel
 from keras_multvae.files import replace_file
 from keras_multvae.plots import figure_class, plot_history
@@ -33,6 +34,7 @@ def train(arguments: argparse.Namespace) -> None:
         Path(arguments.out),
         resume=arguments.resume,
         overwrite=arguments.overwrite,
+        histories=arguments.histories,
         distribution=distribution,
     )
     if not backend.is_first():
@@ -84,10 +86,12 @@ def train_and_save(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    histories: bool = True,
     distribution: Any = None,
 ) -> list[dict[str, float]]:
     """Trains, and writes recommender, history.csv and training.png.
 
+    The recommender keeps the histories of the users of all parts, unless it is not to.
     Of several processes the first one writes, and shows a bar.
     """
     # What would stop the writing stops it before the training, not after hours.
@@ -112,13 +116,16 @@ def train_and_save(
             raise KeyboardInterrupt(_what_is_left(state)) from None
     if not first:
         return history
-    recommender = Recommender(
-        model,
-        prepared.split.train.items,
-        titles=prepared.titles,
-        training=record(prepared.split, recipe),
-    )
-    recommender.save(out)
+    # What does not fit in memory goes to the disk that the folder will be on.
+    with spilling_into(out.absolute().parent):
+        recommender = Recommender(
+            model,
+            prepared.split.train.items,
+            histories=prepared.split.histories() if histories else None,
+            titles=prepared.titles,
+            training=record(prepared.split, recipe),
+        )
+        recommender.save(out)
     write_history(out / "history.csv", history)
     with replace_file(out / "training.png") as temporary:
         plot_history(history)[0].figure.savefig(temporary, dpi=120)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import socket
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from keras_multvae.data import Vocabulary, save_interactions
 from keras_multvae.data.columns.spilled import spilling_into
 from keras_multvae.data.vocabulary import as_ids
 from keras_multvae.extras import import_extra
-from keras_multvae.progress import progress as progress_bar
+from keras_multvae.progress import counting
 from keras_multvae.recommender import storage
 from keras_multvae.recommender.events import holds_events, of_events
 
@@ -35,6 +35,7 @@ def recommend_on_ray(
     histories: str | os.PathLike[str] | None = None,
     *,
     part: Literal["train", "validation", "test"] = "train",
+    reading: Mapping[str, Any] | None = None,
     address: str | None = None,
     num_workers: int | None = None,
     resources: Mapping[str, float] | None = None,
@@ -57,12 +58,13 @@ def recommend_on_ray(
     Args:
         model: Folder of a recommender.
         out: The folder to fill.
-        histories: Whose users: a prepared folder, an interactions folder, or a CSV or
-            Parquet file, or a folder of them, with one event a row in the columns
-            `user_id` and `item_id`. By default the histories that the recommender
-            keeps. Events are gathered by this process first, into `OUT.histories`,
-            which goes when the job is complete.
+        histories: Whose users: a prepared folder, an interactions folder, or files of
+            events as `read_interactions` takes them. By default the histories that the
+            recommender keeps. Events are gathered by this process first, into
+            `OUT.histories`, which goes when the job is complete.
         part: Which users of a prepared folder; held-out ones by their fold-in.
+        reading: How files of events are read: `user_column` and other keyword arguments
+            of `read_interactions`.
         address: Of the cluster, as `ray.init` takes it: "auto", "10.0.0.1:6379". By
             default the one that this process is connected to, that RAY_ADDRESS names
             or that runs on this machine, else a new one on this machine alone.
@@ -73,8 +75,8 @@ def recommend_on_ray(
             node, or fewer if `num_workers` would not find room.
         shard_size: Int >= 1, users a shard.
         progress: Bool, whether to show a bar on standard error.
-        **options: `k`, `exclude_seen`, `allow`, `deny`, `on_unknown` and `batch_size`,
-            as in `Recommender.recommend`.
+        **options: `k`, `exclude_seen`, `allow`, `deny`, `niche`, `on_unknown` and
+            `batch_size`, as in `Recommender.recommend`.
 
     Returns:
         Rows in all parts.
@@ -119,12 +121,15 @@ def recommend_on_ray(
     if histories is None:
         job = replace(job, histories=job.model / storage.HISTORIES)
     elif holds_events(job.histories):
-        job = _gather_events(job, gathered)
+        job = _gather_events(job, gathered, reading or {})
     num_users = job.count_users()
     missing = job.start(num_users)
     with contextlib.ExitStack() as stack:
         done_users = num_users - sum(len(job.users(i, num_users)) for i in missing)
-        advance = stack.enter_context(_bar(progress, num_users, done_users))
+        shown = counting(
+            "recommending", num_users, completed=done_users, shown=progress
+        )
+        advance = stack.enter_context(shown)
         if missing:
             stack.enter_context(connected(ray, address))
         done = _filled(ray, job, missing, num_users, num_workers, resources)
@@ -146,24 +151,14 @@ def _plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _gather_events(job: Job, folder: Path) -> Job:
+def _gather_events(job: Job, folder: Path, reading: Mapping[str, Any]) -> Job:
     """Turns files of events into a folder of interactions, and names it to the job."""
     items = Vocabulary.load(job.model / storage.ITEMS)
     with spilling_into(folder.parent):
-        events = of_events(job.histories, items, job.options["on_unknown"])
+        unknown = job.options["on_unknown"]
+        events = of_events(job.histories, items, unknown, **reading)
         save_interactions(events, folder)
     return replace(job, histories=folder)
-
-
-@contextlib.contextmanager
-def _bar(shown: bool, total: int, completed: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar if one is to be shown; gives what advances it."""
-    if not shown:
-        yield lambda users: None
-        return
-    with progress_bar() as bar:
-        task = bar.add_task("recommending", total=total, completed=completed)
-        yield lambda users: bar.advance(task, users)
 
 
 @contextlib.contextmanager

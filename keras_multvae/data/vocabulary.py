@@ -179,7 +179,9 @@ class Vocabulary:
                 f" The vocabulary holds ids of type {self.kind}; received "
                 f"{', '.join(sorted(kinds))}: convert them first."
             )
-        return text + ' Leave unknown ids out with on_unknown="skip".'
+        return (
+            text + ' Leave unknown ids out with on_unknown="skip", --on-unknown skip.'
+        )
 
     def take(self, indices: Any) -> Vocabulary:
         """The vocabulary of the ids at `indices`, in that order."""

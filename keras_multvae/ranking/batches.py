@@ -42,6 +42,7 @@ def rank(
     rows: np.ndarray | None = None,
     exclude_seen: bool = True,
     allowed: np.ndarray | None = None,
+    offsets: np.ndarray | None = None,
     batch_size: int | None = None,
 ) -> Iterator[tuple[np.ndarray, TopK]]:
     """Ranks the items for users given by their histories; see `top_k` for the order.
@@ -56,6 +57,7 @@ def rank(
         rows: Optional 1-D int array, the users to rank for; by default all of them.
         exclude_seen: Bool, whether to leave out the items of the history.
         allowed: Optional ascending 1-D int array, the only items to rank.
+        offsets: Optional float32 (items,), what each item's scores are lowered by.
         batch_size: Int >= 1, users scored at a time; by default from the memory that
             is left, at most 500.
 
@@ -64,7 +66,8 @@ def rank(
     """
     if rows is None:
         rows = np.arange(histories.shape[0])
-    there = _scores_itself(model) and backend.has_accelerator()
+    # What is taken off scores is so on the host.
+    there = offsets is None and _scores_itself(model) and backend.has_accelerator()
     if batch_size is None:
         size = default_batch_size(model.num_items, there)
     else:
@@ -87,6 +90,8 @@ def rank(
             batch = rows[start : start + size]
             seen = take_rows(histories, batch)
             scores, constants = _scores(model, seen, size, several)
+            if offsets is not None:
+                scores = scores - offsets
             if allowed is not None:
                 scores, seen = np.take(scores, allowed, axis=1), seen[:, allowed]
             top = top_k(scores, k, seen if exclude_seen else None, constants, pool)

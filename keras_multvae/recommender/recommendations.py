@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.ranking import TopK
+from keras_multvae.recommender.reasons import Reason, Reasons
 
 
 class Recommendations:
@@ -19,6 +20,7 @@ class Recommendations:
         top: `TopK` of these users, in item indices.
         item_ids: (num_items,) raw ids by item index.
         titles: Title by raw item id.
+        reasons: Optional, why these items are recommended.
 
     Attributes:
         users: As given.
@@ -26,6 +28,9 @@ class Recommendations:
             were left.
         scores: For each user a float32 array, as long as `items`.
         titles: As given.
+        reasons: For each user a list for each of the items, of `Reason`s, the strongest
+            first: an `item` of the history, and the `change`, what the score loses
+            without it, 0.005 or more. None where they were not asked for.
 
     Example:
 
@@ -44,11 +49,15 @@ class Recommendations:
         top: TopK,
         item_ids: np.ndarray,
         titles: Mapping[Any, str] | None = None,
+        reasons: Reasons | None = None,
     ) -> None:
         self.users = users
         self.items = _Rows(top.indices, top.valid, item_ids)
         self.scores = _Rows(top.scores, top.valid)
         self.titles = {} if titles is None else titles
+        self.reasons = None
+        if reasons is not None:
+            self.reasons = _ReasonsOfUsers(reasons, top.valid, item_ids)
         self._top = top
         self._item_ids = item_ids
 
@@ -63,12 +72,62 @@ class Recommendations:
         return zip(self.items, self.scores, strict=True)
 
     def describe(self, index: int) -> str:
-        """The ranking of a user as text: a line an item, by its title if it has one."""
+        """The ranking of a user as text: a line an item, and one for its reasons."""
         items, scores = self.items[index].tolist(), self.scores[index].tolist()
-        return "\n".join(
-            f"{rank:>3}. {self.titles.get(item, item)}  ({score:.2f})"
-            for rank, (item, score) in enumerate(zip(items, scores, strict=True), 1)
-        )
+        lines = []
+        for place, (item, score) in enumerate(zip(items, scores, strict=True)):
+            lines.append(f"{place + 1:>3}. {self.name(item)}  ({score:.2f})")
+            reasons = [] if self.reasons is None else self.reasons[index][place]
+            if reasons:
+                words = (f"{self.name(r.item)} ({r.change:+.2f})" for r in reasons)
+                lines.append(f"     because of {', '.join(words)}")
+        return "\n".join(lines)
+
+    def to_dict(self, index: int) -> dict[str, Any]:
+        """The ranking of a user as JSON has it.
+
+        Returns:
+            {"items": [ids], "titles": [texts, or None], "scores": [numbers]} and, where
+            there are any, "reasons": for each item a list of {"item", "title",
+            "change"}.
+
+        Example:
+
+        >>> top = TopK(np.array([[1]]), np.array([[0.5]], "float32"), np.array([1]))
+        >>> Recommendations([0], top, np.array([10, 20]), {20: "Alien"}).to_dict(0)
+        {'items': [20], 'titles': ['Alien'], 'scores': [0.5]}
+        """
+        items = self.items[index].tolist()
+        found = {
+            "items": items,
+            "titles": [self.titles.get(item) for item in items],
+            "scores": self.scores[index].tolist(),
+        }
+        if self.reasons is not None:
+            found["reasons"] = [
+                [
+                    {
+                        "item": r.item,
+                        "title": self.titles.get(r.item),
+                        "change": r.change,
+                    }
+                    for r in reasons
+                ]
+                for reasons in self.reasons[index]
+            ]
+        return found
+
+    def name(self, item: Any) -> str:
+        """An item as text: its title, if it has one, and its id.
+
+        Example:
+
+        >>> top = TopK(np.zeros((0, 1), int), np.zeros((0, 1)), np.zeros(0, int))
+        >>> Recommendations([], top, np.array([7, 8]), {7: "Alien"}).name(7)
+        'Alien [7]'
+        """
+        title = self.titles.get(item)
+        return str(item) if title is None else f"{title} [{item}]"
 
     def to_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Everything as arrays, a row a user.
@@ -156,3 +215,31 @@ class _Rows(Sequence):
             return [self[i] for i in range(*index.indices(len(self)))]
         row = self._array[index, : self._lengths[index]]
         return row if self._names is None else self._names[row]
+
+
+class _ReasonsOfUsers(Sequence):
+    """The reasons of each user's items, as lists; made when they are asked for."""
+
+    def __init__(
+        self, reasons: Reasons, lengths: np.ndarray, item_ids: np.ndarray
+    ) -> None:
+        self._reasons, self._lengths, self._item_ids = reasons, lengths, item_ids
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        indices, changes, valid = (each[index] for each in self._reasons)
+        return [
+            [
+                Reason(item, change)
+                for item, change in zip(
+                    self._item_ids[indices[place, : valid[place]]].tolist(),
+                    changes[place, : valid[place]].tolist(),
+                    strict=True,
+                )
+            ]
+            for place in range(self._lengths[index])
+        ]

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
+from keras_multvae import checks
 from keras_multvae.abilities import Embeds, HasItemVectors, Ranks, require
 from keras_multvae.data import Interactions, Vocabulary
 from keras_multvae.files import DamagedFileError
-from keras_multvae.ranking import take_rows, top_k
+from keras_multvae.ranking import take_rows
 from keras_multvae.recommender import parquet, storage
 from keras_multvae.recommender.histories import (
     OnUnknown,
@@ -21,8 +22,10 @@ from keras_multvae.recommender.histories import (
     of_users,
     selected,
 )
+from keras_multvae.recommender.reasons import reasons_of
 from keras_multvae.recommender.recommendations import Recommendations, as_titles
 from keras_multvae.recommender.selected import collected, rankings_of
+from keras_multvae.recommender.similar import similar
 from keras_multvae.training.record import TrainingRecord
 
 
@@ -85,6 +88,8 @@ class Recommender:
         exclude_seen: bool = True,
         allow: Iterable[Any] | None = None,
         deny: Iterable[Any] | None = None,
+        niche: float = 0.0,
+        reasons: int = 0,
         on_unknown: OnUnknown = "raise",
         batch_size: int | None = None,
         progress: bool = False,
@@ -103,20 +108,25 @@ class Recommender:
             exclude_seen: Bool, whether to leave out the items of the history.
             allow: Optional raw ids; no other items are recommended.
             deny: Optional raw ids that are never recommended.
+            niche: Float in [0, 1], how much of the scores for a user of whom nothing is
+                known is subtracted: at 1 an item's popularity counts no more.
+            reasons: Int >= 0, items of the history to name for each recommendation,
+                without which its score would be lower; a pass for each of the history.
             on_unknown: "raise" or "skip" item ids that the model does not know.
-            batch_size: Int >= 1, users scored at a time; by default from the memory
-                that is left, at most 500.
-            progress: Bool, whether to show a bar on standard error.
+            batch_size: Int >= 1, users scored at a time; by default what memory allows.
+            progress: Bool, whether to show on standard error how far it is.
 
         Returns:
             `Recommendations`, one entry a user; also for a single history. Scores are
-            those of `model.score`, log pi_i(z) over all items for a multinomial VAE,
-            whatever is left out of the ranking.
+            those of `model.score`, less what `niche` takes: log pi_i(z) over all items
+            for a multinomial VAE, whatever is left out of the ranking.
 
         Raises:
             UnknownIdError: Unknown items (or users), with on_unknown="raise".
-            ValueError: k < 1, nothing allowed, or not one of histories and user_ids.
+            ValueError: k < 1, nothing allowed, not one of histories and user_ids, or
+                `niche` where all items are as popular to the model.
         """
+        reasons = checks.integer("reasons", reasons, at_least=0)
         users, matrix, rows = self._selected(histories, user_ids, on_unknown)
         rankings = rankings_of(
             self.model,
@@ -127,12 +137,14 @@ class Recommender:
             exclude_seen=exclude_seen,
             allow=allow,
             deny=deny,
+            niche=niche,
             on_unknown=on_unknown,
             batch_size=batch_size,
             progress=progress,
         )
         top = collected(rankings, len(rows), min(k, len(self.items)))
-        return Recommendations(users, top, self.items.ids, self.titles)
+        why = reasons_of(self.model, matrix, rows, top, reasons) if reasons else None
+        return Recommendations(users, top, self.items.ids, self.titles, why)
 
     def recommend_to_parquet(
         self,
@@ -150,8 +162,8 @@ class Recommender:
         Args:
             path: The file. An older one is replaced once the new one is complete.
             user_ids: Users whose stored histories to take, or "all".
-            **options: `k`, `exclude_seen`, `allow`, `deny`, `on_unknown`, `batch_size`
-                and `progress`, as in `recommend`.
+            **options: `k`, `exclude_seen`, `allow`, `deny`, `niche`, `on_unknown`,
+                `batch_size` and `progress`, as in `recommend`.
 
         Returns:
             Rows written.
@@ -201,15 +213,8 @@ class Recommender:
         """
         require(self.model, HasItemVectors, "similar_items()")
         given = listed(item_ids, "item_ids")
-        indices = self.items.index(given, on_unknown=on_unknown)
-        vectors = self.model.item_vectors
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors = vectors / np.where(norms == 0, 1, norms)
-        itself = sparse.csr_matrix(
-            (np.ones(len(indices)), (np.arange(len(indices)), indices)),
-            shape=(len(indices), len(self.items)),
-        )
-        top = top_k(vectors[indices] @ vectors.T, k, excluded=itself)
+        indices = self.items.index(given, on_unknown)
+        top = similar(self.model, indices, k)
         found = self.items.ids[indices].tolist()
         return Recommendations(found, top, self.items.ids, self.titles)
 

@@ -11,7 +11,7 @@ from scipy import sparse
 from keras_multvae import checks
 from keras_multvae.abilities import Ranks
 from keras_multvae.data import Vocabulary
-from keras_multvae.progress import progress as progress_bar
+from keras_multvae.progress import counting
 from keras_multvae.ranking import TopK, rank
 from keras_multvae.recommender.histories import OnUnknown, listed
 
@@ -42,6 +42,26 @@ def allowed_items(
     return allowed
 
 
+def offsets_of(model: Ranks, niche: Any) -> np.ndarray | None:
+    """What `niche` lowers the scores of each item by, float32 (items,); None for 0.
+
+    Raises:
+        ValueError: `niche` is no number from 0 to 1, or the model knows no item to be
+            more popular than another.
+    """
+    niche = checks.share("niche", niche)
+    if niche == 0:
+        return None
+    nothing = sparse.csr_matrix((1, model.num_items), dtype="float32")
+    popular = np.asarray(model.score(nothing)[0], "float32")
+    if (popular == popular[0]).all():
+        raise ValueError(
+            "`niche` compares with the scores for a user of whom nothing is known, "
+            f"which {type(model).__name__} has the same for all items. Leave it out."
+        )
+    return np.float32(niche) * popular
+
+
 def rankings_of(
     model: Ranks,
     items: Vocabulary,
@@ -49,6 +69,7 @@ def rankings_of(
     rows: np.ndarray,
     *,
     k: int = 10,
+    niche: float = 0.0,
     exclude_seen: bool = True,
     allow: Iterable[Any] | None = None,
     deny: Iterable[Any] | None = None,
@@ -67,9 +88,10 @@ def rankings_of(
         rows=rows,
         exclude_seen=exclude_seen,
         allowed=allowed_items(items, allow, deny, on_unknown),
+        offsets=offsets_of(model, niche),
         batch_size=batch_size,
     )
-    return _with_bar(rankings, len(rows)) if progress else rankings
+    return _counted(rankings, len(rows)) if progress else rankings
 
 
 def collected(rankings: Rankings, num_users: int, k: int) -> TopK:
@@ -89,10 +111,9 @@ def collected(rankings: Rankings, num_users: int, k: int) -> TopK:
     return top
 
 
-def _with_bar(rankings: Rankings, num_users: int) -> Rankings:
-    """The same rankings, with a bar on standard error while they are made."""
-    with progress_bar() as bar:
-        task = bar.add_task("recommending", total=num_users)
+def _counted(rankings: Rankings, num_users: int) -> Rankings:
+    """The same rankings; how far they are is on standard error while they are made."""
+    with counting("recommending", num_users) as advance:
         for users, top in rankings:
             yield users, top
-            bar.advance(task, len(users))
+            advance(len(users))

@@ -244,11 +244,13 @@ def test_events_from_files_and_the_command(cluster, folder, tmp_path, capsys):
     train = load_prepared(folder / "prepared").split.train
     users, items = train.matrix.nonzero()
     table = polars.DataFrame(
-        {"user_id": train.users.ids[users].tolist(), "item_id": train.items.ids[items]}
+        {"customer": train.users.ids[users].tolist(), "sku": train.items.ids[items]}
     )
     table[:5000].write_parquet(events / "1.parquet")
     table[5000:].write_parquet(events / "2.parquet")
     command = ["recommend", str(folder / "model"), str(events), "-k", "5", "--json"]
+    command += ["--user-column", "customer", "--item-column", "sku"]
+    command += ["--niche", "0.5", "--deny", str(train.items.ids[0])]
     one, out = tmp_path / "one.parquet", tmp_path / "out"
     assert main([*command, "--out", str(one)]) == 0
     capsys.readouterr()
@@ -263,12 +265,14 @@ def test_events_from_files_and_the_command(cluster, folder, tmp_path, capsys):
         "one.parquet",
         "out",
     ]
-    polars.DataFrame({"user_id": ["new", "none"], "item_id": [0, 99]}).write_parquet(
+    assert int(train.items.ids[0]) not in set(found["item_id"])
+    polars.DataFrame({"customer": ["new", "none"], "sku": [0, 99]}).write_parquet(
         events / "3.parquet"
     )
+    reading = {"user_column": "customer", "item_column": "sku"}
     with pytest.raises(UnknownIdError, match="99"):
-        recommend_on_ray(folder / "model", tmp_path / "new", events)
-    job = {"on_unknown": "skip", "k": 2}
+        recommend_on_ray(folder / "model", tmp_path / "new", events, reading=reading)
+    job = {"on_unknown": "skip", "k": 2, "reading": reading}
     recommend_on_ray(folder / "model", tmp_path / "new", events, **job)
     found = polars.read_parquet(tmp_path / "new" / "parts")
     assert len(found) == 2 * (train.num_users + 2)
@@ -335,7 +339,7 @@ def test_a_shard_that_kills_its_workers_comes_to_an_end(
     cluster, folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(on_ray, "RETRIES", 1)
-    monkeypatch.setattr(on_ray, "_fill", lambda job, shard: os._exit(1))
+    monkeypatch.setattr(on_ray, "_fill", lambda job, shard, models: os._exit(1))
     with pytest.raises(RuntimeError, match=r"Shard 0 .* failed: WorkerCrashedError"):
         recommend_on_ray(folder / "kept", tmp_path / "out")
 

@@ -60,6 +60,24 @@ def test_rows_and_allowed_items(make, exclude_seen, allowed, there):
     assert_ranked(tops, expected)
 
 
+@pytest.mark.parametrize("make", [make_model, lambda: Popularity(50)])
+@pytest.mark.parametrize("allowed", [None, [3, 4, 17, 30, 49]])
+def test_offsets_are_taken_off_all_scores(make, allowed, there):
+    clicks, model = make_clicks(40, 50, density=0.4), make()
+    if not isinstance(model, MultVAE):
+        model.fit(clicks)
+    offsets = np.random.default_rng(0).normal(size=50).astype("float32")
+    chosen = np.arange(50) if allowed is None else np.array(allowed)
+    scores = model.score(clicks)[:, chosen] - offsets[chosen]
+    seen = clicks.toarray()[:, chosen] > 0
+    options = {"allowed": None if allowed is None else chosen, "offsets": offsets}
+    (top,) = (top for _, top in rank(model, clicks, 5, batch_size=40, **options))
+    for row, (order, best) in enumerate(lexsorted(scores, 5, seen)):
+        assert top.valid[row] == len(order)
+        assert top.indices[row, : len(order)].tolist() == chosen[order].tolist()
+        np.testing.assert_allclose(top.scores[row, : len(order)], best, atol=1e-5)
+
+
 def test_a_score_of_ones_own_is_the_one_that_counts(there):
     class Backwards(MultVAE):
         def score(self, histories, batch_size=500):

@@ -249,6 +249,13 @@ def test_discovers_what_is_less_popular(served):
             order = order[np.isfinite(scores[row, order])][: case.k[row]]
             items = case.recommender.items.ids[order].tolist()
             check_ranking(answer, row, items, scores[row, order])
+            items, scores_there = case.recommender.recommend(
+                history,
+                k=int(case.k[row]),
+                niche=float(case.niche[row]),
+                on_unknown="skip",
+            )[0]
+            check_ranking(answer, row, items.tolist(), scores_there)
 
 
 def test_scores_candidates(served):

@@ -6,14 +6,14 @@ matrix in memory is a single part, and what is made of it stays in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from keras_multvae.data.columns.csr import order_within_rows, row_ends
+from keras_multvae.data.columns.csr import csr_over, order_within_rows, row_ends
 from keras_multvae.data.columns.mapped import is_mapped, piece, take_all
 from keras_multvae.data.columns.spilled import Columns, cuts
 
@@ -119,6 +119,41 @@ def renumber_columns(
         return sizes, {n: a[source] for n, a in changed.items()}
 
     return _joined(map(renumbered, parts_of(indptr, arrays)), arrays)
+
+
+def largest_of(
+    matrices: Sequence[tuple[np.ndarray, Arrays]],
+    rows: Sequence[np.ndarray],
+    num_columns: int,
+) -> tuple[np.ndarray, Arrays]:
+    """The `indptr` and the arrays of matrices laid over one another.
+
+    Of an entry that several have, the largest value counts.
+
+    Args:
+        matrices: The `indptr`, and `indices` and `values`, of each.
+        rows: For each of them (users,) ints: the row of each user, -1 for none.
+        num_columns: Of all of them.
+    """
+    starts, sizes = [], []
+    for (indptr, _), row in zip(matrices, rows, strict=True):
+        starts.append(indptr[row].astype("int64"))
+        sizes.append(np.where(row < 0, 0, indptr[row + 1] - starts[-1]))
+    on_disk = [arrays for _, arrays in matrices if is_mapped(arrays["indices"])]
+    source = (on_disk or [matrices[0][1]])[0]
+
+    def laid_over(run: slice) -> tuple[np.ndarray, Arrays]:
+        total: Any = None
+        for (_, arrays), start, size in zip(matrices, starts, sizes, strict=True):
+            taken = take_all(arrays, start[run], size[run])
+            shape = (len(size[run]), num_columns)
+            ends = row_ends(size[run])
+            matrix = csr_over(taken["values"], taken["indices"], ends, shape)
+            total = matrix if total is None else total.maximum(matrix)
+        return np.diff(total.indptr), {"indices": total.indices, "values": total.data}
+
+    runs = _runs(row_ends(np.sum(sizes, axis=0)), source)
+    return _joined((laid_over(slice(*run)) for run in runs), source)
 
 
 def _joined(

@@ -1,4 +1,4 @@
-"""JSON lines: an object a line, which is an event or an item; private."""
+"""JSON lines, whose values are objects (events, items) or lists; private."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keras_multvae.extras import import_extra
 
 
 class JsonLines:
-    """A file of JSON objects, one a line.
+    """A file of JSON, a value a line: objects for the most part.
 
     Python reads them, not polars, which would make text of ints that stand beside text.
 
@@ -58,10 +58,13 @@ class JsonLines:
         """What option the file seems to want; nothing."""
         return ""
 
-    def _objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def values(self) -> Iterator[tuple[int, dict[str, Any] | list[Any]]]:
+        """What lines hold, with their numbers, but for blank ones.
+
+        Raises:
+            ValueError: A line that cannot be read, or is neither an object nor a list.
+        """
         encoding = self._dialect.encoding or "utf-8-sig"
-        # In text, the words of CSV files for a missing value are only words.
-        nulls = frozenset(self._dialect.null or ()) | {""}
         with opened(self.path) as file:
             for line, raw in enumerate(lines_of(file), start=1):
                 try:
@@ -74,25 +77,41 @@ class JsonLines:
                 if not text:
                     self.blank_lines += 1
                     continue
-                yield line, self._object(text, line, nulls)
+                yield line, _value(self.path, line, text)
 
-    def _object(self, text: str, line: int, nulls: frozenset[str]) -> dict[str, Any]:
-        try:
-            found = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise TextError(
-                f"{self.path} cannot be read: line {line} is no JSON ({error})."
-            ) from None
-        if not isinstance(found, dict):
-            raise TextError(
-                f"{self.path} cannot be read: line {line} must be a JSON object, an "
-                f"event with its columns as keys. Received: {text[:60]}. (Lists are "
-                "histories, which `recommend` takes.)"
+    def _objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        # In text, the words of CSV files for a missing value are only words.
+        nulls = frozenset(self._dialect.null or ()) | {""}
+        for line, found in self.values():
+            if not isinstance(found, dict):
+                raise TextError(
+                    f"{self.path} cannot be read: line {line} must be a JSON object, "
+                    "an event with its columns as keys. Received: "
+                    f"{json.dumps(found)[:60]}. (Lists are histories, which "
+                    "`recommend` takes from a file that holds nothing else.)"
+                )
+            yield (
+                line,
+                {
+                    name: None if isinstance(value, str) and value in nulls else value
+                    for name, value in found.items()
+                },
             )
-        return {
-            name: None if isinstance(value, str) and value in nulls else value
-            for name, value in found.items()
-        }
+
+
+def _value(path: Path, line: int, text: str) -> dict[str, Any] | list[Any]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise TextError(
+            f"{path} cannot be read: line {line} is no JSON ({error})."
+        ) from None
+    if not isinstance(found, dict | list):
+        raise TextError(
+            f"{path} cannot be read: line {line} must be a JSON object, an event with "
+            f"its columns as keys, or a list. Received: {text[:60]}."
+        )
+    return found
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str]) -> Any:

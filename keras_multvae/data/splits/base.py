@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from scipy.sparse import csr_matrix
 
-from keras_multvae.data.columns.csr import FirstAppearances
+from keras_multvae.data.columns.csr import FirstAppearances, csr_over
+from keras_multvae.data.columns.row_blocks import largest_of
 from keras_multvae.data.interactions import Interactions
 
 
@@ -75,6 +77,50 @@ class Split:
                     f"`{name}` must have the items of `train` in the same order. "
                     f"Received: {part.input.items}, expected {self.train.items}."
                 )
+
+    def histories(self) -> Interactions:
+        """All that is known of each user, whatever part it is in.
+
+        What a `Recommender` is to keep, so that nobody is recommended what he has.
+
+        Returns:
+            The interactions of the users of all parts, those of `train` first, over the
+            same items. A click that several parts have counts once, with the largest
+            of its values. There are no times.
+
+        Example:
+
+        >>> train = Interactions.from_events([1, 1, 2, 2], list("abbc"))
+        >>> test = Interactions.from_events([2, 1], list("ac"))
+        >>> Split.from_holdout(train, test).histories().matrix.toarray()
+        array([[1., 1., 1.],
+               [1., 1., 1.]], dtype=float32)
+        """
+        users, parts = self.train.users, [self.train]
+        for fold_in in (self.validation, self.test):
+            if fold_in is not None:
+                parts += [fold_in.input, fold_in.targets]
+                users = users.extend(fold_in.input.users.ids)
+        rows = []
+        for part in parts:
+            own = np.arange(part.num_users)
+            rows.append(np.full(len(users), -1))
+            # Those of `train` come first, and need not be looked up.
+            place = own if part is self.train else users.lookup(part.users.ids)
+            rows[-1][place] = own
+        matrices = [
+            (
+                each.matrix.indptr,
+                {"indices": each.matrix.indices, "values": each.matrix.data},
+            )
+            for each in parts
+        ]
+        items = self.train.items
+        indptr, arrays = largest_of(matrices, rows, len(items))
+        matrix = csr_over(
+            arrays["values"], arrays["indices"], indptr, (len(users), len(items))
+        )
+        return Interactions(matrix, users, items)
 
     @classmethod
     def from_holdout(

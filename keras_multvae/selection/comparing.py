@@ -1,4 +1,4 @@
-"""Choosing between models, and the KL weight of one: trains several, compares them."""
+"""Trains several models on the same data and compares them."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import copy
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from keras_multvae.abilities import FitsClicks, HasBeta, Ranks, require
+from keras_multvae.abilities import FitsClicks, Ranks, require
 from keras_multvae.baselines import EASE, Popularity
 from keras_multvae.data import FoldIn, Split
 from keras_multvae.evaluation import (
     CHOSEN_BY,
     DEFAULT_METRICS,
-    PairedDifference,
     RankingReport,
     evaluate_ranking,
-    paired_difference,
 )
-from keras_multvae.registry import config_entry
-from keras_multvae.training.linear_path import add_linear_path
-from keras_multvae.training.recipe import CHOSEN_BY as BEST
+from keras_multvae.progress import console
+from keras_multvae.selection.comparison import Comparison
+from keras_multvae.training.linear_path import add_linear_path, check_choice
 from keras_multvae.training.recipe import LinearPath, Recipe
 from keras_multvae.training.trainer import train
 
@@ -34,53 +32,13 @@ EASE_SETTINGS = [
 ]
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """Models side by side on the same test users. Print it for a Markdown table.
-
-    Args:
-        reports: The test figures of each model, by its name.
-        seconds: Training time by name, of all candidates where there were several.
-        chosen: By name, what was trained and taken.
-        reference: The name of the model that the others are compared with.
-    """
-
-    reports: dict[str, RankingReport]
-    seconds: dict[str, float]
-    chosen: dict[str, Any]
-    reference: str
-
-    def difference(self, name: str, metric: str = CHOSEN_BY) -> PairedDifference:
-        """Model `name` minus the reference, user by user, with a paired t-test."""
-        return paired_difference(
-            self.reports[name], self.reports[self.reference], metric
-        )
-
-    def __str__(self) -> str:
-        metrics = self.reports[self.reference].metrics
-        last = metrics[-1]
-        heading = ["model", *metrics, f"{last} - {self.reference}", "p", "training"]
-        lines = [_row(heading), _row(["---"] * len(heading))]
-        for name, report in self.reports.items():
-            cells = [name]
-            for metric in metrics:
-                error = report.stderr(metric)
-                spread = "" if error is None else f" ± {error:.4f}"
-                cells.append(f"{report.mean(metric):.4f}{spread}")
-            if name == self.reference or last not in report.values:
-                cells += ["", ""]
-            else:
-                cells += self.difference(name, last).cells()
-            lines.append(_row([*cells, f"{self.seconds[name]:.1f} s"]))
-        return "\n".join(lines)
-
-
 def compare(
     split: Split,
     models: Mapping[str, Any] | None = None,
     *,
     reference: str | None = None,
     metrics: Sequence[str] = DEFAULT_METRICS,
+    progress: bool = False,
 ) -> Comparison:
     """Trains models on the same data and reports their test figures side by side.
 
@@ -97,9 +55,10 @@ def compare(
         reference: The name of the model that the others are compared with; the last
             one by default.
         metrics: As for `evaluate_ranking`; the last one is compared.
+        progress: Bool, whether to tell on standard error of each model that is done.
 
     Returns:
-        `Comparison`.
+        `Comparison`, with the trained models.
 
     Raises:
         ValueError: No test part, an unknown reference, no models, or several
@@ -135,18 +94,17 @@ def compare(
         for name, each in models.items()
     }
     # What cannot be trained stops it before the first training.
-    for candidate in (each for candidates in lists.values() for each in candidates):
-        if not isinstance(candidate, Recipe):
-            require(candidate, FitsClicks, "compare()")
-            require(candidate, Ranks, "compare()")
-    reports, seconds, chosen = {}, {}, {}
+    _check(split, lists)
+    reports, seconds, chosen, trained = {}, {}, {}, {}
     networks = _Networks(split, lists)
     for name, candidates in lists.items():
         start = time.monotonic() - networks.seconds_before(candidates)
-        model, chosen[name] = _best(split, candidates, networks)
+        trained[name], chosen[name] = _best(split, candidates, networks)
         seconds[name] = time.monotonic() - start
-        reports[name] = evaluate_ranking(model, split.test, metrics)
-    return Comparison(reports, seconds, chosen, reference)
+        reports[name] = evaluate_ranking(trained[name], split.test, metrics)
+        if progress:
+            console.print(_words(name, reports[name], seconds[name]), markup=False)
+    return Comparison(reports, seconds, chosen, reference, trained)
 
 
 def default_models(num_items: int) -> dict[str, Any]:
@@ -159,15 +117,34 @@ def default_models(num_items: int) -> dict[str, Any]:
     }
 
 
+def _check(split: Split, lists: Mapping[str, Sequence[Any]]) -> None:
+    """Raises what the training of one of the candidates would end in."""
+    for candidates in lists.values():
+        if len(candidates) > 1 and split.validation is None:
+            raise ValueError(
+                "Choosing among candidates needs a split with a validation part. "
+                f"Received: {len(candidates)} candidates and {split}."
+            )
+        for candidate in candidates:
+            if not isinstance(candidate, Recipe):
+                require(candidate, FitsClicks, "compare()")
+                require(candidate, Ranks, "compare()")
+            elif candidate.linear_path is not None:
+                check_choice(split, candidate.linear_path)
+
+
+def _words(name: str, report: RankingReport, seconds: float) -> str:
+    """A line on a model that is done."""
+    metric = report.metrics[-1]
+    error = report.stderr(metric)
+    spread = "" if error is None else f" ± {error:.4f}"
+    return f"{name}: {metric} {report.mean(metric):.4f}{spread}, {seconds:.1f} s"
+
+
 def _best(
     split: Split, candidates: Sequence[Any], networks: _Networks
 ) -> tuple[Any, Any]:
     """The best candidate, trained, and the candidate itself."""
-    if len(candidates) > 1 and split.validation is None:
-        raise ValueError(
-            "Choosing among candidates needs a split with a validation part. Received: "
-            f"{len(candidates)} candidates and {split}."
-        )
     best: tuple[Any, Any] = (None, None)
     best_value = -1.0
     for candidate in candidates:
@@ -235,62 +212,3 @@ def _network_of(recipe: Recipe) -> Recipe:
 
 def _validate(model: Any, validation: FoldIn) -> float:
     return evaluate_ranking(model, validation, [CHOSEN_BY]).mean(CHOSEN_BY)
-
-
-@dataclass(frozen=True)
-class BetaSearch:
-    """What `find_beta_cap` found.
-
-    Args:
-        cap: Float, the beta at which validation NDCG@100 was best.
-        ndcg: Float, that NDCG@100.
-        history: One dict an epoch, with `beta` and `val_ndcg_at_100` among others;
-            `plot_annealing` takes it.
-    """
-
-    cap: float
-    ndcg: float
-    history: list[dict[str, float]]
-
-
-def find_beta_cap(split: Split, recipe: Recipe | None = None) -> BetaSearch:
-    """Chooses the cap of beta as the paper does: anneal to 1 once, take the peak.
-
-    One training in which beta rises linearly and reaches 1 with the last step. Train
-    again with `replace(recipe, beta_cap=found.cap)`. The peak
-    tells of beta only if the model has learnt long before beta gets near 1; on small
-    data it may not have, and the cap comes out too high (docs/results.md).
-
-    Args:
-        split: With a validation part.
-        recipe: The settings; its own cap and annealing are not used. By default
-            `Recipe()`.
-
-    Returns:
-        `BetaSearch`.
-
-    Raises:
-        ValueError: No validation part.
-        TypeError: A recipe for a model without a beta.
-
-    References:
-        - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), section 2.2.2
-    """
-    recipe = Recipe() if recipe is None else recipe
-    if split.validation is None:
-        raise ValueError(
-            "find_beta_cap() needs a split with a validation part. Received: "
-            "validation=None."
-        )
-    require(config_entry(recipe.model).model, HasBeta, "find_beta_cap()")
-    batch_size, epochs = recipe.sizes(split.train.num_users)
-    steps = epochs * -(-split.train.num_users // batch_size)
-    rising = replace(recipe, beta_cap=1.0, anneal_steps=float(steps))
-    with tempfile.TemporaryDirectory() as folder:
-        _, history = train(split, rising, Path(folder) / "state", save_every=1e9)
-    best = max(history, key=lambda row: row[BEST])
-    return BetaSearch(best["beta"], best[BEST], history)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

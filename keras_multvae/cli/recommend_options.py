@@ -1,0 +1,133 @@
+"""The options of `recommend` and `similar`. No Keras here."""
+
+from __future__ import annotations
+
+import argparse
+
+from keras_multvae.cli.common_options import (
+    PARTS,
+    add_engine_options,
+    add_import_option,
+)
+from keras_multvae.cli.data_options import (
+    add_events_options,
+    check_ratings,
+    events_options_given,
+)
+from keras_multvae.cli.model_options import converter
+from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE_INT, Number
+
+_positive, _non_negative = converter(POSITIVE_INT), converter(NON_NEGATIVE_INT)
+_share = converter(Number(float, lambda x: 0 <= x <= 1, "a number in [0, 1]"))
+
+
+def add_recommend_options(sub: argparse.ArgumentParser) -> None:
+    """The options of `recommend`."""
+    sub.add_argument("model", help="folder that train wrote")
+    sub.add_argument(
+        "histories",
+        nargs="?",
+        metavar="FILE",
+        help="whom to recommend for, and all that they have: a file of events of any "
+        "kind that prepare reads, or a folder of them; JSON lines that are lists of "
+        "item ids, histories; or the folder that prepare wrote; default: JSON lines "
+        "from standard input",
+    )
+    stored = sub.add_mutually_exclusive_group()
+    stored.add_argument(
+        "--user",
+        nargs="+",
+        metavar="ID",
+        help="in place of FILE: users whose histories the model keeps",
+    )
+    stored.add_argument(
+        "--all",
+        action="store_true",
+        help="in place of FILE: all users whose histories the model keeps",
+    )
+    _ranking_options(sub.add_argument_group("what is recommended"))
+    _output_options(sub.add_argument_group("where to"))
+    add_events_options(sub)
+    sub.add_argument(
+        "--part",
+        choices=PARTS,
+        help="which users of the folder that prepare wrote; default: train",
+    )
+    sub.add_argument(
+        "--on-unknown", choices=["raise", "skip"], default="raise", help="unknown ids"
+    )
+    add_import_option(sub)
+
+
+def add_similar_options(sub: argparse.ArgumentParser) -> None:
+    """The options of `similar`."""
+    sub.add_argument("model", help="folder that train wrote")
+    sub.add_argument("items", nargs="+", metavar="ID", help="of an item")
+    sub.add_argument("-k", "--k", type=_positive, default=10, help="items for each")
+    sub.add_argument("--json", action="store_true", help="one JSON object an item")
+    add_import_option(sub)
+
+
+def check_recommend(parsed: argparse.Namespace) -> str | None:
+    """What options of `recommend` do not go together; None if they do."""
+    if parsed.user or parsed.all:
+        option = "--user" if parsed.user else "--all"
+        given = events_options_given(parsed) + ["--part"] * (parsed.part is not None)
+        if parsed.histories is not None:
+            return (
+                f"{option} takes the histories that the model keeps: leave "
+                f"{parsed.histories} out."
+            )
+        if given:
+            return f"{given[0]} goes with FILE, not with {option}."
+    if parsed.reasons and parsed.out is not None:
+        return "--reasons goes without --out: its file has no place for them."
+    if parsed.engine == "ray" and parsed.out is None:
+        return "--engine ray needs --out FOLDER."
+    if parsed.engine == "ray" and parsed.user:
+        return "--engine ray goes with --all or FILE, not with --user."
+    if parsed.engine != "ray" and (parsed.address or parsed.workers):
+        return "--address and --workers need --engine ray."
+    return check_ratings(parsed)
+
+
+def _ranking_options(group: argparse._ActionsContainer) -> None:
+    group.add_argument("-k", "--k", type=_positive, default=10, help="items a user")
+    group.add_argument(
+        "--niche",
+        type=_share,
+        default=0.0,
+        metavar="SHARE",
+        help="from 0 to 1, how much of an item's popularity is taken off its score",
+    )
+    group.add_argument(
+        "--reasons",
+        type=_non_negative,
+        default=0,
+        metavar="N",
+        help="items of the history to name as the reasons of each recommendation",
+    )
+    for name, what in (("allow", "recommend no others"), ("deny", "never recommend")):
+        group.add_argument(
+            f"--{name}",
+            nargs="+",
+            metavar="FILE_OR_ID",
+            help=f"{what}: item ids, or files with an id a line",
+        )
+
+
+def _output_options(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--out",
+        help="Parquet file to make: user_id, rank, item_id, score; with --engine ray, "
+        "a folder of them",
+    )
+    group.add_argument(
+        "--json", action="store_true", help="one JSON object a user, or for --out"
+    )
+    add_engine_options(group, "with --out: this process, or a Ray cluster")
+    group.add_argument(
+        "--workers",
+        type=_positive,
+        help="with --engine ray: processes at work; default: one a node",
+    )

@@ -1,0 +1,13 @@
+"""Choosing between models, and the KL weight of one: trains several, compares them."""
+
+from keras_multvae.selection.beta_cap import BetaSearch, find_beta_cap
+from keras_multvae.selection.comparing import compare, default_models
+from keras_multvae.selection.comparison import Comparison
+
+__all__ = [
+    "BetaSearch",
+    "Comparison",
+    "compare",
+    "default_models",
+    "find_beta_cap",
+]

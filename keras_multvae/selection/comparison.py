@@ -1,0 +1,143 @@
+"""What a comparison of models found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from keras_multvae.evaluation import (
+    CHOSEN_BY,
+    PairedDifference,
+    RankingReport,
+    paired_difference,
+)
+from keras_multvae.training.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Models side by side on the same test users. Print it for a Markdown table.
+
+    Args:
+        reports: The test figures of each model, by its name.
+        seconds: Training time by name, of all candidates where there were several.
+        chosen: By name, what was trained and taken.
+        reference: The name of the model that the others are compared with.
+        models: By name, the trained models.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_multvae import EASE, Popularity, compare
+    >>> from keras_multvae.data import Interactions, strong_generalization
+    >>> liked = np.random.default_rng(0).random((80, 12)) < 0.5
+    >>> clicks = Interactions.from_events(*(axis.tolist() for axis in liked.nonzero()))
+    >>> found = compare(
+    ...     strong_generalization(clicks, 10, 20),
+    ...     {"popularity": Popularity(12), "EASE": [EASE(12, 10), EASE(12, 100)]},
+    ... )
+    >>> found.models["EASE"].weights.shape
+    (12, 12)
+    >>> found.to_pandas()["ndcg@100"].round(1).to_dict()
+    {'popularity': 0.4, 'EASE': 0.6}
+    """
+
+    reports: dict[str, RankingReport]
+    seconds: dict[str, float]
+    chosen: dict[str, Any]
+    reference: str
+    models: dict[str, Any]
+
+    def difference(self, name: str, metric: str = CHOSEN_BY) -> PairedDifference:
+        """Model `name` minus the reference, user by user, with a paired t-test."""
+        return paired_difference(
+            self.reports[name], self.reports[self.reference], metric
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure, as JSON has it.
+
+        Returns:
+            {"reference": name, "models": {name: {...}}}. For each model, what
+            `RankingReport.to_dict` gives, "seconds" of training, "chosen" (model and
+            settings), and "differences" to the reference, {"mean", "stderr", "p"} by
+            metric.
+        """
+        return {
+            "reference": self.reference,
+            "models": {
+                name: {
+                    **report.to_dict(),
+                    "differences": {
+                        metric: {"mean": each.mean, "stderr": each.stderr, "p": each.p}
+                        for metric, each in self._differences(name).items()
+                    },
+                    "seconds": self.seconds[name],
+                    "chosen": _plain(self.chosen[name]),
+                }
+                for name, report in self.reports.items()
+            },
+        }
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a row a model.
+
+        Its columns are, for each metric, the mean over users and "METRIC stderr", then
+        for each "METRIC difference" to the reference and "METRIC p", then "seconds".
+        """
+        import pandas as pd
+
+        rows = {}
+        for name, report in self.reports.items():
+            row: dict[str, float | None] = {}
+            for metric in report.metrics:
+                row[metric] = report.mean(metric)
+                row[f"{metric} stderr"] = report.stderr(metric)
+            differences = self._differences(name)
+            for metric in report.values:
+                each = differences.get(metric)
+                row[f"{metric} difference"] = None if each is None else each.mean
+                row[f"{metric} p"] = None if each is None else each.p
+            rows[name] = {**row, "seconds": self.seconds[name]}
+        return pd.DataFrame.from_dict(rows, orient="index", dtype="float64")
+
+    def _differences(self, name: str) -> dict[str, PairedDifference]:
+        """To the reference, by metric; none for itself, nor for a single user."""
+        report = self.reports[name]
+        if name == self.reference or report.users < 2:
+            return {}
+        return {metric: self.difference(name, metric) for metric in report.values}
+
+    def __str__(self) -> str:
+        metrics = self.reports[self.reference].metrics
+        last = metrics[-1]
+        heading = ["model", *metrics, f"{last} - {self.reference}", "p", "training"]
+        lines = [_row(heading), _row(["---"] * len(heading))]
+        for name, report in self.reports.items():
+            cells = [name]
+            for metric in metrics:
+                error = report.stderr(metric)
+                spread = "" if error is None else f" ± {error:.4f}"
+                cells.append(f"{report.mean(metric):.4f}{spread}")
+            difference = self._differences(name).get(last)
+            cells += ["", ""] if difference is None else difference.cells()
+            lines.append(_row([*cells, f"{self.seconds[name]:.1f} s"]))
+        return "\n".join(lines)
+
+
+def _plain(chosen: Any) -> dict[str, Any]:
+    """What was trained, as JSON has it: the model's name and its settings."""
+    if isinstance(chosen, Recipe):
+        return chosen.to_json()
+    settings = {
+        name: value
+        for name, value in vars(chosen).items()
+        if isinstance(value, bool | int | float | str) and not name.startswith("_")
+    }
+    settings.pop("num_items", None)
+    return {"model": type(chosen).__name__, "settings": settings}
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
