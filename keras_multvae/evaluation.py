@@ -1,4 +1,4 @@
-"""Ranking quality of a model or baseline on held-out users: PAPER, section 4.2."""
+"""Ranking quality of a model or baseline on held-out users: docs/method.md, protocol."""
 
 from __future__ import annotations
 

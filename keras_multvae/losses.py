@@ -1,4 +1,4 @@
-"""Negative log-likelihoods of a user's clicks: PAPER, section 2.1."""
+"""Negative log-likelihoods of a user's clicks: docs/method.md, Mult-VAE."""
 
 from __future__ import annotations
 

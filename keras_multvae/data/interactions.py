@@ -139,7 +139,7 @@ class Interactions:
                [1., 1.]], dtype=float32)
 
         References:
-            PAPER.md, protocol, step 1 (Liang et al. 2018, section 4.1).
+            docs/method.md, protocol, step 1 (Liang et al. 2018, section 4.1).
         """
         chunks = array_chunks(
             users, items, ratings=ratings, values=values, timestamps=timestamps

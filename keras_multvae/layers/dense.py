@@ -30,7 +30,7 @@ def seeds(seed: int | None) -> Iterator[int | None]:
 
 
 def kernel_initializer(source: Iterator[int | None]) -> keras.Initializer:
-    """Glorot uniform (PAPER, recipe)."""
+    """Glorot uniform; see docs/method.md, recipe."""
     return keras.initializers.GlorotUniform(next(source))
 
 
@@ -47,7 +47,7 @@ class TableInitializer(keras.initializers.GlorotUniform):
 
 
 def bias_initializer(source: Iterator[int | None]) -> keras.Initializer:
-    """A narrow truncated normal (PAPER, recipe)."""
+    """A narrow truncated normal; see docs/method.md, recipe."""
     return keras.initializers.TruncatedNormal(stddev=0.001, seed=next(source))
 
 

@@ -54,7 +54,7 @@ def strong_generalization(
     FoldIn(2 users, 16 input entries, 4 targets)
 
     References:
-        PAPER.md, protocol, steps 2 to 4 (Liang et al. 2018, section 4.1).
+        docs/method.md, protocol, steps 2 to 4 (Liang et al. 2018, section 4.1).
     """
     num_validation_users = checks.integer(
         "num_validation_users", num_validation_users, at_least=0

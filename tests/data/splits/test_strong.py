@@ -85,7 +85,7 @@ def test_row_order_is_part_of_the_protocol():
 
 
 def reference_split(users, items, held_out, seed=98765):
-    """The protocol of PAPER.md with lists, from its text alone."""
+    """The protocol of docs/method.md with lists, from its text alone."""
     rows = list(zip(users, items, strict=True))
     order = np.random.RandomState(seed).permutation(sorted(set(users))).tolist()
     train_users = set(order[: -2 * held_out])
