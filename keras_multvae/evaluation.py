@@ -1,4 +1,4 @@
-"""Ranking quality of a model or baseline on held-out users: docs/method.md, protocol."""
+"""Ranking quality of a model or baseline on held-out users; see docs/method.md."""
 
 from __future__ import annotations
 

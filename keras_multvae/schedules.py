@@ -1,8 +1,8 @@
 """What follows from the number of the step: the KL weight, and whose turn it is.
 
-The KL weight is that of Liang et al. 2018, section 2.2.2, and its kin. Every schedule of it is
-`min(cap, (t mod period) / ramp_steps)`, so that a model can hold any of them as three
-numbers in a variable and compute beta inside its compiled step.
+The KL weight is that of Liang et al. 2018, section 2.2.2, and its kin. Every schedule
+of it is `min(cap, (t mod period) / ramp_steps)`, so that a model can hold any of them
+as three numbers in a variable and compute beta inside its compiled step.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def often(pairs, side, minimum):
 
 
 def protocol(pairs, min_user_items, min_item_users):
-    """docs/method.md's protocol, steps 1 to 4, from its text alone: parts, items, counts."""
+    """The protocol of docs/method.md, steps 1 to 4, from its text alone."""
     pairs = often(often(pairs, 1, min_item_users), 0, min_user_items)
     users = sorted({user for user, _ in pairs})
     np.random.seed(98765)
