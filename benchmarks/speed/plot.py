@@ -70,7 +70,7 @@ def _bars(
             OURS
             if name in catalogue.ALL_OURS
             else LIMIT
-            if name == training.LIMIT
+            if name in training.LIMITS.values()
             else YARDSTICK
         )
     for bound, dash, label in zip(bounds, ("--", ":"), ("must", "aim"), strict=True):

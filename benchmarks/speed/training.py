@@ -16,7 +16,9 @@ from benchmarks.speed.systems import limit
 from benchmarks.speed.tables import markdown, number, percent, ratio, spread
 
 RATE = "users/s"
-LIMIT = "limit"
+# The limit of each precision.
+LIMITS = {"float32": "limit", "bfloat16": "limit, bfloat16"}
+LIMIT = LIMITS["float32"]
 SYSTEMS = [*catalogue.ALL, LIMIT]
 ROUNDS = 5
 
@@ -52,8 +54,9 @@ def measure(options: Options) -> Result:
                 floor.round()
             say(f"round {done + 1} of {options.rounds}")
     if LIMIT in options.systems:
-        notes[LIMIT] = floor.found()
-        rates[LIMIT] = floor.rates(options.batch_size)
+        for precision, name in LIMITS.items():
+            notes[name] = floor.found(precision)
+            rates[name] = floor.rates(precision, options.batch_size)
     peers = {
         f"{entry.name}: {package}": version
         for entry in entries
@@ -80,11 +83,12 @@ class Limit:
         settings = {"items": items, "batch_size": options.batch_size, "steps": 4}
         self.systems = [
             System(
-                library,
+                f"{library}, {precision}",
                 "benchmarks.speed.systems.limit:Products",
-                {"library": library, **settings},
+                {"library": library, "dtype": precision, **settings},
             )
-            for library in limit.LIBRARIES
+            for precision, libraries in limit.PRECISIONS.items()
+            for library in libraries
         ]
         self.memory = System(
             "memory", "benchmarks.speed.systems.limit:Memory", {"items": items}
@@ -111,27 +115,27 @@ class Limit:
         for worker in self.workers:
             self.seconds[worker.name].append(worker.call("seconds")[1])
 
-    @property
-    def library(self) -> str:
-        """The fastest."""
-        names = [system.name for system in self.systems]
-        return min(names, key=lambda name: median(self.seconds[name]))
+    def products(self, precision: str) -> dict[str, list[float]]:
+        """Seconds of the products, by library."""
+        return {
+            library: self.seconds[f"{library}, {precision}"]
+            for library in limit.PRECISIONS[precision]
+        }
 
-    def rates(self, batch_size: int) -> list[float]:
+    def rates(self, precision: str, batch_size: int) -> list[float]:
         """Users a second if products and memory pass were all there is to a step."""
-        pairs = zip(self.seconds[self.library], self.seconds["memory"], strict=True)
+        fastest = min(self.products(precision).values(), key=median)
+        pairs = zip(fastest, self.seconds["memory"], strict=True)
         return [batch_size / (products + memory) for products, memory in pairs]
 
-    def found(self) -> dict[str, Any]:
+    def found(self, precision: str) -> dict[str, Any]:
         """What the limit is made of."""
         weights = limit.weights(self.items)
         memory = median(self.seconds["memory"])
+        products = {k: 1000 * median(v) for k, v in self.products(precision).items()}
         return {
-            "library": self.library,
-            "products_ms": {
-                system.name: 1000 * median(self.seconds[system.name])
-                for system in self.systems
-            },
+            "library": min(products, key=products.__getitem__),
+            "products_ms": products,
             "weights": weights,
             "memory_ms": 1000 * memory,
             "gb_per_s": weights * limit.BYTES_A_WEIGHT / memory / 1e9,
@@ -141,7 +145,7 @@ class Limit:
 def table(result: Result) -> str:
     """Rates, and their ratios to plain PyTorch and to the limit."""
     medians = result.medians(RATE)
-    plain, floor = medians.get(catalogue.PLAIN), medians.get(LIMIT)
+    plain = medians.get(catalogue.PLAIN)
     header = [
         "",
         f"{RATE}, median",
@@ -155,17 +159,31 @@ def table(result: Result) -> str:
             name,
             *spread(values, 0),
             ratio(medians[name], plain),
-            percent(medians[name] / floor) if floor else "",
+            percent(share) if (share := of_limit(result).get(name)) else "",
         ]
         for name, values in result.samples[RATE].items()
     ]
     text = markdown(header, rows)
-    if LIMIT in result.notes:
-        found = result.notes[LIMIT]
+    for precision, name in LIMITS.items():
+        if name not in result.notes:
+            continue
+        found = result.notes[name]
         products = ", ".join(f"{k} {v:.0f} ms" for k, v in found["products_ms"].items())
         text += (
-            f"\n\nThe limit, a step: three float32 products ({products}), and "
+            f"\n\nThe limit, a step: three {precision} products ({products}), and "
             f"{found['weights'] / 1e6:.1f} M weights x {limit.BYTES_A_WEIGHT} bytes at "
             f"{number(found['gb_per_s'])} GB/s, {found['memory_ms']:.0f} ms."
         )
     return text
+
+
+def of_limit(result: Result) -> dict[str, float]:
+    """Each system's rate as a share of the limit of its own precision."""
+    medians = result.medians(RATE)
+    found = {}
+    for name, rate in medians.items():
+        narrow = "bfloat16" in name or "enable_amp" in name
+        floor = medians.get(LIMITS["bfloat16" if narrow else "float32"])
+        if floor:
+            found[name] = rate / floor
+    return found

@@ -71,17 +71,23 @@ def test_settings_that_slow_numpy_are_left_behind(monkeypatch):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("library", limit.LIBRARIES)
-def test_the_products_of_the_limit(library):
+@pytest.mark.parametrize(
+    "library, dtype",
+    [(name, dtype) for dtype, names in limit.PRECISIONS.items() for name in names],
+)
+def test_the_products_of_the_limit(library, dtype):
     pytest.importorskip({"PyTorch": "torch"}.get(library, library.lower()))
     rng = np.random.default_rng(0)
     hidden, kernel, gradient = (
         rng.standard_normal(shape, "float32") for shape in ((5, 4), (4, 7), (5, 7))
     )
-    found = limit.LIBRARIES[library](hidden, kernel, gradient)()
+    found = limit.LIBRARIES[library](dtype, hidden, kernel, gradient)()
     expected = (hidden @ kernel, gradient @ kernel.T, hidden.T @ gradient)
+    tolerance = 1e-5 if dtype == "float32" else 0.1
     for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(np.asarray(one), other, rtol=1e-4, atol=1e-5)
+        assert dtype in str(one.dtype)
+        wide = np.asarray(one.float() if library == "PyTorch" else one, "float32")
+        np.testing.assert_allclose(wide, other, rtol=1e-4, atol=tolerance)
 
 
 @pytest.mark.once
@@ -115,7 +121,8 @@ def test_training_in_alternation(tmp_path, monkeypatch, capsys):
     # Few items, or the networks would take their time.
     make = data.synthetic
     monkeypatch.setattr(data, "synthetic", lambda users: make(users, 300, 20))
-    monkeypatch.setattr(limit, "LIBRARIES", {"NumPy": limit.LIBRARIES["NumPy"]})
+    some = {"float32": ["NumPy"], "bfloat16": ["PyTorch"]}
+    monkeypatch.setattr(limit, "PRECISIONS", some)
     systems = [BACKEND, "plain", "limit"]
     found = measured(
         tmp_path,
@@ -127,11 +134,12 @@ def test_training_in_alternation(tmp_path, monkeypatch, capsys):
         "--systems",
         *systems,
     )
-    names = [catalogue.OURS[BACKEND].name, catalogue.PLAIN, "limit"]
+    names = [catalogue.OURS[BACKEND].name, catalogue.PLAIN, *training.LIMITS.values()]
     assert list(found.samples[training.RATE]) == names
     assert all(len(rates) == 2 for rates in found.samples[training.RATE].values())
     assert min(min(rates) for rates in found.samples[training.RATE].values()) > 0
     assert found.notes["limit"]["library"] == "NumPy"
+    assert found.notes["limit, bfloat16"]["library"] == "PyTorch"
     assert f"| {names[0]} |" in capsys.readouterr().out
 
 

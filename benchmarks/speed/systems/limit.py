@@ -20,18 +20,25 @@ def weights(items: int) -> int:
 
 
 class Products:
-    """float32 products of a step, (batch, 600, items), by one library.
+    """Products of a step, (batch, 600, items), by one library in one precision.
 
     Logits, and the gradients with respect to the hidden layer and to the kernel.
     """
 
-    def __init__(self, library: str, items: int, batch_size: int, steps: int) -> None:
+    def __init__(
+        self,
+        library: str,
+        items: int,
+        batch_size: int,
+        steps: int,
+        dtype: str = "float32",
+    ) -> None:
         rng = np.random.default_rng(0)
         hidden, kernel, gradient = (
             rng.standard_normal(shape, "float32")
             for shape in ((batch_size, HIDDEN), (HIDDEN, items), (batch_size, items))
         )
-        self.step = LIBRARIES[library](hidden, kernel, gradient)
+        self.step = LIBRARIES[library](dtype, hidden, kernel, gradient)
         self.steps = steps
 
     def seconds(self) -> float:
@@ -42,7 +49,7 @@ class Products:
         return (time.perf_counter() - start) / self.steps
 
 
-def _numpy(hidden: Any, kernel: Any, gradient: Any) -> Callable[[], Any]:
+def _numpy(dtype: str, hidden: Any, kernel: Any, gradient: Any) -> Callable[[], Any]:
     logits, to_hidden, to_kernel = map(np.empty_like, (gradient, hidden, kernel))
 
     def step() -> tuple[Any, ...]:
@@ -54,10 +61,12 @@ def _numpy(hidden: Any, kernel: Any, gradient: Any) -> Callable[[], Any]:
     return step
 
 
-def _torch(*arrays: Any) -> Callable[[], Any]:
+def _torch(dtype: str, *arrays: Any) -> Callable[[], Any]:
     import torch
 
-    hidden, kernel, gradient = map(torch.from_numpy, arrays)
+    hidden, kernel, gradient = (
+        torch.from_numpy(array).to(getattr(torch, dtype)) for array in arrays
+    )
     logits, to_hidden, to_kernel = map(torch.empty_like, (gradient, hidden, kernel))
 
     def step() -> tuple[Any, ...]:
@@ -69,10 +78,10 @@ def _torch(*arrays: Any) -> Callable[[], Any]:
     return step
 
 
-def _tensorflow(*arrays: Any) -> Callable[[], Any]:
+def _tensorflow(dtype: str, *arrays: Any) -> Callable[[], Any]:
     import tensorflow as tf
 
-    inputs = [tf.constant(array) for array in arrays]
+    inputs = [tf.cast(array, dtype) for array in arrays]
 
     @tf.function
     def products(hidden: Any, kernel: Any, gradient: Any) -> tuple[Any, ...]:
@@ -85,10 +94,10 @@ def _tensorflow(*arrays: Any) -> Callable[[], Any]:
     return lambda: products(*inputs)
 
 
-def _jax(*arrays: Any) -> Callable[[], Any]:
+def _jax(dtype: str, *arrays: Any) -> Callable[[], Any]:
     import jax
 
-    inputs = [jax.device_put(array) for array in arrays]
+    inputs = [jax.numpy.asarray(array, dtype) for array in arrays]
 
     @jax.jit
     def products(hidden: Any, kernel: Any, gradient: Any) -> tuple[Any, ...]:
@@ -97,6 +106,11 @@ def _jax(*arrays: Any) -> Callable[[], Any]:
     return lambda: jax.block_until_ready(products(*inputs))
 
 
+# By precision; NumPy has no bfloat16.
+PRECISIONS = {
+    "float32": ("NumPy", "PyTorch", "TensorFlow", "JAX"),
+    "bfloat16": ("PyTorch", "TensorFlow", "JAX"),
+}
 LIBRARIES = {
     "NumPy": _numpy,
     "PyTorch": _torch,
