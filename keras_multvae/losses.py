@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_multvae import backend, bags, checks
+from keras_multvae.typing import Tensor
 
 
 class SampledLogits(NamedTuple):
@@ -43,11 +44,11 @@ class Likelihood(keras.losses.Loss):
     # A logit whose item adds nothing to the likelihood, nor to its gradient.
     absent_logit = -1e4
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Targets and logits (users, items) -> negative log-likelihoods (users,)."""
         raise NotImplementedError
 
-    def unnormalized_scores(self, logits: Any) -> tuple[Any, Any]:
+    def unnormalized_scores(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Scores plus a constant of each user, (users, items), and it, (users,).
 
         The first alone ranks a user's items, so a ranking of a few of them need not
@@ -55,7 +56,7 @@ class Likelihood(keras.losses.Loss):
         """
         raise NotImplementedError
 
-    def scores(self, logits: Any) -> Any:
+    def scores(self, logits: Tensor) -> Tensor:
         """Logits (users, items) -> what a `Recommender` shows, increasing in them."""
         values, constants = self.unnormalized_scores(logits)
         return values - constants[:, None]
@@ -80,7 +81,7 @@ class MultinomialNLL(Likelihood):
     def __init__(self, name: str = "multinomial_nll", **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """See the class; `y_pred` may be `SampledLogits`."""
         if isinstance(y_pred, SampledLogits):
             return self.sampled(y_true, y_pred)
@@ -90,7 +91,7 @@ class MultinomialNLL(Likelihood):
         product = _sum_over_clicks(y_true, y_pred, lambda x, f: x * f)
         return total * ops.logsumexp(y_pred, axis=-1) - product
 
-    def sampled(self, y_true: dict[str, Any], logits: SampledLogits) -> Any:
+    def sampled(self, y_true: dict[str, Any], logits: SampledLogits) -> Tensor:
         """An estimate of `call` from some of the logits: (users,).
 
         Of the sum of exp(f_i) over all items, that over the clicked ones is exact; a
@@ -120,7 +121,7 @@ class MultinomialNLL(Likelihood):
             y_true, x * logits.clicked
         )
 
-    def unnormalized_scores(self, logits: Any) -> tuple[Any, Any]:
+    def unnormalized_scores(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Log pi_i(z) = f_i - logsumexp(f)."""
         return logits, backend.log_sum_exp(ops.convert_to_tensor(logits))
 
@@ -161,7 +162,7 @@ class GaussianNLL(Likelihood):
             "unclicked_confidence", unclicked_confidence, above=0
         )
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """See the class."""
         c1, c0 = self.clicked_confidence, self.unclicked_confidence
         everywhere = c0 / 2 * ops.sum(ops.square(y_pred), axis=-1)
@@ -169,7 +170,7 @@ class GaussianNLL(Likelihood):
             y_true, y_pred, lambda x, f: (c1 * ops.square(x - f) - c0 * f * f) / 2
         )
 
-    def unnormalized_scores(self, logits: Any) -> tuple[Any, Any]:
+    def unnormalized_scores(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """f_i(z), the predicted click."""
         return logits, ops.zeros_like(logits[:, 0])
 
@@ -206,13 +207,13 @@ class LogisticNLL(Likelihood):
     def __init__(self, name: str = "logistic_nll", **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """See the class."""
         # log s(f) = f - softplus(f) and log(1 - s(f)) = -softplus(f).
         everywhere = ops.sum(ops.softplus(y_pred), axis=-1)
         return everywhere - _sum_over_clicks(y_true, y_pred, lambda x, f: x * f)
 
-    def unnormalized_scores(self, logits: Any) -> tuple[Any, Any]:
+    def unnormalized_scores(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Log s(f_i(z)), the log-probability of a click."""
         return ops.log_sigmoid(logits), ops.zeros_like(logits[:, 0])
 
@@ -236,7 +237,9 @@ def get_likelihood(identifier: str | Likelihood) -> Likelihood:
     return LIKELIHOODS[identifier]()
 
 
-def _sum_over_clicks(y_true: Any, y_pred: Any, term: Callable[[Any, Any], Any]) -> Any:
+def _sum_over_clicks(
+    y_true: Tensor, y_pred: Tensor, term: Callable[[Any, Any], Any]
+) -> Tensor:
     """Sum of term(x_ui, f_ui) over the items that each user clicked: (users,)."""
     sparse = bags.is_bags(y_true)
     x = ops.cast(y_true["values"] if sparse else y_true, y_pred.dtype)

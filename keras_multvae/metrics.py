@@ -9,12 +9,13 @@ import numpy as np
 from keras import ops
 
 from keras_multvae import backend, checks, compat
+from keras_multvae.typing import Tensor
 
 # Finite, so that no arithmetic on scores gives NaN; below every real score.
 MASKED = float(np.finfo("float32").min)
 
 
-def mask_seen(scores: Any, seen: Any) -> Any:
+def mask_seen(scores: Tensor, seen: Tensor) -> Tensor:
     """Scores (users, items) with the items where `seen` > 0 set to `MASKED`."""
     scores = ops.cast(scores, "float32")
     return ops.where(seen > 0, MASKED, scores)
@@ -35,7 +36,9 @@ class _RankingMetric(keras.metrics.Metric):
         self.total = self.add_variable((), initializer="zeros", name="total")
         self.count = self.add_variable((), initializer="zeros", name="count")
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor = None
+    ) -> None:
         """Adds a batch.
 
         Args:
@@ -56,11 +59,11 @@ class _RankingMetric(keras.metrics.Metric):
         self.total.assign_add(ops.cast(ops.sum(values * weights), self.dtype))
         self.count.assign_add(ops.cast(ops.sum(weights), self.dtype))
 
-    def _per_user(self, hits: Any, ideal_hits: Any) -> Any:
+    def _per_user(self, hits: Tensor, ideal_hits: Tensor) -> Tensor:
         """Hits (users, k) in rank order and their possible number -> (users,)."""
         raise NotImplementedError
 
-    def result(self) -> Any:
+    def result(self) -> Tensor:
         """The mean; 0 if no user had a target."""
         return ops.divide_no_nan(self.total, self.count)
 
@@ -93,7 +96,7 @@ class RecallAtK(_RankingMetric):
     def __init__(self, k: int, name: str | None = None, dtype: Any = None) -> None:
         super().__init__(k, name or f"recall_at_{k}", dtype)
 
-    def _per_user(self, hits: Any, ideal_hits: Any) -> Any:
+    def _per_user(self, hits: Tensor, ideal_hits: Tensor) -> Tensor:
         return ops.divide_no_nan(ops.sum(hits, axis=-1), ideal_hits)
 
 
@@ -123,7 +126,7 @@ class NDCGAtK(_RankingMetric):
     def __init__(self, k: int, name: str | None = None, dtype: Any = None) -> None:
         super().__init__(k, name or f"ndcg_at_{k}", dtype)
 
-    def _per_user(self, hits: Any, ideal_hits: Any) -> Any:
+    def _per_user(self, hits: Tensor, ideal_hits: Tensor) -> Tensor:
         discounts = 1 / np.log2(np.arange(2, self.k + 2))
         ideal = np.concatenate([[0.0], np.cumsum(discounts)]).astype("float32")
         found = ops.convert_to_tensor(discounts[: hits.shape[-1]].astype("float32"))
@@ -143,11 +146,11 @@ class LastValue(keras.metrics.Metric):
             (), initializer="zeros", aggregation="only_first_replica", name="value"
         )
 
-    def update_state(self, value: Any, sample_weight: Any = None) -> None:
+    def update_state(self, value: Tensor, sample_weight: Tensor = None) -> None:
         """Replaces the value by a scalar."""
         self.value.assign(ops.cast(value, self.dtype))
 
-    def result(self) -> Any:
+    def result(self) -> Tensor:
         """The last value."""
         # A copy: on PyTorch the variable's own tensor would change under the logs.
         return ops.copy(self.value)

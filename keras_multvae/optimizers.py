@@ -12,6 +12,7 @@ from keras import ops
 from keras_multvae import backend, compat
 from keras_multvae.backend.adam import adam_step
 from keras_multvae.schedules import Alternation
+from keras_multvae.typing import Tensor, Variable
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -57,7 +58,7 @@ class FusedAdam(keras.optimizers.Adam):
             or self.gradient_accumulation_steps
         )
 
-    def build_to_load(self, variables: list[Any]) -> None:
+    def build_to_load(self, variables: list[Variable]) -> None:
         """Puts the building off until there is a state to load.
 
         One that had none when its model was saved gets none, and no memory for it.
@@ -71,7 +72,9 @@ class FusedAdam(keras.optimizers.Adam):
             self.build(waiting())
         super().load_own_variables(store)
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    def update_step(
+        self, gradient: Tensor, variable: Variable, learning_rate: Tensor
+    ) -> None:
         """See `keras.optimizers.Optimizer.update_step`."""
         rows = backend.row_gradient(gradient) if self.takes_rows else None
         index = compat.variable_index(self, variable)
@@ -132,7 +135,7 @@ class AlternatingAdam(FusedAdam):
 
     def __init__(
         self,
-        learning_rate: Any = 5e-4,
+        learning_rate: Tensor = 5e-4,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
@@ -153,7 +156,7 @@ class AlternatingAdam(FusedAdam):
         """Says which variables are the first half, and how many passes each has."""
         self._turns, self._first = turns, set(map(id, first))
 
-    def build(self, variables: Sequence[Any]) -> None:
+    def build(self, variables: Sequence[Variable]) -> None:
         """See `keras.optimizers.Optimizer.build`."""
         if self.built:
             return
@@ -209,10 +212,12 @@ class AlternatingAdam(FusedAdam):
             steps.assign_add(taken)
         self.state.assign(ops.stack(self._turns.after_batch(state)))
 
-    def _half_of(self, variable: Any) -> int:
+    def _half_of(self, variable: Variable) -> int:
         return self._halves[compat.variable_index(self, variable)]
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    def update_step(
+        self, gradient: Tensor, variable: Variable, learning_rate: Tensor
+    ) -> None:
         """See `keras.optimizers.Optimizer.update_step`."""
         assert self._turns is not None
         index = compat.variable_index(self, variable)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
+
+from keras_multvae.typing import Tensor, Variable
 
 
 def adam_step(
-    weights: Any,
-    momentum: Any,
-    velocity: Any,
-    gradient: Any,
-    step: Any,
-    learning_rate: Any,
+    weights: Tensor,
+    momentum: Variable,
+    velocity: Variable,
+    gradient: Tensor,
+    step: Tensor,
+    learning_rate: Tensor,
     beta_1: float,
     beta_2: float,
     epsilon: float,
-) -> tuple[Any, Any, Any]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Weights and both moments after a step, which counts from 1."""
     gradient, step = (ops.cast(each, weights.dtype) for each in (gradient, step))
     momentum = momentum + (gradient - momentum) * (1 - beta_1)

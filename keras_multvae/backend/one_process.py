@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
+
+from keras_multvae.typing import Variable
 
 
 def is_first() -> bool:
@@ -13,7 +13,7 @@ def is_first() -> bool:
     return True
 
 
-def whole(variable: Any) -> np.ndarray:
+def whole(variable: Variable) -> np.ndarray:
     """See `keras_multvae.backend`."""
     return keras.ops.convert_to_numpy(variable)
 

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_multvae.schedules import BetaSchedule, ConstantBeta
+from keras_multvae.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -60,11 +61,11 @@ class Beta(keras.layers.Layer):
             aggregation="only_first_replica",
         )
 
-    def call(self, inputs: Any, accumulation: int = 1) -> Any:
+    def call(self, inputs: Tensor, accumulation: int = 1) -> Tensor:
         """See the class."""
         return ops.cast(self.current(accumulation), inputs.dtype) * inputs
 
-    def current(self, accumulation: int = 1) -> Any:
+    def current(self, accumulation: int = 1) -> Tensor:
         """The KL weight of the next training step, a float32 scalar tensor."""
         cap, ramp_steps, period = ops.unstack(ops.convert_to_tensor(self.schedule), 3)
         step = ops.convert_to_tensor(self.batches_seen) // accumulation

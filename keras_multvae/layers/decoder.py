@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_multvae.layers.dense import Dense, seeds, tanh_stack, wide_dtype
 from keras_multvae.settings import INTEGER, POSITIVE_INT, Optional, Sizes, checked
+from keras_multvae.typing import Tensor
 
 
 class Decoder(keras.layers.Layer):
@@ -48,7 +49,7 @@ class Decoder(keras.layers.Layer):
         """The variable with each item's vector, and its axis of the items."""
         raise NotImplementedError
 
-    def hidden(self, inputs: Any) -> Any:
+    def hidden(self, inputs: Tensor) -> Tensor:
         """Latent vectors -> what the last layer takes, (users, its input units)."""
         for layer in self.inner:
             inputs = layer(inputs)
@@ -124,7 +125,7 @@ class ItemDecoder(Decoder):
         )
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         """See the class."""
         logits = self.stack[-1](self.hidden(inputs))
         return ops.cast(logits, wide_dtype(self.compute_dtype))

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from keras_multvae import backend
+from keras_multvae.typing import Tensor
 
 
 class Dense(keras.layers.Dense):
@@ -18,7 +19,7 @@ class Dense(keras.layers.Dense):
     The name is part of the stored models' layout.
     """
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """See `keras.layers.Dense`."""
         kernel, bias = map(ops.convert_to_tensor, (self.kernel, self.bias))
         return self.activation(backend.affine(inputs, kernel, bias))

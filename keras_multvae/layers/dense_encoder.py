@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_multvae.layers.dense import Dense, tanh_stack, wide_dtype
 from keras_multvae.layers.encoder import InteractionEncoder
+from keras_multvae.typing import Tensor
 
 DEPTH, EPSILON = 5, 0.1
 
@@ -78,11 +79,11 @@ class DenselyConnectedEncoder(InteractionEncoder):
 
     def call(
         self,
-        inputs: Any,
+        inputs: Tensor,
         training: bool | None = None,
-        kernel: Any = None,
-        drop: Any = None,
-    ) -> Any:
+        kernel: Tensor = None,
+        drop: Tensor = None,
+    ) -> Tensor:
         """See the class."""
         *between, last = self.stack
         first, *norms = self.norms

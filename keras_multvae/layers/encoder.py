@@ -28,6 +28,7 @@ from keras_multvae.settings import (
     Sizes,
     checked,
 )
+from keras_multvae.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -119,14 +120,14 @@ class InteractionEncoder(SeededLayer):
         return tanh_stack(units[0], units[1:], source, self.dtype_policy, self.l2)
 
     def call(
-        self, inputs: Any, training: bool | None = None, kernel: Any = None
-    ) -> Any:
+        self, inputs: Tensor, training: bool | None = None, kernel: Tensor = None
+    ) -> Tensor:
         """See the class."""
         hidden = self._hidden(inputs, training, kernel)
         mean, log_var = ops.split(hidden, 2, axis=-1)
         return mean, log_var
 
-    def _hidden(self, inputs: Any, training: bool | None, kernel: Any) -> Any:
+    def _hidden(self, inputs: Tensor, training: bool | None, kernel: Tensor) -> Tensor:
         """The last layer's units, before any activation."""
         hidden = self._first(inputs, bool(training), kernel)
         if self.stack:  # otherwise the encoder is linear
@@ -135,7 +136,7 @@ class InteractionEncoder(SeededLayer):
             hidden = layer(hidden)
         return ops.cast(hidden, wide_dtype(self.compute_dtype))
 
-    def _first(self, inputs: Any, drop: Any, kernel: Any = None) -> Any:
+    def _first(self, inputs: Tensor, drop: Tensor, kernel: Tensor = None) -> Tensor:
         """The first layer's units, before any activation.
 
         `drop` says whether to drop clicks: a bool, or a tensor of one where only the
@@ -158,7 +159,7 @@ class InteractionEncoder(SeededLayer):
         rows = backend.take_rows(self.kernel, ids, sparse=False)
         return {**inputs, "item_ids": places}, rows
 
-    def _sparse(self, inputs: dict[str, Any], kernel: Any, drop: Any) -> Any:
+    def _sparse(self, inputs: dict[str, Any], kernel: Tensor, drop: Tensor) -> Tensor:
         values = ops.cast(inputs["values"], wide_dtype(self.compute_dtype))
         norms = _safe_sqrt(bags.segment_sum(inputs, ops.square(values)))
         values = self._drop(values / ops.take(norms, bags.rows(inputs)), drop)
@@ -168,7 +169,7 @@ class InteractionEncoder(SeededLayer):
         product = bags.matmul(inputs, ops.cast(values, kernel.dtype), kernel)
         return ops.cast(product, self.compute_dtype)
 
-    def _dense(self, inputs: Any, drop: Any) -> Any:
+    def _dense(self, inputs: Tensor, drop: Tensor) -> Tensor:
         rows = ops.cast(inputs, wide_dtype(self.compute_dtype))
         norms = _safe_sqrt(ops.sum(ops.square(rows), axis=-1, keepdims=True))
         rows = self._drop(rows / norms, drop)
@@ -177,7 +178,7 @@ class InteractionEncoder(SeededLayer):
             ops.cast(self.kernel, self.compute_dtype),
         )
 
-    def _drop(self, values: Any, drop: Any) -> Any:
+    def _drop(self, values: Tensor, drop: Tensor) -> Tensor:
         if drop is False or not self.dropout:
             return values
         kept = backend.dropout(values, self.dropout, self.seed_generator)
@@ -221,8 +222,8 @@ class PointEncoder(InteractionEncoder):
     outputs = 1
 
     def call(
-        self, inputs: Any, training: bool | None = None, kernel: Any = None
-    ) -> Any:
+        self, inputs: Tensor, training: bool | None = None, kernel: Tensor = None
+    ) -> Tensor:
         """See the class."""
         return ops.tanh(self._hidden(inputs, training, kernel))
 
@@ -237,6 +238,6 @@ def _users(input_shape: Any) -> Any:
     return shape[0]
 
 
-def _safe_sqrt(squares: Any) -> Any:
+def _safe_sqrt(squares: Tensor) -> Any:
     """The square root, 1 where it would be 0: an empty row stays a row of zeros."""
     return ops.sqrt(ops.where(squares > 0, squares, ops.ones_like(squares)))

@@ -10,6 +10,7 @@ from keras import ops
 from scipy import sparse
 
 from keras_multvae import backend, bags
+from keras_multvae.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -77,7 +78,7 @@ class ItemWeights(keras.layers.Layer):
         shape = (self.num_items, self.num_items)
         return sparse.csr_matrix((values, columns, indptr), shape=shape)
 
-    def call(self, inputs: Any, logits: Any) -> Any:
+    def call(self, inputs: Tensor, logits: Tensor) -> Tensor:
         """See the class."""
         logits = ops.cast(logits, "float32")
         entries = (self.lengths, self.columns, self.values)

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_multvae.typing import Tensor
+
 
 class Prior(keras.layers.Layer):
     """Base of priors p(z): gives KL(q(z | x) || p(z)) of each user.
@@ -28,7 +30,7 @@ class Prior(keras.layers.Layer):
         super().__init__(**kwargs)
         self.built = True
 
-    def call(self, inputs: tuple[Any, Any, Any]) -> Any:
+    def call(self, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """See the class."""
         raise NotImplementedError
 
@@ -52,7 +54,7 @@ class StandardNormal(Prior):
         - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), section 2.2
     """
 
-    def call(self, inputs: tuple[Any, Any, Any]) -> Any:
+    def call(self, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """See `Prior`."""
         mean, log_var, _ = inputs
         terms = ops.exp(log_var) + ops.square(mean) - 1.0 - log_var
@@ -109,7 +111,7 @@ class CompositePrior(Prior):
                 f"earlier encoder and of the wide normal. Received: weights={weights}."
             )
 
-    def log_density(self, z: Any, old_mean: Any, old_log_var: Any) -> Any:
+    def log_density(self, z: Tensor, old_mean: Tensor, old_log_var: Tensor) -> Tensor:
         """Log p(z | x) of each user, (users,)."""
         zeros = ops.zeros_like(z)
         parts = [
@@ -123,7 +125,7 @@ class CompositePrior(Prior):
         ]
         return ops.sum(ops.logsumexp(ops.stack(terms), axis=0), axis=-1)
 
-    def call(self, inputs: tuple[Any, ...]) -> Any:
+    def call(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """See the class."""
         mean, log_var, z, *old = inputs
         log_q = ops.sum(_log_normal(z, mean, log_var), axis=-1)
@@ -135,7 +137,7 @@ class CompositePrior(Prior):
         return {**super().get_config(), **own}
 
 
-def _log_normal(z: Any, mean: Any, log_var: Any) -> Any:
+def _log_normal(z: Tensor, mean: Tensor, log_var: Tensor) -> Any:
     """The log-density of N(mean, exp(log_var)) at z, number by number."""
     square = ops.square(z - mean) * ops.exp(-log_var)
     return -0.5 * (math.log(2 * math.pi) + log_var + square)

@@ -11,6 +11,7 @@ from keras import ops
 from keras_multvae import backend, bags, checks
 from keras_multvae.layers.seeded import SeededLayer, Seeds
 from keras_multvae.settings import INTEGER, Optional, checked
+from keras_multvae.typing import Tensor
 
 SAMPLERS = ("log_uniform", "popularity", "in_batch")
 
@@ -159,7 +160,7 @@ class CandidateSampler(SeededLayer):
             ),
         )
 
-    def _draw(self, inputs: dict[str, Any], item_ids: Any) -> Any:
+    def _draw(self, inputs: dict[str, Any], item_ids: Tensor) -> Any:
         shape, seed = (self.num_sampled,), self.seed_generator
         uniform = keras.random.uniform(shape, dtype="float32", seed=seed)
         if self.sampler == "in_batch":

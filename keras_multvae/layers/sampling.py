@@ -10,6 +10,7 @@ from keras import ops
 from keras_multvae import backend
 from keras_multvae.layers.seeded import SeededLayer, Seeds
 from keras_multvae.settings import INTEGER, Optional, checked
+from keras_multvae.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -48,7 +49,9 @@ class Sampling(SeededLayer):
         self.seed_generator = Seeds(self.seed)
         self.built = True
 
-    def call(self, inputs: tuple[Any, Any], training: bool | None = None) -> Any:
+    def call(
+        self, inputs: tuple[Tensor, Tensor], training: bool | None = None
+    ) -> Tensor:
         """See the class."""
         mean, log_var = inputs
         if not training:

@@ -21,6 +21,7 @@ from keras_multvae.layers.dense import (
 )
 from keras_multvae.layers.sampler import WorkingSet
 from keras_multvae.losses import SampledLogits
+from keras_multvae.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -108,7 +109,7 @@ class TableDecoder(Decoder):
         """The table, float32 (num_items, units)."""
         return ops.convert_to_numpy(self.table).astype("float32")
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         """See the class."""
         kernel, bias = (
             ops.cast(ops.convert_to_tensor(each), self.compute_dtype)
@@ -124,11 +125,11 @@ class TableDecoder(Decoder):
 
     def sampled(
         self,
-        inputs: Any,
+        inputs: Tensor,
         batch: dict[str, Any],
         items: WorkingSet,
-        rows: Any,
-        bias: Any,
+        rows: Tensor,
+        bias: Tensor,
     ) -> SampledLogits:
         """The logits of the clicked and of the sampled items.
 

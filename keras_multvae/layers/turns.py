@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_multvae import backend
 from keras_multvae.schedules import Alternation
+from keras_multvae.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -76,7 +77,7 @@ class Turns(keras.layers.Layer):
         """A pass of so many batches begins."""
         self.count.assign(self.alternation.begin(self.passes, batches))
 
-    def is_first(self) -> Any:
+    def is_first(self) -> Tensor:
         """Whether the next batch trains the first half: a bool tensor."""
         return self.alternation.is_first(self._now())
 
@@ -91,7 +92,7 @@ class Turns(keras.layers.Layer):
     def _now(self) -> list[Any]:
         return list(ops.unstack(ops.convert_to_tensor(self.count), 3))
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """See the class."""
         # In a call of this layer, which has no mixed precision: in that of a model
         # that has, a weight reads as a 16-bit copy of itself.

@@ -10,6 +10,7 @@ from keras import ops
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.models.base import RankingModel
 from keras_multvae.models.placement import placement_of
+from keras_multvae.typing import Tensor
 
 
 class Autoencoder(RankingModel):
@@ -24,16 +25,16 @@ class Autoencoder(RankingModel):
     decoder: Any
     latent_dim: int
 
-    def encode(self, inputs: Any) -> Any:
+    def encode(self, inputs: Tensor) -> Tensor:
         """The z that predictions are made from, (users, latent_dim)."""
         found = self.encoder(inputs)
         return found[0] if isinstance(found, tuple | list) else found
 
-    def network_logits(self, inputs: Any) -> Any:
+    def network_logits(self, inputs: Tensor) -> Tensor:
         """See `RankingModel.network_logits`."""
         return self.decoder(self.encode(inputs))
 
-    def network(self, inputs: Any, training: bool | None = None) -> Any:
+    def network(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """See `RankingModel.network`."""
         return self.decoder(self.encoder(inputs, training=training))
 

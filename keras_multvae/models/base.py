@@ -27,6 +27,7 @@ from keras_multvae.settings import (
     checked,
     settings_of,
 )
+from keras_multvae.typing import Tensor
 
 
 class RankingModel(Copies, Doors, backend.Training, keras.Model):
@@ -87,25 +88,25 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         """The seed of one of up to three random parts."""
         return None if self.seed is None else 3 * self.seed + part
 
-    def network(self, inputs: Any, training: bool | None = None) -> Any:
+    def network(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """The network's logits, (users, num_items); a subclass writes it."""
         raise NotImplementedError
 
-    def network_logits(self, inputs: Any) -> Any:
+    def network_logits(self, inputs: Tensor) -> Tensor:
         """`network` in inference, without what only the loss needs."""
         return self.network(inputs, training=False)
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """The network's logits; in inference with the linear path, if there is one."""
         self._check_inputs(inputs)
         logits = self.network(inputs, training=training)
         return logits if training else self._with_path(inputs, logits)
 
-    def logits(self, inputs: Any) -> Any:
+    def logits(self, inputs: Tensor) -> Tensor:
         """The logits that predictions are made from, (users, num_items)."""
         return self._with_path(inputs, self.network_logits(inputs))
 
-    def _with_path(self, inputs: Any, logits: Any) -> Any:
+    def _with_path(self, inputs: Tensor, logits: Tensor) -> Tensor:
         path = self.linear_path
         return logits if path is None else path(inputs, logits)
 
@@ -114,7 +115,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         """Metrics reported with and without targets, beside `loss`."""
         return (self._nll_tracker,)
 
-    def default_optimizer(self, learning_rate: Any = 1e-3) -> Any:
+    def default_optimizer(self, learning_rate: Tensor = 1e-3) -> Any:
         """What `compile` takes where it is given none, and `Recipe` at its own rate."""
         return FusedAdam(learning_rate, epsilon=1e-8)
 
@@ -157,12 +158,12 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
 
     def compute_loss(
         self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
         training: bool = True,
-    ) -> Any:
+    ) -> Tensor:
         """Mean over users of NLL and what `call` added per user, plus regularisation.
 
         `sample_weight` (users,) weighs all terms of a user alike.
@@ -177,7 +178,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         return total / backend.num_replicas()
 
     def compute_metrics(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+        self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Tensor = None
     ) -> dict[str, Any]:
         """Ranking metrics where there are targets; loss and `trackers` always."""
         if has_targets(y):
@@ -329,7 +330,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         else:
             self.optimizer.build(self.trainable_variables)
 
-    def _check_inputs(self, inputs: Any) -> None:
+    def _check_inputs(self, inputs: Tensor) -> None:
         if bags.is_bags(inputs):
             return
         self.check_shape(getattr(inputs, "shape", ()), type(inputs))

@@ -13,6 +13,7 @@ from keras_multvae.models.autoencoder import Autoencoder
 from keras_multvae.models.placement import placement_of
 from keras_multvae.models.steps import weighed
 from keras_multvae.settings import Settings
+from keras_multvae.typing import Tensor
 
 
 class GaussianAutoencoder(Autoencoder):
@@ -42,12 +43,12 @@ class GaussianAutoencoder(Autoencoder):
 
     def compute_loss(
         self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
         training: bool = True,
-    ) -> Any:
+    ) -> Tensor:
         """Mean over users of NLL + the weighted KL, plus regularisation if any."""
         kl, self._kl_of_batch = self._kl_of_batch, None
         if kl is None:

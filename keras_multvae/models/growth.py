@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_multvae import backend
+from keras_multvae.typing import Variable
 
 
 def compile_alike(old: Any, new: Any) -> None:
@@ -66,7 +67,9 @@ def _weights(model: Any) -> list[Any]:
     return [weight for weight in model.weights if id(weight) not in of_path]
 
 
-def _fitted(variable: Any, shape: tuple[int, ...], fill: float | None) -> np.ndarray:
+def _fitted(
+    variable: Variable, shape: tuple[int, ...], fill: float | None
+) -> np.ndarray:
     """The values in `shape`, the axis of the items cut, or filled with their mean."""
     values = backend.whole(variable)
     # Only the axis of the items differs, and no weight has two of them.

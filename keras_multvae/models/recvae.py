@@ -22,6 +22,7 @@ from keras_multvae.models.doors import arguments_of
 from keras_multvae.models.gaussian import GaussianAutoencoder
 from keras_multvae.models.recvae_config import RecVAEConfig
 from keras_multvae.optimizers import AlternatingAdam
+from keras_multvae.typing import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -144,7 +145,7 @@ class RecVAE(GaussianAutoencoder):
         """See `abilities.HasItemTables`."""
         return item_tables(self.encoder, self.decoder)
 
-    def network(self, inputs: Any, training: bool | None = None) -> Any:
+    def network(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Logits of all items; adds gamma N KL of each user, (users,), to `losses`."""
         if not training:
             return self._forward(inputs, self.encoder(inputs), False)
@@ -157,7 +158,9 @@ class RecVAE(GaussianAutoencoder):
         with backend.resting(encodes, decoder):
             return self._forward(inputs, found, True)
 
-    def _forward(self, inputs: Any, found: tuple[Any, Any], training: bool) -> Any:
+    def _forward(
+        self, inputs: Tensor, found: tuple[Tensor, Tensor], training: bool
+    ) -> Tensor:
         """From q(z | x), the pair `found`, to the logits and the KL."""
         # The encoder, if its turn has just ended, is the old one from now on.
         z = self.turns(self.sampling(found, training=training), training=training)
@@ -172,7 +175,7 @@ class RecVAE(GaussianAutoencoder):
         if training:
             self.turns.count_batch()
 
-    def default_optimizer(self, learning_rate: Any = 5e-4) -> AlternatingAdam:
+    def default_optimizer(self, learning_rate: Tensor = 5e-4) -> AlternatingAdam:
         """See `RankingModel`."""
         return AlternatingAdam(learning_rate)
 
@@ -210,7 +213,7 @@ class RecVAE(GaussianAutoencoder):
         self.turns.begin_pass(batches)
         self.optimizer.begin_pass(self.turns.passes, batches)
 
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def fit(self, x: Tensor = None, *args: Any, **kwargs: Any) -> Any:
         """See `RankingModel.fit`; each epoch is a pass, of the encoder or decoder."""
         arguments = arguments_of("fit", x, *args, **kwargs)
         callbacks = arguments.pop("callbacks", None)
@@ -233,7 +236,7 @@ class _BeginPass(keras.callbacks.Callback):
         self.model.begin_pass(batches)
 
 
-def _clicks(inputs: Any) -> Any:
+def _clicks(inputs: Tensor) -> Tensor:
     """N of each user, (users,): the sum of the row."""
     if bags.is_bags(inputs):
         return bags.segment_sum(inputs, ops.cast(inputs["values"], "float32"))

@@ -16,6 +16,7 @@ from keras_multvae.models.heads import SampledSoftmax
 from keras_multvae.models.steps import has_targets
 from keras_multvae.models.variational import VariationalModel
 from keras_multvae.optimizers import FusedAdam
+from keras_multvae.typing import Tensor
 
 
 class SampledTraining(VariationalModel):
@@ -54,7 +55,7 @@ class SampledTraining(VariationalModel):
             name="candidates",
         )
 
-    def network(self, inputs: Any, training: bool | None = None) -> Any:
+    def network(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """See `VariationalModel`; with a head, `SampledLogits` in training."""
         if not training or self.candidates is None:
             return super().network(inputs, training)
@@ -77,12 +78,12 @@ class SampledTraining(VariationalModel):
 
     def compute_loss(
         self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
         training: bool = True,
-    ) -> Any:
+    ) -> Tensor:
         """See `VariationalModel`."""
         if isinstance(y_pred, SampledLogits) and has_targets(y):
             raise ValueError(
@@ -93,7 +94,7 @@ class SampledTraining(VariationalModel):
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+        self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Tensor = None
     ) -> dict[str, Any]:
         """See `RankingModel`; without ranking metrics where `y_pred` is sampled."""
         if isinstance(y_pred, SampledLogits):
@@ -122,7 +123,7 @@ class SampledTraining(VariationalModel):
         """See `RankingModel`."""
         return self.head is not None
 
-    def prepare_fit(self, x: Any) -> None:
+    def prepare_fit(self, x: Tensor) -> None:
         """A sampler learns the items' popularity."""
         if self.candidates is not None and isinstance(x, UserBatches):
             self.candidates.set_popularity(x.item_clicks())

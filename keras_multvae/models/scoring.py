@@ -12,6 +12,7 @@ from scipy import sparse
 from keras_multvae import backend, bags
 from keras_multvae.data.batches import pack
 from keras_multvae.models.placement import placement_of
+from keras_multvae.typing import Tensor
 
 
 class Scoring:
@@ -52,7 +53,7 @@ class Scoring:
         """
         key = (k, exclude_seen, allowed is not None)
 
-        def function(inputs: Any) -> tuple[Any, ...]:
+        def function(inputs: Tensor) -> tuple[Any, ...]:
             batch, allowed = inputs
             return self._best(batch, allowed, k, exclude_seen)
 
@@ -82,13 +83,13 @@ class Scoring:
             found = self._compiled[key]((inputs, *others) if others else inputs)
         return tuple(array[:users] for array in found)
 
-    def _parts(self, inputs: Any) -> tuple[Any, Any]:
+    def _parts(self, inputs: Tensor) -> tuple[Any, Any]:
         model = self._model
         values, constants = model.likelihood.unnormalized_scores(model.logits(inputs))
         return values, constants
 
     def _best(
-        self, inputs: Any, allowed: Any, k: int, exclude_seen: bool
+        self, inputs: Tensor, allowed: Any, k: int, exclude_seen: bool
     ) -> tuple[Any, ...]:
         values, constants = self._parts(inputs)
         scores = values - constants[:, None]

@@ -7,14 +7,15 @@ from typing import Any
 from keras import ops
 
 from keras_multvae import bags, compat
+from keras_multvae.typing import Tensor
 
 
-def has_targets(y: Any) -> bool:
+def has_targets(y: Tensor) -> bool:
     """False for None and for the (users, 0) array that `UserBatches` puts there."""
     return y is not None and (bags.is_bags(y) or y.shape[-1] != 0)
 
 
-def weighed(values: Any, sample_weight: Any) -> Any:
+def weighed(values: Tensor, sample_weight: Tensor) -> Tensor:
     """Values (users,) times the weights of the users, if there are any."""
     if sample_weight is None:
         return values

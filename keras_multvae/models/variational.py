@@ -12,6 +12,7 @@ from keras_multvae.metrics import LastValue
 from keras_multvae.models.gaussian import GaussianAutoencoder
 from keras_multvae.schedules import BetaSchedule
 from keras_multvae.settings import NON_NEGATIVE, Settings, checked
+from keras_multvae.typing import Tensor
 
 
 class VariationalModel(GaussianAutoencoder):
@@ -48,14 +49,14 @@ class VariationalModel(GaussianAutoencoder):
         self.beta = Beta(beta, dtype="float32", name="beta")
         self._beta_tracker = LastValue(name="beta")
 
-    def network(self, inputs: Any, training: bool | None = None) -> Any:
+    def network(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Logits of all items; adds beta * KL of each user, (users,), to `losses`."""
         mean, log_var = self.encoder(inputs, training=training)
         z = self.sampling((mean, log_var), training=training)
         self.add_kl(mean, log_var, z)
         return self.decoder(z)
 
-    def add_kl(self, mean: Any, log_var: Any, z: Any) -> None:
+    def add_kl(self, mean: Tensor, log_var: Tensor, z: Tensor) -> None:
         """Adds beta * KL of each user to `losses`; `network` does so once."""
         kl = self.prior((mean, log_var, z))
         self.add_loss(self.beta(kl, accumulation=self._accumulation))

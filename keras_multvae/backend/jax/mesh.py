@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec
 
 from keras_multvae import compat
 from keras_multvae.backend import ITEMS
+from keras_multvae.typing import Tensor
 
 EVERYWHERE = PartitionSpec()
 
@@ -29,18 +30,20 @@ class _Split(NamedTuple):
     entries: str | None
     items: str | None
 
-    def run(self, local: Any, takes: Any, gives: Any, *arguments: Any) -> Any:
+    def run(self, local: Any, takes: Any, gives: Any, *arguments: Any) -> Tensor:
         """Calls `local` on every device, with its parts of the arguments."""
         return jax.shard_map(
             local, mesh=self.mesh, in_specs=takes, out_specs=gives, check_vma=False
         )(*arguments)
 
-    def places(self, item_ids: Any, items: int) -> tuple[Any, Any]:
+    def places(self, item_ids: Tensor, items: int) -> tuple[Tensor, Tensor]:
         """On a device: places among its own items, and whether it has them."""
         places = item_ids - jax.lax.axis_index(self.items) * items
         return places, (places >= 0) & (places < items)
 
-    def own(self, item_ids: Any, weights: Any, items: int) -> tuple[Any, Any]:
+    def own(
+        self, item_ids: Tensor, weights: Tensor, items: int
+    ) -> tuple[Tensor, Tensor]:
         """On a device: places among its own items; those of others weigh nothing."""
         if self.items is None:
             return item_ids, weights
@@ -50,12 +53,12 @@ class _Split(NamedTuple):
 
 def sums_of_users(
     add_rows: Callable[..., Any],
-    kernel: Any,
-    item_ids: Any,
-    weights: Any,
-    rows: Any,
+    kernel: Tensor,
+    item_ids: Tensor,
+    weights: Tensor,
+    rows: Tensor,
     users: int,
-) -> Any:
+) -> Tensor:
     """Adds up `weights * kernel[item_ids]` for each user, (users, units).
 
     Every device has some entries and some items. It adds up what it has of all users.
@@ -64,7 +67,9 @@ def sums_of_users(
     if split is None:
         return add_rows(kernel, item_ids, weights, rows, users)
 
-    def local(kernel: Any, item_ids: Any, weights: Any, rows: Any) -> Any:
+    def local(
+        kernel: Tensor, item_ids: Tensor, weights: Tensor, rows: Tensor
+    ) -> Tensor:
         places, weights = split.own(item_ids, weights, len(kernel))
         partial = add_rows(kernel, places, weights, rows, users)
         return jax.lax.psum(partial, tuple(axis for axis in split[1:] if axis))
@@ -76,12 +81,12 @@ def sums_of_users(
 
 def sums_of_items(
     add_rows: Callable[..., Any],
-    upstream: Any,
-    rows: Any,
-    weights: Any,
-    item_ids: Any,
+    upstream: Tensor,
+    rows: Tensor,
+    weights: Tensor,
+    item_ids: Tensor,
     items: int,
-) -> Any:
+) -> Tensor:
     """Adds up `weights * upstream[rows]` for each item, (items, units).
 
     Every device has some entries, and adds them up for the items that it has.
@@ -91,7 +96,9 @@ def sums_of_items(
         return add_rows(upstream, rows, weights, item_ids, items)
     own_items = items // split.mesh.shape.get(split.items, 1)
 
-    def local(upstream: Any, rows: Any, weights: Any, item_ids: Any) -> Any:
+    def local(
+        upstream: Tensor, rows: Tensor, weights: Tensor, item_ids: Tensor
+    ) -> Tensor:
         places, weights = split.own(item_ids, weights, own_items)
         partial = add_rows(upstream, rows, weights, places, own_items)
         return jax.lax.psum(partial, split.entries) if split.entries else partial
@@ -101,7 +108,7 @@ def sums_of_items(
     return split.run(local, takes, gives, upstream, rows, weights, item_ids)
 
 
-def read_rows(table: Any, ids: Any) -> Any:
+def read_rows(table: Tensor, ids: Tensor) -> Tensor:
     """`table[ids]`, on every device; each gives what it has. No gradients.
 
     An id past the table's end gets some row or other.
@@ -110,7 +117,7 @@ def read_rows(table: Any, ids: Any) -> Any:
     if split is None or split.items is None:
         return jnp.take(table, ids, axis=0, mode="clip")
 
-    def local(table: Any, ids: Any) -> Any:
+    def local(table: Tensor, ids: Tensor) -> Tensor:
         places, own = split.places(ids, len(table))
         rows = jnp.take(table, places, axis=0, mode="clip")
         return jax.lax.psum(jnp.where(own[:, None], rows, 0), split.items)
@@ -122,9 +129,9 @@ def read_rows(table: Any, ids: Any) -> Any:
 def update_rows(
     update: Callable[..., tuple[Any, ...]],
     tables: tuple[Any, ...],
-    ids: Any,
+    ids: Tensor,
     *others: Any,
-) -> tuple[Any, ...]:
+) -> tuple[Tensor, ...]:
     """`update(tables, ids, *others)` on every device, for the rows that it has.
 
     Ids of other devices' rows are past the end of its tables.
@@ -133,7 +140,7 @@ def update_rows(
     if split is None or split.items is None:
         return update(tables, ids, *others)
 
-    def local(tables: tuple[Any, ...], ids: Any, *others: Any) -> tuple[Any, ...]:
+    def local(tables: tuple[Any, ...], ids: Tensor, *others: Any) -> tuple[Tensor, ...]:
         size = len(tables[0])
         places, own = split.places(ids, size)
         return update(tables, jnp.where(own, places, size), *others)

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_multvae.backend.jax import mesh
+from keras_multvae.typing import Tensor, Variable
 
 # Parts of a batch's entries that are gathered one after the other.
 PARTS = 16
@@ -20,35 +21,37 @@ PARTS = 16
 WEIGHTS = 32
 
 
-def rows(bag_sizes: Any, item_ids: Any) -> Any:
+def rows(bag_sizes: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     users = jnp.arange(bag_sizes.shape[0], dtype="int32")
     return jnp.repeat(users, bag_sizes, total_repeat_length=item_ids.shape[0])
 
 
 def bag_matmul(
-    bag_sizes: Any, rows: Any, item_ids: Any, values: Any, kernel: Any
-) -> Any:
+    bag_sizes: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, kernel: Tensor
+) -> Tensor:
     """See `keras_multvae.backend`."""
     return _bag_matmul(kernel, rows, item_ids, values, bag_sizes.shape[0])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _bag_matmul(kernel: Any, rows: Any, item_ids: Any, values: Any, users: int) -> Any:
+def _bag_matmul(
+    kernel: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, users: int
+) -> Tensor:
     return mesh.sums_of_users(_add_rows, kernel, item_ids, values, rows, users)
 
 
 def _bag_matmul_forward(
-    kernel: Any, rows: Any, item_ids: Any, values: Any, users: int
-) -> tuple[Any, tuple[Any, ...]]:
+    kernel: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, users: int
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     product = _bag_matmul(kernel, rows, item_ids, values, users)
     # An array without columns tells the backward pass how many items there are.
     return product, (kernel[:, :0], rows, item_ids, values)
 
 
 def _bag_matmul_backward(
-    users: int, saved: tuple[Any, ...], upstream: Any
-) -> tuple[Any, ...]:
+    users: int, saved: tuple[Any, ...], upstream: Tensor
+) -> tuple[Tensor, ...]:
     shape, rows, item_ids, values = saved
     gradient = mesh.sums_of_items(
         _add_rows, upstream, rows, values, item_ids, len(shape)
@@ -59,7 +62,9 @@ def _bag_matmul_backward(
 _bag_matmul.defvjp(_bag_matmul_forward, _bag_matmul_backward)
 
 
-def _add_rows(table: Any, source: Any, weights: Any, target: Any, size: int) -> Any:
+def _add_rows(
+    table: Tensor, source: Tensor, weights: Tensor, target: Tensor, size: int
+) -> Tensor:
     """Adds `weights * table[source]` up in the rows `target` of (size, units).
 
     On a CPU a part of the entries at a time: XLA would write all the weighted rows to
@@ -68,7 +73,7 @@ def _add_rows(table: Any, source: Any, weights: Any, target: Any, size: int) -> 
     parts = PARTS if jax.default_backend() == "cpu" else 1
     parts = parts if source.shape[0] % parts == 0 else 1
 
-    def add(total: Any, part: tuple[Any, Any, Any]) -> tuple[Any, None]:
+    def add(total: Tensor, part: tuple[Tensor, Tensor, Tensor]) -> tuple[Any, None]:
         source, weights, target = part
         # "clip": the default reads every row once more, to put NaN for a bad id.
         rows = jnp.take(table, source, axis=0, mode="clip")
@@ -80,26 +85,28 @@ def _add_rows(table: Any, source: Any, weights: Any, target: Any, size: int) -> 
     return jax.lax.scan(add, zeros, tuple(split))[0]
 
 
-def to_dense(rows: Any, item_ids: Any, values: Any, shape: tuple[Any, int]) -> Any:
+def to_dense(
+    rows: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Any, int]
+) -> Tensor:
     """See `keras_multvae.backend`."""
     return jnp.zeros(shape, values.dtype).at[rows, item_ids].add(values)
 
 
 def add_item_weights(
-    logits: Any,
-    rows: Any,
-    item_ids: Any,
-    values: Any,
-    lengths: Any,
-    columns: Any,
-    weights: Any,
-) -> Any:
+    logits: Tensor,
+    rows: Tensor,
+    item_ids: Tensor,
+    values: Tensor,
+    lengths: Tensor,
+    columns: Tensor,
+    weights: Tensor,
+) -> Tensor:
     """See `keras_multvae.backend`."""
     starts = (jnp.cumsum(lengths) - lengths)[item_ids]
     # Padding has no weights.
     lengths = jnp.where(values == 0, 0, lengths[item_ids])
 
-    def add(part: Any, logits: Any) -> Any:
+    def add(part: Tensor, logits: Tensor) -> Tensor:
         offsets = part * WEIGHTS + jnp.arange(WEIGHTS, dtype=starts.dtype)
         known = offsets < lengths[:, None]
         places = jnp.where(known, starts[:, None] + offsets, 0)
@@ -113,16 +120,18 @@ def add_item_weights(
 
 
 @jax.custom_vjp
-def affine(inputs: Any, kernel: Any, bias: Any) -> Any:
+def affine(inputs: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     return inputs @ kernel + bias
 
 
-def _affine_forward(inputs: Any, kernel: Any, bias: Any) -> tuple[Any, tuple[Any, ...]]:
+def _affine_forward(
+    inputs: Tensor, kernel: Tensor, bias: Tensor
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     return affine(inputs, kernel, bias), (inputs, kernel)
 
 
-def _affine_backward(saved: tuple[Any, ...], upstream: Any) -> tuple[Any, ...]:
+def _affine_backward(saved: tuple[Any, ...], upstream: Tensor) -> tuple[Tensor, ...]:
     inputs, kernel = saved
     # The barrier makes XLA turn the narrow matrix: of its own it works on both with
     # the users in rows, which takes half as long again.
@@ -133,36 +142,38 @@ def _affine_backward(saved: tuple[Any, ...], upstream: Any) -> tuple[Any, ...]:
 affine.defvjp(_affine_forward, _affine_backward)
 
 
-def segment_sum(values: Any, rows: Any, users: Any) -> Any:
+def segment_sum(values: Tensor, rows: Tensor, users: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     return jax.ops.segment_sum(values, rows, users, indices_are_sorted=True)
 
 
-def normal(shape: Any, seeds: Any) -> Any:
+def normal(shape: Any, seeds: Any) -> Tensor:
     """See `keras_multvae.backend`."""
     return keras.random.normal(shape, dtype="float32", seed=seeds)
 
 
-def dropout(values: Any, rate: float, seeds: Any) -> Any:
+def dropout(values: Tensor, rate: float, seeds: Any) -> Tensor:
     """See `keras_multvae.backend`."""
     return keras.random.dropout(values, rate, seed=seeds)
 
 
-def gather(matrix: Any, rows: Any, item_ids: Any) -> Any:
+def gather(matrix: Tensor, rows: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     return matrix[rows, item_ids]
 
 
 @jax.custom_vjp
-def multinomial_nll(logits: Any, rows: Any, item_ids: Any, values: Any) -> Any:
+def multinomial_nll(
+    logits: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor
+) -> Tensor:
     """See `keras_multvae.backend`."""
     return _multinomial_forward(logits, rows, item_ids, values)[0]
 
 
 def _multinomial_forward(
-    logits: Any, rows: Any, item_ids: Any, values: Any
-) -> tuple[Any, tuple[Any, ...]]:
-    def per_user(entries: Any) -> Any:
+    logits: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def per_user(entries: Tensor) -> Tensor:
         return jax.ops.segment_sum(
             entries, rows, num_segments=logits.shape[0], indices_are_sorted=True
         )
@@ -173,7 +184,9 @@ def _multinomial_forward(
     return nll, (logits, log_norm, total, rows, item_ids, values)
 
 
-def _multinomial_backward(saved: tuple[Any, ...], upstream: Any) -> tuple[Any, ...]:
+def _multinomial_backward(
+    saved: tuple[Any, ...], upstream: Tensor
+) -> tuple[Tensor, ...]:
     logits, log_norm, total, rows, item_ids, values = saved
     # d NLL_u / d f_ui = N_u pi_i(z_u) - x_ui
     expected = jnp.exp(logits - log_norm[:, None]) * (upstream * total)[:, None]
@@ -184,29 +197,31 @@ def _multinomial_backward(saved: tuple[Any, ...], upstream: Any) -> tuple[Any, .
 multinomial_nll.defvjp(_multinomial_forward, _multinomial_backward)
 
 
-def log_sum_exp(logits: Any) -> Any:
+def log_sum_exp(logits: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     return jax.nn.logsumexp(logits, axis=1)
 
 
-def top_k(scores: Any, k: int) -> tuple[Any, Any]:
+def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """See `keras_multvae.backend`."""
     # XLA puts 0 before -0.
     return jax.lax.top_k(jnp.where(scores == 0, 0.0, scores), k)
 
 
-def fuses_adam(gradient: Any, variable: Any) -> bool:
+def fuses_adam(gradient: Tensor, variable: Variable) -> bool:
     """See `keras_multvae.backend`: XLA fuses Keras' own formula."""
     return False
 
 
-def resting(condition: Any, variables: Sequence[Any]) -> Any:
+def resting(condition: Tensor, variables: Sequence[Variable]) -> Any:
     """See `keras_multvae.backend`; XLA itself moves gradients to the branch of use."""
     return contextlib.nullcontext()
 
 
 def assign_if(
-    condition: Any, variables: Sequence[Any], values: Callable[[], Sequence[Any]]
+    condition: Tensor,
+    variables: Sequence[Variable],
+    values: Callable[[], Sequence[Any]],
 ) -> None:
     """See `keras_multvae.backend`."""
     # Read out here: inside a branch, a value would be that of its trace.
@@ -235,15 +250,15 @@ def num_replicas() -> int:
     return 1
 
 
-def inference(function: Any, variables: Any) -> Any:
+def inference(function: Any, variables: Variable) -> Any:
     """See `keras_multvae.backend`."""
 
     @jax.jit
-    def compiled(values: Any, inputs: Any) -> Any:
+    def compiled(values: Tensor, inputs: Tensor) -> Tensor:
         with keras.StatelessScope(zip(variables, values, strict=True)):
             return function(inputs)
 
-    def run(inputs: Any) -> Any:
+    def run(inputs: Tensor) -> Tensor:
         found = compiled([variable.value for variable in variables], inputs)
         return jax.tree.map(np.asarray, found)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+from keras_multvae.typing import Variable
 
 
 def is_first() -> bool:
@@ -14,7 +14,7 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def whole(variable: Any) -> np.ndarray:
+def whole(variable: Variable) -> np.ndarray:
     """See `keras_multvae.backend`."""
     value = variable.value
     if value.is_fully_addressable or value.is_fully_replicated:

@@ -20,6 +20,7 @@ from keras_multvae import compat
 from keras_multvae.backend.adam import adam_step
 from keras_multvae.backend.jax import mesh
 from keras_multvae.backend.jax.ops import _add_rows
+from keras_multvae.typing import Tensor, Variable
 
 COMPILES = True
 
@@ -44,7 +45,7 @@ class _Taken:
 _open: list[_Taken] = []
 
 
-def working_set(item_ids: Any) -> tuple[Any, Any]:
+def working_set(item_ids: Tensor) -> tuple[Any, Any]:
     """See `keras_multvae.backend`: as many ids as there are entries, the rest none."""
     ids, places = jnp.unique(
         item_ids,
@@ -55,7 +56,7 @@ def working_set(item_ids: Any) -> tuple[Any, Any]:
     return ids, places
 
 
-def take_rows(table: Any, ids: Any, sparse: bool) -> Any:
+def take_rows(table: Tensor, ids: Tensor, sparse: bool) -> Tensor:
     """See `keras_multvae.backend`."""
     if not (sparse and _open):
         return _wide(jnp.take(table.value, ids, axis=0, mode="clip"))
@@ -70,16 +71,20 @@ def take_rows(table: Any, ids: Any, sparse: bool) -> Any:
 
 
 @jax.custom_vjp
-def _entry_products(hidden: Any, table: Any, rows: Any, item_ids: Any) -> Any:
+def _entry_products(
+    hidden: Tensor, table: Tensor, rows: Tensor, item_ids: Tensor
+) -> Tensor:
     left = jnp.take(hidden, rows, axis=0, mode="clip")
     return (left * jnp.take(table, item_ids, axis=0, mode="clip")).sum(axis=1)
 
 
-def _entry_products_forward(*arguments: Any) -> tuple[Any, tuple[Any, ...]]:
+def _entry_products_forward(*arguments: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
     return _entry_products(*arguments), arguments
 
 
-def _entry_products_backward(saved: tuple[Any, ...], upstream: Any) -> tuple[Any, ...]:
+def _entry_products_backward(
+    saved: tuple[Any, ...], upstream: Tensor
+) -> tuple[Tensor, ...]:
     hidden, table, rows, item_ids = saved
     return (
         _add_rows(table, item_ids, upstream, rows, hidden.shape[0]),
@@ -93,38 +98,38 @@ _entry_products.defvjp(_entry_products_forward, _entry_products_backward)
 
 
 def entry_products(
-    hidden: Any, table: Any, bag_sizes: Any, rows: Any, item_ids: Any
-) -> Any:
+    hidden: Tensor, table: Tensor, bag_sizes: Tensor, rows: Tensor, item_ids: Tensor
+) -> Tensor:
     """See `keras_multvae.backend`."""
     return _entry_products(hidden, table, rows, item_ids)
 
 
-def row_gradient(gradient: Any) -> tuple[Any, Any] | None:
+def row_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
     """See `keras_multvae.backend`."""
     return gradient if isinstance(gradient, RowGradient) else None
 
 
 def adam_rows(
-    variable: Any,
-    momentum: Any,
-    velocity: Any,
-    ids: Any,
-    gradient: Any,
-    step: Any,
+    variable: Variable,
+    momentum: Variable,
+    velocity: Variable,
+    ids: Tensor,
+    gradient: Tensor,
+    step: Tensor,
     seed: Any,
-    learning_rate: Any,
+    learning_rate: Tensor,
     **rates: Any,
 ) -> None:
     """See `keras_multvae.backend`."""
 
     def update(
         tables: tuple[Any, ...],
-        ids: Any,
-        gradient: Any,
-        step: Any,
+        ids: Tensor,
+        gradient: Tensor,
+        step: Tensor,
         seed: Any,
         rate: Any,
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Tensor, ...]:
         weights, m, v = (
             _wide(jnp.take(each, ids, axis=0, mode="clip")) for each in tables
         )
@@ -145,7 +150,7 @@ def adam_rows(
         each.assign(value)
 
 
-def round_at_random(values: Any, seed: Any) -> Any:
+def round_at_random(values: Tensor, seed: Any) -> Tensor:
     """See `keras_multvae.backend`."""
     of_rows, of_columns = jax.random.split(jax.random.key(seed))
     # The sum is even on 0 ... 65535 for each number, though not for all together: what
@@ -156,7 +161,7 @@ def round_at_random(values: Any, seed: Any) -> Any:
     return jax.lax.bitcast_convert_type((bits >> 16).astype("uint16"), jnp.bfloat16)
 
 
-def _wide(rows: Any) -> Any:
+def _wide(rows: Tensor) -> Tensor:
     return rows.astype("float32") if rows.dtype == jnp.bfloat16 else rows
 
 
@@ -203,7 +208,7 @@ class Training:
         if self.predict_function is not made:
             self.predict_function = _kept(self, self.predict_function, TESTING[:2])
 
-    def train_step(self, state: Any, data: Any) -> Any:
+    def train_step(self, state: Any, data: Any) -> Tensor:
         """As Keras' step, but for the gradients of tables in `take_rows`."""
         model: Any = self
         if not self.trains_rows:
@@ -211,7 +216,7 @@ class Training:
         trainable, non_trainable, of_optimizer, of_metrics = state
         batch = keras.utils.unpack_x_y_sample_weight(data)
 
-        def loss(offsets: list[Any] | None, trainable: Any) -> Any:
+        def loss(offsets: list[Any] | None, trainable: Any) -> Tensor:
             with _taking(offsets) as taken:
                 value, results = compat.loss_and_updates(
                     model, trainable, non_trainable, of_metrics, batch, of_optimizer
@@ -239,10 +244,10 @@ class Training:
         return logs, (trainable, non_trainable, of_optimizer, of_metrics)
 
 
-def _kept(model: Any, function: Any, names: tuple[str, ...]) -> Any:
+def _kept(model: Any, function: Any, names: tuple[str, ...]) -> Tensor:
     """A function of (state, iterator) that gives the state back where it fails."""
 
-    def run(state: Any, iterator: Any) -> Any:
+    def run(state: Any, iterator: Any) -> Tensor:
         try:
             return function(state, iterator)
         except Exception:

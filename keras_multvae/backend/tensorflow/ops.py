@@ -10,11 +10,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_multvae.typing import Tensor, Variable
+
 # Entries of an item's weights that are added at a time, for all clicks of a batch.
 WEIGHTS = 32
 
 
-def rows(bag_sizes: Any, item_ids: Any) -> Any:
+def rows(bag_sizes: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     ends = tf.cumsum(tf.cast(bag_sizes, tf.int32))
     entries = tf.range(tf.shape(item_ids)[0])
@@ -24,17 +26,17 @@ def rows(bag_sizes: Any, item_ids: Any) -> Any:
 
 
 def bag_matmul(
-    bag_sizes: Any, rows: Any, item_ids: Any, values: Any, kernel: Any
-) -> Any:
+    bag_sizes: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, kernel: Tensor
+) -> Tensor:
     """See `keras_multvae.backend`."""
     kernel = tf.convert_to_tensor(kernel)
 
     @tf.custom_gradient
-    def product(kernel: Any) -> Any:
+    def product(kernel: Tensor) -> Tensor:
         num_users, num_items = tf.shape(bag_sizes)[0], tf.shape(kernel)[0]
         weights = tf.cast(values, kernel.dtype)[:, None]
 
-        def gradient(upstream: Any) -> Any:
+        def gradient(upstream: Tensor) -> Tensor:
             weighted = tf.gather(upstream, rows) * weights
             return tf.math.unsorted_segment_sum(weighted, item_ids, num_items)
 
@@ -44,27 +46,29 @@ def bag_matmul(
     return product(kernel)
 
 
-def to_dense(rows: Any, item_ids: Any, values: Any, shape: tuple[Any, int]) -> Any:
+def to_dense(
+    rows: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Any, int]
+) -> Tensor:
     """See `keras_multvae.backend`."""
     return tf.scatter_nd(tf.stack([rows, item_ids], axis=1), values, shape)
 
 
 def add_item_weights(
-    logits: Any,
-    rows: Any,
-    item_ids: Any,
-    values: Any,
-    lengths: Any,
-    columns: Any,
-    weights: Any,
-) -> Any:
+    logits: Tensor,
+    rows: Tensor,
+    item_ids: Tensor,
+    values: Tensor,
+    lengths: Tensor,
+    columns: Tensor,
+    weights: Tensor,
+) -> Tensor:
     """See `keras_multvae.backend`."""
     starts = tf.gather(tf.cumsum(lengths) - lengths, item_ids)
     # Padding has no weights.
     lengths = tf.where(values == 0, 0, tf.gather(lengths, item_ids))
     rows = tf.cast(rows, columns.dtype)[:, None]
 
-    def add(part: Any, logits: Any) -> Any:
+    def add(part: Tensor, logits: Tensor) -> Tensor:
         offsets = part * WEIGHTS + tf.range(WEIGHTS)
         known = offsets < lengths[:, None]
         places = tf.where(known, starts[:, None] + offsets, 0)
@@ -80,37 +84,39 @@ def add_item_weights(
     )[1]
 
 
-def affine(inputs: Any, kernel: Any, bias: Any) -> Any:
+def affine(inputs: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     return tf.nn.bias_add(tf.matmul(inputs, kernel), bias)
 
 
-def segment_sum(values: Any, rows: Any, users: Any) -> Any:
+def segment_sum(values: Tensor, rows: Tensor, users: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     return tf.math.unsorted_segment_sum(values, rows, users)
 
 
-def normal(shape: Any, seeds: Any) -> Any:
+def normal(shape: Any, seeds: Any) -> Tensor:
     """See `keras_multvae.backend`."""
     return keras.random.normal(shape, dtype="float32", seed=seeds)
 
 
-def dropout(values: Any, rate: float, seeds: Any) -> Any:
+def dropout(values: Tensor, rate: float, seeds: Any) -> Tensor:
     """See `keras_multvae.backend`."""
     return keras.random.dropout(values, rate, seed=seeds)
 
 
-def gather(matrix: Any, rows: Any, item_ids: Any) -> Any:
+def gather(matrix: Tensor, rows: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     return tf.gather_nd(matrix, tf.stack([rows, item_ids], axis=1))
 
 
-def multinomial_nll(logits: Any, rows: Any, item_ids: Any, values: Any) -> Any:
+def multinomial_nll(
+    logits: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor
+) -> Tensor:
     """See `keras_multvae.backend`."""
     place = tf.stack([rows, item_ids], axis=1)
 
     @tf.custom_gradient
-    def nll(logits: Any) -> Any:
+    def nll(logits: Tensor) -> Tensor:
         num_users = tf.shape(logits)[0]
         pi = tf.nn.softmax(logits)
         # The largest pi of a user is at least 1 / items: its logarithm is safe.
@@ -120,7 +126,7 @@ def multinomial_nll(logits: Any, rows: Any, item_ids: Any, values: Any) -> Any:
             values * tf.gather_nd(logits, place), rows, num_users
         )
 
-        def gradient(upstream: Any) -> Any:
+        def gradient(upstream: Tensor) -> Tensor:
             # d NLL_u / d f_ui = N_u pi_i(z_u) - x_ui
             expected = pi * (upstream * total)[:, None]
             seen = values * tf.gather(upstream, rows)
@@ -131,7 +137,7 @@ def multinomial_nll(logits: Any, rows: Any, item_ids: Any, values: Any) -> Any:
     return nll(logits)
 
 
-def log_sum_exp(logits: Any) -> Any:
+def log_sum_exp(logits: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     # One fused pass for what tf.reduce_logsumexp does in six. The largest pi of a user
     # is at least 1 / items: its logarithm is safe.
@@ -139,24 +145,24 @@ def log_sum_exp(logits: Any) -> Any:
     return tf.reduce_max(logits, 1) - tf.math.log(tf.reduce_max(pi, 1))
 
 
-def top_k(scores: Any, k: int) -> tuple[Any, Any]:
+def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """See `keras_multvae.backend`."""
     # Compiled by XLA, it puts 0 before -0.
     return tf.math.top_k(tf.where(scores == 0, tf.zeros_like(scores), scores), k)
 
 
-def fuses_adam(gradient: Any, variable: Any) -> bool:
+def fuses_adam(gradient: Tensor, variable: Variable) -> bool:
     """See `keras_multvae.backend`."""
     return not isinstance(gradient, tf.IndexedSlices)
 
 
 def adam_update(
-    variable: Any,
-    momentum: Any,
-    velocity: Any,
-    gradient: Any,
-    step: Any,
-    learning_rate: Any,
+    variable: Variable,
+    momentum: Variable,
+    velocity: Variable,
+    gradient: Tensor,
+    step: Tensor,
+    learning_rate: Tensor,
     beta_1: float,
     beta_2: float,
     epsilon: float,
@@ -177,15 +183,15 @@ def adam_update(
     )
 
 
-def resting(condition: Any, variables: Sequence[Any]) -> Any:
+def resting(condition: Tensor, variables: Sequence[Variable]) -> Any:
     """See `keras_multvae.backend`: the graph has one form for all steps."""
     return contextlib.nullcontext()
 
 
-def run_if(condition: Any, function: Callable[[], Any]) -> None:
+def run_if(condition: Tensor, function: Callable[[], Any]) -> None:
     """See `keras_multvae.backend`."""
 
-    def run() -> Any:
+    def run() -> Tensor:
         function()
         return tf.constant(True)
 
@@ -194,7 +200,9 @@ def run_if(condition: Any, function: Callable[[], Any]) -> None:
 
 
 def assign_if(
-    condition: Any, variables: Sequence[Any], values: Callable[[], Sequence[Any]]
+    condition: Tensor,
+    variables: Sequence[Variable],
+    values: Callable[[], Sequence[Any]],
 ) -> None:
     """See `keras_multvae.backend`."""
 
@@ -224,7 +232,7 @@ def num_replicas() -> int:
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
-def inference(function: Any, variables: Any) -> Any:
+def inference(function: Any, variables: Variable) -> Any:
     """See `keras_multvae.backend`."""
     compiled = tf.function(function, reduce_retracing=True)
     # Not .numpy(), which copies.

@@ -7,30 +7,31 @@ from typing import Any
 import tensorflow as tf
 
 from keras_multvae.backend.adam import adam_step
+from keras_multvae.typing import Tensor, Variable
 
 # XLA has no set of distinct ids, as their number would be known too late.
 COMPILES = False
 
 
-def working_set(item_ids: Any) -> tuple[Any, Any]:
+def working_set(item_ids: Tensor) -> tuple[Any, Any]:
     """See `keras_multvae.backend`."""
     ids, places = tf.unique(item_ids)
     return ids, places
 
 
-def take_rows(table: Any, ids: Any, sparse: bool) -> Any:
+def take_rows(table: Tensor, ids: Tensor, sparse: bool) -> Tensor:
     """See `keras_multvae.backend`."""
     return _wide_rows(table.value, ids)
 
 
 def entry_products(
-    hidden: Any, table: Any, bag_sizes: Any, rows: Any, item_ids: Any
-) -> Any:
+    hidden: Tensor, table: Tensor, bag_sizes: Tensor, rows: Tensor, item_ids: Tensor
+) -> Tensor:
     """See `keras_multvae.backend`."""
 
     @tf.custom_gradient
-    def products(hidden: Any, table: Any) -> Any:
-        def gradient(upstream: Any) -> Any:
+    def products(hidden: Tensor, table: Tensor) -> Tensor:
+        def gradient(upstream: Tensor) -> Tensor:
             weights = upstream[:, None]
             return tf.math.unsorted_segment_sum(
                 tf.gather(table, item_ids) * weights, rows, tf.shape(hidden)[0]
@@ -44,7 +45,7 @@ def entry_products(
     return products(hidden, table)
 
 
-def row_gradient(gradient: Any) -> tuple[Any, Any] | None:
+def row_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
     """See `keras_multvae.backend`."""
     if not isinstance(gradient, tf.IndexedSlices):
         return None
@@ -53,12 +54,12 @@ def row_gradient(gradient: Any) -> tuple[Any, Any] | None:
 
 
 def adam_rows(
-    variable: Any,
-    momentum: Any,
-    velocity: Any,
-    ids: Any,
-    gradient: Any,
-    step: Any,
+    variable: Variable,
+    momentum: Variable,
+    velocity: Variable,
+    ids: Tensor,
+    gradient: Tensor,
+    step: Tensor,
     seed: Any,
     **rates: Any,
 ) -> None:
@@ -72,7 +73,7 @@ def adam_rows(
         table.scatter_update(tf.IndexedSlices(rows, ids))
 
 
-def round_at_random(values: Any, seed: Any) -> Any:
+def round_at_random(values: Tensor, seed: Any) -> Tensor:
     """See `keras_multvae.backend`."""
     rows, columns = tf.unstack(tf.shape(values))
     # The sum is even on 0 ... 65535 for each number, though not for all together: what
@@ -86,7 +87,7 @@ def round_at_random(values: Any, seed: Any) -> Any:
     return tf.cast(tf.bitcast(cut, tf.float32), tf.bfloat16)
 
 
-def _wide_rows(table: Any, ids: Any) -> Any:
+def _wide_rows(table: Tensor, ids: Tensor) -> Tensor:
     rows = tf.gather(table, ids)
     return tf.cast(rows, tf.float32) if rows.dtype == tf.bfloat16 else rows
 

@@ -7,23 +7,24 @@ from typing import Any
 import torch
 
 from keras_multvae import compat
+from keras_multvae.typing import Tensor, Variable
 
 # A step at which Adam's moments have no bias left.
 FAR = 1e12
 _adam = compat.torch_adam()
 
 
-def fuses_adam(gradient: Any, variable: Any) -> bool:
+def fuses_adam(gradient: Tensor, variable: Variable) -> bool:
     """See `keras_multvae.backend`."""
     return variable.value.device.type in ("cpu", "cuda", "mps", "xpu")
 
 
 def adam_update(
-    variable: Any,
-    momentum: Any,
-    velocity: Any,
-    gradient: Any,
-    step: Any,
+    variable: Variable,
+    momentum: Variable,
+    velocity: Variable,
+    gradient: Tensor,
+    step: Tensor,
     **rates: Any,
 ) -> None:
     """See `keras_multvae.backend`."""
@@ -32,12 +33,12 @@ def adam_update(
 
 
 def fused_adam(
-    weights: Any,
-    momentum: Any,
-    velocity: Any,
-    gradient: Any,
-    step: Any,
-    learning_rate: Any,
+    weights: Tensor,
+    momentum: Variable,
+    velocity: Variable,
+    gradient: Tensor,
+    step: Tensor,
+    learning_rate: Tensor,
     beta_1: float,
     beta_2: float,
     epsilon: float,

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
+from keras_multvae.typing import Tensor
+
 # Steps of a shape that run as they are before one is recorded: they make what lasts,
 # such as workspaces of libraries and constants.
 WARM_UP = 3
@@ -130,7 +132,7 @@ class _Recording:
         drawn: What it draws random numbers by, in its order.
     """
 
-    def __init__(self, data: Any, drawn: list[Any]) -> None:
+    def __init__(self, data: Any, drawn: list[Tensor]) -> None:
         self._graph = torch.cuda.CUDAGraph()
         # Seeded anew at each run, and known to the graph before it begins.
         self._draws = [(seeds, torch.Generator(_device())) for seeds in drawn]
@@ -195,7 +197,7 @@ class _Constants(TorchFunctionMode):
         return self._kept[key].clone()
 
 
-def _is_tensor(value: Any) -> bool:
+def _is_tensor(value: Tensor) -> bool:
     parts = value if isinstance(value, list | tuple) else [value]
     return any(isinstance(part, torch.Tensor) for part in parts)
 

@@ -18,6 +18,7 @@ from keras_multvae.backend.torch.adam import fuses_adam as fuses_adam
 from keras_multvae.backend.torch.graphs import generator
 from keras_multvae.backend.torch.ranking import log_sum_exp as log_sum_exp
 from keras_multvae.backend.torch.ranking import top_k as top_k
+from keras_multvae.typing import Tensor, Variable
 
 # Entries that are nothing but padding, in a bag on a GPU.
 PADDING = 512
@@ -34,15 +35,15 @@ with warnings.catch_warnings():
 _keepers: list[Any] = []
 
 
-def rows(bag_sizes: Any, item_ids: Any) -> Any:
+def rows(bag_sizes: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     users = torch.arange(bag_sizes.shape[0], device=bag_sizes.device)
     return torch.repeat_interleave(users, bag_sizes, output_size=item_ids.shape[0])
 
 
 def bag_matmul(
-    bag_sizes: Any, rows: Any, item_ids: Any, values: Any, kernel: Any
-) -> Any:
+    bag_sizes: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, kernel: Tensor
+) -> Tensor:
     """See `keras_multvae.backend`."""
     users = bag_sizes.shape[0]
     if kernel.device.type == "cpu":
@@ -63,7 +64,7 @@ def bag_matmul(
     )[:users]
 
 
-def _padding(values: Any, last: Any) -> Any:
+def _padding(values: Tensor, last: Tensor) -> Tensor:
     """Offsets that cut the zeros at the end into bags of their own.
 
     They are the last user's padding: one bag, of which a GPU takes an entry at a time.
@@ -79,21 +80,23 @@ def _padding(values: Any, last: Any) -> Any:
     return (torch.maximum(end, last) + starts).clamp(max=entries)
 
 
-def to_dense(rows: Any, item_ids: Any, values: Any, shape: tuple[Any, int]) -> Any:
+def to_dense(
+    rows: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Any, int]
+) -> Tensor:
     """See `keras_multvae.backend`."""
     zeros = torch.zeros(shape[0] * shape[1], dtype=values.dtype, device=values.device)
     return zeros.index_add_(0, _flat(rows, item_ids, shape[1]), values).view(shape)
 
 
 def add_item_weights(
-    logits: Any,
-    rows: Any,
-    item_ids: Any,
-    values: Any,
-    lengths: Any,
-    columns: Any,
-    weights: Any,
-) -> Any:
+    logits: Tensor,
+    rows: Tensor,
+    item_ids: Tensor,
+    values: Tensor,
+    lengths: Tensor,
+    columns: Tensor,
+    weights: Tensor,
+) -> Tensor:
     """See `keras_multvae.backend`."""
     users, items = logits.shape
     sizes = torch.bincount(rows, minlength=users)
@@ -102,7 +105,9 @@ def add_item_weights(
     return logits + found.to_dense()
 
 
-def _csr(sizes: Any, columns: Any, values: Any, shape: tuple[int, int]) -> Any:
+def _csr(
+    sizes: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]
+) -> Tensor:
     """A sparse matrix of its rows' sizes, and their columns and values."""
     ends = torch.cumsum(sizes, 0)
     starts = torch.nn.functional.pad(ends, (1, 0)).to(columns.dtype)
@@ -115,7 +120,7 @@ class _Affine(torch.autograd.Function):
     """A dense layer whose kernel's gradient is a product of rows, as oneDNN wants."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Any, kernel: Any, bias: Any) -> Any:
+    def forward(ctx: Any, inputs: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         # Rows of 16 bytes are what a GPU's fast products ask for.
         ctx.padding = _missing(kernel)
         wide = _padded(kernel, ctx.padding)
@@ -127,7 +132,7 @@ class _Affine(torch.autograd.Function):
         return torch.mm(inputs, wide).add_(bias)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Any) -> Any:
+    def backward(ctx: Any, upstream: Tensor) -> Tensor:
         inputs, kernel = ctx.saved_tensors
         units = upstream.shape[1]
         # What is at rest (see `resting`) asks for no gradient.
@@ -141,41 +146,41 @@ class _Affine(torch.autograd.Function):
         )
 
 
-def _missing(kernel: Any) -> int:
+def _missing(kernel: Tensor) -> int:
     """Columns by which a kernel of 16 bits on a GPU falls short of whole rows."""
     narrow = kernel.device.type == "cuda" and kernel.element_size() == 2
     return -kernel.shape[1] % 8 if narrow else 0
 
 
-def _padded(array: Any, columns: int) -> Any:
+def _padded(array: Tensor, columns: int) -> Tensor:
     return torch.nn.functional.pad(array, (0, columns)) if columns else array
 
 
-def affine(inputs: Any, kernel: Any, bias: Any) -> Any:
+def affine(inputs: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     return _Affine.apply(inputs, kernel, bias)
 
 
-def segment_sum(values: Any, rows: Any, users: Any) -> Any:
+def segment_sum(values: Tensor, rows: Tensor, users: Tensor) -> Tensor:
     """See `keras_multvae.backend`; Keras' own asks the device for a number."""
     zeros = torch.zeros(users, dtype=values.dtype, device=values.device)
     return zeros.index_add(0, rows, values)
 
 
-def normal(shape: Any, seeds: Any) -> Any:
+def normal(shape: Any, seeds: Any) -> Tensor:
     """See `keras_multvae.backend`."""
     drawn = generator(seeds)
     return torch.normal(0.0, 1.0, shape, generator=drawn, device=drawn.device)
 
 
-def dropout(values: Any, rate: float, seeds: Any) -> Any:
+def dropout(values: Tensor, rate: float, seeds: Any) -> Tensor:
     """See `keras_multvae.backend`."""
     kept = torch.full(values.shape, 1 - rate, device=values.device)
     mask = torch.bernoulli(kept, generator=generator(seeds)).bool()
     return torch.where(mask, values / (1 - rate), torch.zeros_like(values))
 
 
-def gather(matrix: Any, rows: Any, item_ids: Any) -> Any:
+def gather(matrix: Tensor, rows: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     return matrix[rows, item_ids.long()]
 
@@ -184,7 +189,9 @@ class _MultinomialNLL(torch.autograd.Function):
     """Each user's likelihood; one softmax serves it and its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Any, rows: Any, item_ids: Any, values: Any) -> Any:
+    def forward(
+        ctx: Any, logits: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor
+    ) -> Tensor:
         pi = torch.softmax(logits, 1)
         # The largest pi of a user is at least 1 / items: its logarithm is safe.
         log_norm = logits.amax(1) - pi.amax(1).log()
@@ -195,7 +202,7 @@ class _MultinomialNLL(torch.autograd.Function):
         return total * log_norm - clicked
 
     @staticmethod
-    def backward(ctx: Any, upstream: Any) -> Any:
+    def backward(ctx: Any, upstream: Tensor) -> Tensor:
         pi, total, rows, item_ids, values = ctx.saved_tensors
         # d NLL_u / d f_ui = N_u pi_i(z_u) - x_ui
         # In place of pi, which nobody else has; autograd refuses a second pass.
@@ -205,13 +212,15 @@ class _MultinomialNLL(torch.autograd.Function):
         return gradient, None, None, None
 
 
-def multinomial_nll(logits: Any, rows: Any, item_ids: Any, values: Any) -> Any:
+def multinomial_nll(
+    logits: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor
+) -> Tensor:
     """See `keras_multvae.backend`."""
     return _MultinomialNLL.apply(logits, rows, item_ids.long(), values)
 
 
 @contextlib.contextmanager
-def resting(condition: Any, variables: Sequence[Any]) -> Iterator[None]:
+def resting(condition: Tensor, variables: Sequence[Variable]) -> Iterator[None]:
     """See `keras_multvae.backend`."""
     tensors = [compat.torch_parameter(each) for each in variables if bool(condition)]
     for tensor in tensors:
@@ -223,14 +232,16 @@ def resting(condition: Any, variables: Sequence[Any]) -> Iterator[None]:
             tensor.requires_grad_(True)
 
 
-def run_if(condition: Any, function: Callable[[], Any]) -> None:
+def run_if(condition: Tensor, function: Callable[[], Any]) -> None:
     """See `keras_multvae.backend`."""
     if bool(condition):
         function()
 
 
 def assign_if(
-    condition: Any, variables: Sequence[Any], values: Callable[[], Sequence[Any]]
+    condition: Tensor,
+    variables: Sequence[Variable],
+    values: Callable[[], Sequence[Any]],
 ) -> None:
     """See `keras_multvae.backend`."""
     if bool(condition):
@@ -295,15 +306,15 @@ def num_replicas() -> int:
     return 1
 
 
-def inference(function: Any, variables: Any) -> Any:
+def inference(function: Any, variables: Variable) -> Any:
     """See `keras_multvae.backend`."""
 
-    def run(inputs: Any) -> Any:
+    def run(inputs: Tensor) -> Tensor:
         with torch.inference_mode():
             return tuple(tensor.cpu().numpy() for tensor in function(inputs))
 
     return run
 
 
-def _flat(rows: Any, item_ids: Any, num_items: int) -> Any:
+def _flat(rows: Tensor, item_ids: Tensor, num_items: int) -> Tensor:
     return rows.long() * num_items + item_ids.long()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
+
+from keras_multvae.typing import Tensor
 
 # Floats that are worked on at a time where more passes than one go over them: they
 # stay in a processor's cache.
@@ -14,7 +15,7 @@ CACHED = 1 << 18
 FAINT = 1e-30
 
 
-def log_sum_exp(logits: Any) -> Any:
+def log_sum_exp(logits: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     if logits.device.type != "cpu":
         return torch.logsumexp(logits, 1)
@@ -27,7 +28,7 @@ def log_sum_exp(logits: Any) -> Any:
     return torch.logsumexp(logits, 1)
 
 
-def top_k(scores: Any, k: int) -> tuple[Any, Any]:
+def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """See `keras_multvae.backend`."""
     if scores.device.type == "cuda":
         return _top_k_by_keys(scores, k)
@@ -45,7 +46,7 @@ def top_k(scores: Any, k: int) -> tuple[Any, Any]:
     return values, torch.gather(indices, 1, order)
 
 
-def _top_k_by_keys(scores: Any, k: int) -> tuple[Any, Any]:
+def _top_k_by_keys(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """By ints that order a row's scores, then its indices: nothing is read back."""
     bits = (scores.float() + 0.0).view(torch.int32)  # -0 is 0 now
     rising = bits ^ ((bits >> 31) & 0x7FFFFFFF)
@@ -56,7 +57,7 @@ def _top_k_by_keys(scores: Any, k: int) -> tuple[Any, Any]:
     return torch.gather(scores, 1, indices), indices
 
 
-def _first(scores: Any, bounds: Any, k: int) -> Any:
+def _first(scores: Tensor, bounds: Tensor, k: int) -> Tensor:
     """The indices of what is above a row's bound, and of the first that equal it."""
     above = ~(scores <= bounds)  # NaN too, which counts as the largest
     equal = scores == bounds

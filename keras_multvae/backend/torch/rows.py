@@ -9,17 +9,18 @@ import torch
 from keras_multvae import compat
 from keras_multvae.backend.torch.adam import fused_adam
 from keras_multvae.backend.torch.ranking import CACHED
+from keras_multvae.typing import Tensor, Variable
 
 COMPILES = True
 
 
-def working_set(item_ids: Any) -> tuple[Any, Any]:
+def working_set(item_ids: Tensor) -> tuple[Any, Any]:
     """See `keras_multvae.backend`."""
     ids, places = torch.unique(item_ids, return_inverse=True)
     return ids, places
 
 
-def take_rows(table: Any, ids: Any, sparse: bool) -> Any:
+def take_rows(table: Tensor, ids: Tensor, sparse: bool) -> Tensor:
     """See `keras_multvae.backend`."""
     return _wide(torch.nn.functional.embedding(ids, table.value, sparse=sparse))
 
@@ -29,13 +30,18 @@ class _EntryProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Any, table: Any, bag_sizes: Any, rows: Any, item_ids: Any
-    ) -> Any:
+        ctx: Any,
+        hidden: Tensor,
+        table: Tensor,
+        bag_sizes: Tensor,
+        rows: Tensor,
+        item_ids: Tensor,
+    ) -> Tensor:
         ctx.save_for_backward(hidden, table, bag_sizes, rows, item_ids)
         return (hidden[rows] * table[item_ids]).sum(1)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Any) -> Any:
+    def backward(ctx: Any, upstream: Tensor) -> Tensor:
         hidden, table, bag_sizes, rows, item_ids = ctx.saved_tensors
         offsets = torch.cumsum(bag_sizes, 0) - bag_sizes
         of_hidden = torch.nn.functional.embedding_bag(
@@ -58,13 +64,13 @@ class _EntryProducts(torch.autograd.Function):
 
 
 def entry_products(
-    hidden: Any, table: Any, bag_sizes: Any, rows: Any, item_ids: Any
-) -> Any:
+    hidden: Tensor, table: Tensor, bag_sizes: Tensor, rows: Tensor, item_ids: Tensor
+) -> Tensor:
     """See `keras_multvae.backend`."""
     return _EntryProducts.apply(hidden, table, bag_sizes, rows, item_ids)
 
 
-def row_gradient(gradient: Any) -> tuple[Any, Any] | None:
+def row_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
     """See `keras_multvae.backend`."""
     if not gradient.is_sparse:
         return None
@@ -73,12 +79,12 @@ def row_gradient(gradient: Any) -> tuple[Any, Any] | None:
 
 
 def adam_rows(
-    variable: Any,
-    momentum: Any,
-    velocity: Any,
-    ids: Any,
-    gradient: Any,
-    step: Any,
+    variable: Variable,
+    momentum: Variable,
+    velocity: Variable,
+    ids: Tensor,
+    gradient: Tensor,
+    step: Tensor,
     seed: Any,
     **rates: Any,
 ) -> None:
@@ -95,7 +101,7 @@ def adam_rows(
             table.index_copy_(0, ids, rows)
 
 
-def round_at_random(values: Any, seed: Any) -> Any:
+def round_at_random(values: Tensor, seed: Any) -> Tensor:
     """See `keras_multvae.backend`."""
     device = values.device
     generator = torch.Generator(device).manual_seed(int(seed))
@@ -119,5 +125,5 @@ def round_at_random(values: Any, seed: Any) -> Any:
     return torch.cat(parts).view(torch.bfloat16)
 
 
-def _wide(rows: Any) -> Any:
+def _wide(rows: Tensor) -> Tensor:
     return rows.float() if rows.dtype == torch.bfloat16 else rows
