@@ -23,6 +23,7 @@ ROOMS = [
     "settings",
     "registry",
     "abilities",
+    "typing",
     "progress",
     "backend",
     "bags",
