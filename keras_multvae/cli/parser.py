@@ -17,9 +17,9 @@ from keras_multvae.cli.model_options import (
 from keras_multvae.cli.tune_options import add_tune_options
 from keras_multvae.compat import DefaultsHelpFormatter
 from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE_INT
+from keras_multvae.start import DEBUG
 from keras_multvae.training.recipe import Recipe
 
-DEBUG = "KERAS_MULTVAE_DEBUG"
 PARTS = ("train", "validation", "test")
 DISTRIBUTIONS = ("data", "items")
 _positive, _non_negative = converter(POSITIVE_INT), converter(NON_NEGATIVE_INT)
@@ -36,7 +36,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         description="Mult-VAE: from raw ratings to served recommendations.",
         epilog=(
             "The environment variable KERAS_BACKEND chooses tensorflow, jax or torch. "
-            f"{DEBUG}=1 shows where an error came from."
+            f"{DEBUG}=1 shows where an error came from, and the frameworks' logs."
         ),
     )
     recipe = Recipe()
