@@ -133,6 +133,17 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", required=True, help="folder for the model")
     add_import_option(sub)
     sub.add_argument(
+        "--warm-start",
+        metavar="MODEL",
+        help="folder of a model of the same class and size to begin with, on data that "
+        "have grown: items that it knows keep their weights",
+    )
+    sub.add_argument(
+        "--tensorboard",
+        metavar="DIR",
+        help="folder to write the curves of the training to, for TensorBoard",
+    )
+    sub.add_argument(
         "--distribute",
         choices=DISTRIBUTIONS,
         help="train on all devices, on JAX: each takes some users of a batch, or has "

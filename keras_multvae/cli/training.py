@@ -10,13 +10,14 @@ from typing import Any
 
 from keras_multvae import Recommender, backend
 from keras_multvae.cli.model_options import given_recipe
-from keras_multvae.cli.output import TrainingProgress, answer
-from keras_multvae.data import load_prepared
+from keras_multvae.cli.output import TrainingProgress, answer, say
+from keras_multvae.data import Vocabulary, load_prepared
 from keras_multvae.distribution import data_parallel, initialize, item_parallel
 from keras_multvae.files import replace_file
 from keras_multvae.plots import figure_class, plot_history
 from keras_multvae.recommender import storage
 from keras_multvae.training.checkpoint import is_interrupted, write_history
+from keras_multvae.training.curves import Curves
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.trainer import record
 from keras_multvae.training.trainer import train as train_recipe
@@ -27,6 +28,10 @@ def train(arguments: argparse.Namespace) -> None:
     distribution = _distribution(arguments)
     prepared = load_prepared(arguments.prepared)
     recipe = given_recipe(arguments, arguments.defaults)
+    warm_start, report = None, {}
+    if arguments.warm_start is not None:
+        warm_start = Recommender.load(arguments.warm_start)
+        report = _changed_items(warm_start.items, prepared.split.train.items)
     history = train_and_save(
         prepared,
         recipe,
@@ -34,18 +39,36 @@ def train(arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
         overwrite=arguments.overwrite,
         distribution=distribution,
+        warm_start=warm_start,
+        tensorboard=arguments.tensorboard,
     )
     if not backend.is_first():
         return
+    if report:
+        say(
+            f"{report['known_items']:,} items began with the weights of "
+            f"{arguments.warm_start}, {report['new_items']:,} are new to it, "
+            f"{report['gone_items']:,} of its items are gone."
+        )
     best = max(history, key=lambda row: row.get("val_ndcg_at_100", row["epoch"]))
     ndcg = best.get("val_ndcg_at_100")
     answer(
-        {"out": arguments.out, "epochs": len(history), "best": best},
+        {"out": arguments.out, "epochs": len(history), "best": best, **report},
         f"Best epoch {best['epoch']:.0f} of {len(history)}"
         + ("." if ndcg is None else f", validation NDCG@100 {ndcg:.4f}.")
         + f"\nWritten to {arguments.out}, with history.csv and training.png",
         arguments.json,
     )
+
+
+def _changed_items(before: Vocabulary, now: Vocabulary) -> dict[str, int]:
+    """How many items an earlier model knows, and does not, and which are gone."""
+    known = int((before.lookup(now.ids) >= 0).sum())
+    return {
+        "known_items": known,
+        "new_items": len(now) - known,
+        "gone_items": len(before) - known,
+    }
 
 
 def _distribution(arguments: argparse.Namespace) -> Any:
@@ -85,6 +108,8 @@ def train_and_save(
     resume: bool = False,
     overwrite: bool = False,
     distribution: Any = None,
+    warm_start: Recommender | None = None,
+    tensorboard: str | None = None,
 ) -> list[dict[str, float]]:
     """Trains, and writes recommender, history.csv and training.png.
 
@@ -97,7 +122,8 @@ def train_and_save(
     if not (resume or overwrite):
         _check_new(out, state)
     first = backend.is_first()
-    callbacks = [TrainingProgress()] if first else []
+    curves = None if tensorboard is None else Curves(Path(tensorboard))
+    shown = [TrainingProgress(prepared.split.train.num_users), curves]
     with nullcontext() if distribution is None else distribution.scope():
         try:
             model, history = train_recipe(
@@ -106,17 +132,22 @@ def train_and_save(
                 state,
                 resume=resume,
                 overwrite=overwrite,
-                callbacks=callbacks,
+                callbacks=[each for each in shown if first and each is not None],
+                warm_start=warm_start,
             )
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(_what_is_left(state)) from None
+        except BaseException as error:
+            if curves is not None and not is_interrupted(state):
+                curves.discard()
+            if isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt(_what_is_left(state)) from None
+            raise
     if not first:
         return history
     recommender = Recommender(
         model,
         prepared.split.train.items,
         titles=prepared.titles,
-        training=record(prepared.split, recipe),
+        training=record(prepared.split, recipe, warm_start),
     )
     recommender.save(out)
     write_history(out / "history.csv", history)
