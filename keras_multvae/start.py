@@ -7,6 +7,7 @@ package, hears from its frameworks what it always did.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import sys
@@ -114,7 +115,7 @@ def _installed() -> list[str]:
 
 
 def quiet() -> None:
-    """Silences the logs of TensorFlow's, JAX's and absl's C++ code, not their errors.
+    """Silences the logs of TensorFlow, absl and XLA, and so JAX, not their errors.
 
     What fails there reaches Python as an exception. To be called before either is
     imported; who sets the variables, or `KERAS_MULTVAE_DEBUG`, hears them again.
@@ -124,6 +125,9 @@ def quiet() -> None:
     # Documented by TensorFlow; XLA, and so JAX, obeys it as well. 3 leaves fatal
     # errors: what is logged as an error without one are GPUs that are not there.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Their Python code advises those who write it: it retraces, and the like.
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     if not any(isinstance(each, _QuietTensorFlow) for each in sys.meta_path):
         sys.meta_path.insert(0, _QuietTensorFlow())
 
