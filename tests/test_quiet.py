@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
@@ -29,7 +28,7 @@ for arguments in json.loads(sys.argv[1]):
 COMMANDS = [
     "prepare clicks.csv --out p --validation-users 20 --test-users 20",
     "train p --out m --epochs 2 --latent-dim 3 --hidden-dims 8",
-    "tune p --out t --minutes 0.1 --trials 1 --models MultVAE",
+    "tune p --out t --minutes 0.05 --trials 1 --models MultDAE",
     "evaluate m p",
     "recommend m histories.jsonl -k 3",
     "recommend m p --out r.parquet -k 3",
@@ -67,28 +66,45 @@ def test_no_command_lets_a_framework_speak(tmp_path):
     assert found.stderr.count("## ") == len(COMMANDS)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="one is enough")
-def test_what_is_no_log_comes_through_and_so_do_logs_that_are_asked_for():
-    pytest.importorskip("tensorflow")
-    # Written to the descriptor while TensorFlow is imported, as its C++ code does.
+FAKE = """
+import os, warnings
+warnings.warn("mind this")
+os.write(2, b"I0000 00:00:1.5    7 a.cc:1] log of absl\\n")
+os.write(2, b"2024-01-02 03:04:05.6: W tensorflow/a.cc:2] log of before\\n")
+os.write(2, b"of somebody else\\n")
+"""
+
+
+@pytest.mark.once
+def test_what_is_no_log_comes_through_and_so_do_logs_that_are_asked_for(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(FAKE)
     code = (
-        "import os, sys, warnings\n"
+        "import sys\n"
         "sys.argv[0] = 'keras-multvae'\n"
         "from keras_multvae import start\n"
         "start.quiet(); start.quiet()\n"
-        "class Finder:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'tensorflow.python':\n"
-        "            warnings.warn('mind this')\n"
-        "            os.write(2, b'I0000 00:00:1 a.cc:1] log\\nof somebody else\\n')\n"
-        "sys.meta_path.insert(0, Finder())\n"
         "import tensorflow\n"
     )
-    arguments = [sys.executable, "-c", code]
-    options = {"capture_output": True, "text": True, "check": True}
-    found = subprocess.run(arguments, env=environment(), **options)
-    assert "UserWarning: mind this" in found.stderr
-    assert "of somebody else" in found.stderr
-    assert "a.cc:1" not in found.stderr and "oneDNN" not in found.stderr
-    heard = environment(KERAS_MULTVAE_DEBUG="1")
-    assert "a.cc:1" in subprocess.run(arguments, env=heard, **options).stderr
+
+    def heard(**more):
+        paths = os.pathsep.join([str(tmp_path), ROOT])
+        found = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**environment(**more), "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return found.stderr
+
+    quiet = heard()
+    assert "UserWarning: mind this" in quiet and "of somebody else" in quiet
+    assert "log of" not in quiet
+    all_of_it = heard(KERAS_MULTVAE_DEBUG="1")
+    assert "log of absl" in all_of_it and "log of before" in all_of_it
+    # What cannot be imported says so as ever.
+    (tmp_path / "tensorflow.py").write_text(FAKE + "raise ImportError('broken')")
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        heard()
+    assert "ImportError: broken" in error.value.stderr
+    assert "of somebody else" in error.value.stderr
