@@ -1,12 +1,11 @@
-"""Progress on standard error: bars on a terminal, lines elsewhere."""
+"""How far something is, on standard error."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -15,94 +14,101 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
-    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
 
-# Seconds between two lines about the same work, where there is no terminal.
-PAUSE = 10.0
+# Seconds from one line to the next where the output is no terminal.
+EVERY = 10.0
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-class RateColumn(ProgressColumn):
-    """How many a second, once that is known."""
-
-    def render(self, task: Task) -> Text:
-        """See `rich.progress.ProgressColumn`."""
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f}/s")
-
-
-def progress() -> Progress:
-    """A bar with what is done of how much, the rate and the time that is left."""
+def progress(*columns: ProgressColumn) -> Progress:
+    """A bar with what is done of how much, the time that is left, and more columns."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        RateColumn(),
+        *columns,
         TimeRemainingColumn(),
         console=console,
     )
-
-
-def left(seconds: float) -> str:
-    """The time that is left, in words.
-
-    >>> left(75.2)
-    '0:01:15 left'
-    """
-    return f"{timedelta(seconds=round(seconds))} left"
 
 
 @contextmanager
-def reading(
-    name: str, done: Callable[[], float], show: bool = True
-) -> Iterator[Callable[[Iterable[Any]], Iterable[Any]]]:
-    """Shows how far the events of a file are read, and how fast.
+def counting(
+    what: str,
+    total: int,
+    unit: str = "users",
+    *,
+    completed: int = 0,
+    shown: bool = True,
+) -> Iterator[Callable[[int], None]]:
+    """A context that shows how far a count is, its rate and the time that is left.
+
+    On a terminal that is a bar; elsewhere a line now and then, and one at the end.
 
     Args:
-        name: Of what is read.
-        done: Gives the share of it that was read, from 0 to 1.
-        show: Whether to show anything.
+        what: What is going on, as "recommending".
+        total: What the count ends at.
+        unit: What is counted.
+        completed: What was done before; it has no say in the rate.
+        shown: Bool, whether to show anything.
 
     Yields:
-        A function that takes frames of events and gives them on.
+        What to call with how many more are done.
     """
-    if not show:
-        yield lambda frames: frames
+    if not shown:
+        yield lambda done: None
         return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    with bar:
-        task = bar.add_task(f"Reading {name}", total=1.0)
+    if console.is_terminal:
+        with progress(_Rate(unit)) as bar:
+            task = bar.add_task(what, total=total, completed=completed)
+            yield lambda done: bar.advance(task, done)
+        return
+    lines = _Lines(what, total, unit, completed)
+    yield lines
+    lines.tell()
 
-        def shown(frames: Iterable[Any]) -> Iterator[Any]:
-            began = said = time.monotonic()
-            events = 0
-            for frame in frames:
-                yield frame
-                events, now, share = events + len(frame), time.monotonic(), done()
-                words = f"{events:,} events, {events / max(now - began, 1e-9):,.0f}/s"
-                bar.update(
-                    task, completed=share, description=f"Reading {name}: {words}"
-                )
-                if now - said >= PAUSE and bar.disable:
-                    said = now
-                    ahead = (now - began) * (1 / share - 1) if share else None
-                    end = "" if ahead is None else f", {left(ahead)}"
-                    console.print(f"Reading {name}: {words}{end}", markup=False)
-            if bar.disable:
-                console.print(f"Read {name}: {words}", markup=False)
-            # What was read is still to be ordered and filtered.
-            bar.update(task, completed=1.0, description=f"Ordering {words}")
 
-        yield shown
+class _Rate(ProgressColumn):
+    """How many of a unit are done a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f} {self._unit}/s")
+
+
+class _Lines:
+    """The same for files and pipes, a line at a time."""
+
+    def __init__(self, what: str, total: int, unit: str, completed: int) -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._before = self._done = completed
+        self._start = self._last = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        self._done += done
+        now = time.monotonic()
+        # The last one is told when all is over.
+        if now - self._last >= EVERY and self._done < self._total:
+            self._last = now
+            self.tell()
+
+    def tell(self) -> None:
+        """Prints the line."""
+        words = f"{self._what}: {self._done:,}/{self._total:,} {self._unit}"
+        seconds, new = time.monotonic() - self._start, self._done - self._before
+        if new and seconds > 0:
+            rate = new / seconds
+            words += f", {rate:,.0f} {self._unit}/s"
+            if self._done < self._total:
+                left = timedelta(seconds=round((self._total - self._done) / rate))
+                words += f", {left} left"
+        console.print(words, markup=False)

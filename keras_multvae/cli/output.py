@@ -6,12 +6,15 @@ import json
 import math
 import sys
 import time
+from datetime import timedelta
 from typing import Any
 
 import keras
+from rich.progress import ProgressColumn, Task
 from rich.status import Status
+from rich.text import Text
 
-from keras_multvae.progress import console, left, progress
+from keras_multvae.progress import console, progress
 from keras_multvae.training.checkpoint import steps_done
 
 
@@ -31,6 +34,15 @@ def answer(value: dict[str, Any], text: str, as_json: bool) -> None:
     sys.stdout.flush()
 
 
+class _Rate(ProgressColumn):
+    """Users a second, once that is known."""
+
+    def render(self, task: Task) -> Text:
+        """See `rich.progress.ProgressColumn`."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f} users/s")
+
+
 class TrainingProgress(keras.callbacks.Callback):
     """How far a training is: a bar on a terminal, elsewhere a line an epoch.
 
@@ -41,7 +53,7 @@ class TrainingProgress(keras.callbacks.Callback):
     def __init__(self, num_users: int) -> None:
         super().__init__()
         self.num_users = num_users
-        self.bar = progress() if console.is_terminal else None
+        self.bar = progress(_Rate()) if console.is_terminal else None
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Starts the bar."""
@@ -79,8 +91,8 @@ class TrainingProgress(keras.callbacks.Callback):
             return
         # An epoch with its validation; the latest, as the first one also compiles.
         seconds = max(time.monotonic() - self.began, 1e-9)
-        ahead = left(seconds * (epochs - epoch - 1))
-        say(f"{words}, {self.num_users / seconds:,.0f} users/s, {ahead}")
+        ahead = timedelta(seconds=round(seconds * (epochs - epoch - 1)))
+        say(f"{words}, {self.num_users / seconds:,.0f} users/s, {ahead} left")
 
     def on_train_end(self, logs: Any = None) -> None:
         """Ends the bar."""

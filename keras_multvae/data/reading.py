@@ -12,10 +12,10 @@ from keras_multvae.data.ingest.dialect import Dialect
 from keras_multvae.data.ingest.files import Table
 from keras_multvae.data.ingest.frames import frame_chunks, polars_chunks
 from keras_multvae.data.ingest.ids import converter
+from keras_multvae.data.ingest.shown import reading
 from keras_multvae.data.interactions import Interactions, from_chunks
 from keras_multvae.data.vocabulary import Vocabulary
 from keras_multvae.extras import import_extra
-from keras_multvae.progress import reading
 
 IdType = Literal["auto", "str", "int"]
 

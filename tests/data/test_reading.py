@@ -11,8 +11,8 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from keras_multvae import progress
 from keras_multvae.data import Interactions, read_interactions, read_titles
+from keras_multvae.data.ingest import shown
 
 pytestmark = pytest.mark.once
 
@@ -220,7 +220,7 @@ def test_real_titles(shared_data):
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "csv.gz"])
 def test_how_far_a_folder_is_read_is_told(tmp_path, capsys, monkeypatch, kind):
-    monkeypatch.setattr("keras_multvae.progress.PAUSE", 0.0)
+    monkeypatch.setattr("keras_multvae.data.ingest.shown.PAUSE", 0.0)
     for part in "abc":
         frame = pl.DataFrame({"user_id": [1, 2], "item_id": [part, part]})
         if kind == "parquet":
@@ -233,7 +233,7 @@ def test_how_far_a_folder_is_read_is_told(tmp_path, capsys, monkeypatch, kind):
             (tmp_path / f"{part}.{kind}").write_bytes(packed)
     shares = []
     with monkeypatch.context() as patch:
-        real = progress.reading
+        real = shown.reading
 
         def spied(name, done, show):
             return real(name, lambda: shares.append(done()) or shares[-1], show)
