@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from keras_multvae import __version__
 from keras_multvae.cli.common_options import add_engine_options, add_import_option
 from keras_multvae.cli.data_options import add_prepare_options, check_prepare
+from keras_multvae.cli.examples import epilog_of
 from keras_multvae.cli.model_options import (
     add_recipe_options,
     converter,
@@ -46,7 +47,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             recipe = recipe_of(arguments)
     except (ValueError, TypeError, OSError, ImportError) as error:
         parser.error(str(error))
-    _add_commands(parser, recipe)
+    add_commands(parser, recipe)
     parsed = parser.parse_args(arguments)
     _check(parser, parsed)
     return parsed
@@ -67,7 +68,8 @@ def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
         parser.error("--address needs --engine ray.")
 
 
-def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
+def add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
+    """Adds the commands, of which `train` has the options of a recipe."""
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, run, summary, add_options in (
@@ -119,6 +121,7 @@ def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
             name,
             help=summary,
             description=summary,
+            epilog=epilog_of(name),
             formatter_class=DefaultsHelpFormatter,
         )
         sub.set_defaults(run=f"keras_multvae.cli.{run}")
