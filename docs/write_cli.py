@@ -21,7 +21,6 @@ from keras_multvae.cli.parser import add_commands  # noqa: E402
 from keras_multvae.training.recipe import Recipe  # noqa: E402
 
 PAGE = Path(__file__).with_name("cli.md")
-RENEW = "Renew it with `make cli-docs`, or `python docs/write_cli.py`."
 TOP = """\
 # The commands
 

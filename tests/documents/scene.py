@@ -51,31 +51,36 @@ sys.exit(main())
 """
 
 
+def write_films(folder: Path) -> None:
+    """MovieLens' files, made up."""
+    with (folder / "ratings.csv").open("w") as file:
+        file.write("userId,movieId,rating,timestamp\n")
+        for user in range(USERS):
+            liked = RNG.random(len(FILMS)) < np.where(
+                np.arange(45) % 2 == user % 2, 0.6, 0.1
+            )
+            for item in np.flatnonzero(liked):
+                file.write(
+                    f"{user},{FILMS[item]},{RNG.integers(4, 6)},{10**9 + item}\n"
+                )
+    titles = [f'{film},"Film, the {film}th (1999)"' for film in FILMS]
+    (folder / "movies.csv").write_text("\n".join(["movieId,title", *titles]))
+
+
 class Scene:
-    """Files as the pages have them, and a server once one is asked.
+    """A folder, and a server once one is asked.
 
     Attributes:
+        short: Whether trainings are over soon.
         folder: Where commands run.
         said: Standard output and error of the last command of ours.
         done: What was run before a page was, and its output: once is enough.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.said = folder, ("", "")
+    def __init__(self, folder: Path, *, short: bool = True) -> None:
+        self.folder, self.said, self.short = folder, ("", ""), short
         self.done: dict[str, str] = {}
         self._server = None
-        with (folder / "ratings.csv").open("w") as file:
-            file.write("userId,movieId,rating,timestamp\n")
-            for user in range(USERS):
-                liked = RNG.random(len(FILMS)) < np.where(
-                    np.arange(45) % 2 == user % 2, 0.6, 0.1
-                )
-                for item in np.flatnonzero(liked):
-                    file.write(
-                        f"{user},{FILMS[item]},{RNG.integers(4, 6)},{10**9 + item}\n"
-                    )
-        titles = [f'{film},"Film, the {film}th (1999)"' for film in FILMS]
-        (folder / "movies.csv").write_text("\n".join(["movieId,title", *titles]))
 
     def run(self, text: str, monkeypatch) -> str:
         """Runs a command; gives its standard output.
@@ -98,18 +103,18 @@ class Scene:
             more[name] = value
         if words[0] == "curl":
             return self.ask(words)
+        if words[0] == "python":
+            return self.started([sys.executable, *words[1:]], more)
         assert words[0] == "keras-multvae", text
         arguments = words[1:]
         if arguments[0] == "serve":
             return self.serve(arguments)
-        if (
-            arguments[0] in ("train", "tune", "prepare", "compare")
-            and "--out" in arguments
-        ):
+        makes = ("prepare", "train", "tune", "compare")
+        if self.short and arguments[0] in makes and "--out" in arguments:
             out = self.folder / arguments[arguments.index("--out") + 1]
             shutil.rmtree(out, ignore_errors=True)
         if more or "--import" in arguments:
-            return self.program(arguments, more)
+            return self.started([sys.executable, "-c", PROGRAM, *arguments], more)
         return self.here(arguments, given, monkeypatch)
 
     def here(self, arguments, given, monkeypatch) -> str:
@@ -120,16 +125,17 @@ class Scene:
             patch.setattr(sys, "stdin", io.StringIO(given))
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
-            patch.setattr(Recipe, "sizes", cut(Recipe.sizes))
+            if self.short:
+                patch.setattr(Recipe, "sizes", cut(Recipe.sizes))
             status = main(arguments)
         self.said = out.getvalue(), err.getvalue()
         assert status == 0, self.said[1]
         return self.said[0]
 
-    def program(self, arguments, more) -> str:
+    def started(self, words, more) -> str:
         """Runs it in a process of its own: another backend, or another's models."""
         found = subprocess.run(
-            [sys.executable, "-c", PROGRAM, *arguments],
+            words,
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/tests", **more},
             capture_output=True,

@@ -9,16 +9,19 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
 from documents.pages import COMMANDS, PAGES, ROOT, Command, commands
-from documents.scene import Scene
+from documents.scene import Scene, write_films
 
 from keras_multvae.cli.parser import parse
 
@@ -81,6 +84,7 @@ def scene(tmp_path_factory):
     """What the README's commands make: prepared folder, model, SavedModel."""
     folder = tmp_path_factory.mktemp("pages")
     scene = Scene(folder)
+    write_films(folder)
     (model,) = (
         block
         for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -169,13 +173,28 @@ def check_part(words):
 
 def options_of(name):
     """All options of a command, whatever the model."""
-    spec = importlib.util.spec_from_file_location("w", ROOT / "docs" / "write_cli.py")
-    module = importlib.util.module_from_spec(spec)
-    argv = sys.argv[:]
-    spec.loader.exec_module(module)
-    sys.argv[:] = argv
-    page = module.page().partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    page = page_of_commands().partition(f"\n## {name}\n")[2].partition("\n## ")[0]
     return {"--help", *re.findall(r"--[a-z0-9-]+", page)}
+
+
+@cache
+def page_of_commands():
+    """docs/cli.md as it should be, from a process that knows our models alone."""
+    code = "import write_cli; print(write_cli.page(), end='')"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "docs")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+def test_the_page_of_the_commands_is_what_the_parser_takes():
+    renew = "docs/cli.md is stale: `make cli-docs`, or `python docs/write_cli.py`."
+    assert (ROOT / "docs" / "cli.md").read_text("utf-8") == page_of_commands(), renew
 
 
 def only_parsing(monkeypatch, argv):
