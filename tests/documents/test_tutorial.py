@@ -55,7 +55,8 @@ def test_the_page_shows_how_the_files_begin(shop):
         r"begins\n\n```\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL
     )
     assert (scene.folder / "orders/2024-05.csv").read_text().startswith(shown)
-    assert '"' in shown and "," in shown.split('"')[1]
+    # A name with quotes and a comma in it.
+    assert '""No. 3"", 1 l"' in shown
 
 
 def test_the_clicks_are_the_orders_without_the_returns(shop):
