@@ -115,7 +115,7 @@ def test_the_commands_of_a_page_do_what_they_say(page, scene, monkeypatch, capsy
         if words_of(command)[0] == "curl":
             assert json.loads(answer)["predictions"], command
     if page == PAGES[0]:
-        recipe = json.loads((scene.folder / "model" / "recipe.json").read_text())
+        recipe = json.loads((scene.folder / "my-model" / "recipe.json").read_text())
         expected = ("LinearVAE", {"latent_dim": 32})
         assert (recipe["model"], recipe["settings"]) == expected
 

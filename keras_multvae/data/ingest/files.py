@@ -121,7 +121,7 @@ class Table:
     def done(self) -> float:
         """The share of the files that was read, from 0 to 1."""
         sizes = [part.path.stat().st_size for part in self._parts]
-        finished = sum(sizes[: self._at])
+        finished = float(sum(sizes[: self._at]))
         if self._at < len(sizes):
             finished += self._parts[self._at].bytes_read
         return finished / max(sum(sizes), 1)
