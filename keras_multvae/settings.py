@@ -42,10 +42,7 @@ class Kind:
 
 
 def _of_numpy(name: str) -> tuple[type, ...]:
-    """A class of NumPy; nothing where it was not imported, as for `--help`.
-
-    Then no value is of it, and its import would be most of what the help takes.
-    """
+    """A class of NumPy, if imported: `--help` is to do without that half of its time."""
     numpy = sys.modules.get("numpy")
     return () if numpy is None else (getattr(numpy, name),)
 
