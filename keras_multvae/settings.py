@@ -42,7 +42,7 @@ class Kind:
 
 
 def _of_numpy(name: str) -> tuple[type, ...]:
-    """A class of NumPy, if imported: `--help` is to do without that half of its time."""
+    """A class of NumPy, if imported: `--help` is to do without, for its time."""
     numpy = sys.modules.get("numpy")
     return () if numpy is None else (getattr(numpy, name),)
 
