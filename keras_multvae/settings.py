@@ -41,7 +41,7 @@ class Kind:
         return value
 
 
-def _of_numpy(name: str) -> tuple[type, ...]:
+def _of_numpy(name: str) -> tuple[Any, ...]:
     """A class of NumPy, if imported: `--help` is to do without, for its time."""
     numpy = sys.modules.get("numpy")
     return () if numpy is None else (getattr(numpy, name),)
