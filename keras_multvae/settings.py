@@ -168,9 +168,8 @@ class Sizes(Kind):
 
     def check(self, value: Any) -> Any:
         """See `Kind`."""
-        if isinstance(value, str) or not isinstance(
-            value, (Sequence, *_of_numpy("ndarray"))
-        ):
+        several: tuple[Any, ...] = (Sequence, *_of_numpy("ndarray"))
+        if isinstance(value, str) or not isinstance(value, several):
             raise ValueError(self.words)
         try:
             return tuple(POSITIVE_INT.check(size) for size in value)
