@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 SERVING_API := tensorflow-serving-api==2.21.0
 BACKENDS := tensorflow jax torch
 
-.PHONY: demo test test-all lint unit unit-once $(BACKENDS:%=unit-%) doctest wheel docs benchmark clean
+.PHONY: demo test test-all lint unit unit-once $(BACKENDS:%=unit-%) doctest wheel docs cli-docs benchmark clean
 
 demo: .venv/.demo
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/keras-multvae demo
@@ -58,6 +58,10 @@ docs: .venv/.test
 	KERAS_BACKEND=jax $(BIN)/pdoc --docformat google -o docs/api keras_multvae \
 	  keras_multvae.data keras_multvae.distribution keras_multvae.evaluation keras_multvae.selection \
 	  keras_multvae.training keras_multvae.plots
+
+# docs/cli.md, from the parser.
+cli-docs: .venv/.test
+	$(BIN)/python docs/write_cli.py
 
 # An hour and a quarter and 10 GiB of memory; GOWALLA=gowalla.npz and
 # MOVIELENS=ratings.csv add these data sets.

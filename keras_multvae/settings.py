@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
-
-import numpy as np
 
 from keras_multvae.checks import refused
 
@@ -42,6 +41,12 @@ class Kind:
         return value
 
 
+def _of_numpy(name: str) -> tuple[Any, ...]:
+    """A class of NumPy, if imported: `--help` is to do without, for its time."""
+    numpy = sys.modules.get("numpy")
+    return () if numpy is None else (getattr(numpy, name),)
+
+
 @dataclass(frozen=True)
 class Number(Kind):
     """A finite int or float, NumPy's included.
@@ -58,7 +63,9 @@ class Number(Kind):
 
     def check(self, value: Any) -> Any:
         """See `Kind`."""
-        taken = (int, np.integer) if self.type is int else (int, float, np.number)
+        taken = (int, *_of_numpy("integer"))
+        if self.type is not int:
+            taken = (int, float, *_of_numpy("number"))
         if (
             isinstance(value, bool)
             or not isinstance(value, taken)
@@ -102,7 +109,7 @@ class Flag(Kind):
 
     def check(self, value: Any) -> Any:
         """See `Kind`."""
-        if not isinstance(value, bool | np.bool_):
+        if not isinstance(value, (bool, *_of_numpy("bool_"))):
             raise ValueError("True or False")
         return bool(value)
 
@@ -161,7 +168,8 @@ class Sizes(Kind):
 
     def check(self, value: Any) -> Any:
         """See `Kind`."""
-        if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
+        several: tuple[Any, ...] = (Sequence, *_of_numpy("ndarray"))
+        if isinstance(value, str) or not isinstance(value, several):
             raise ValueError(self.words)
         try:
             return tuple(POSITIVE_INT.check(size) for size in value)
@@ -293,6 +301,7 @@ class Settings:
 
     Example:
 
+    >>> import numpy as np
     >>> @dataclass(frozen=True)
     ... class Width(Settings):
     ...     units: int = setting(600, POSITIVE_INT, "units of the layer")

@@ -1,12 +1,24 @@
-"""Which backend Keras runs on, settled before Keras is imported. No Keras here."""
+"""What is settled before Keras is imported: its backend, and who may speak. No Keras.
+
+`quiet` is for the command line alone: a program of somebody's own, which imports the
+package, hears from its frameworks what it always did.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 SUPPORTED = ("tensorflow", "jax", "torch")
 # What to install for each: the names of its package.
@@ -15,6 +27,14 @@ INSTALL = {
     "jax": "jax",
     "torch": "torch",
 }
+# Shows where an error came from, and all that the frameworks have to say.
+DEBUG = "KERAS_MULTVAE_DEBUG"
+# A line of the log of TensorFlow's or XLA's C++ code, as absl and as they write it.
+_LOGGED = re.compile(
+    rb"[IWE]\d{4} \d\d:\d\d:|\d{4}-\d\d-\d\d \d\d:\d\d:[\d.]+: [IWE] |"
+    rb"WARNING: All log messages before absl::|"
+    rb"To enable the following instructions: "
+)
 
 
 def is_command_line() -> bool:
@@ -92,3 +112,72 @@ def _named() -> tuple[str | None, str]:
 
 def _installed() -> list[str]:
     return [name for name in SUPPORTED if find_spec(name) is not None]
+
+
+def quiet() -> None:
+    """Silences the logs of TensorFlow, absl and XLA, and so JAX, not their errors.
+
+    What fails there reaches Python as an exception. To be called before either is
+    imported; who sets the variables, or `KERAS_MULTVAE_DEBUG`, hears them again.
+    """
+    if os.environ.get(DEBUG):
+        return
+    # Documented by TensorFlow; XLA, and so JAX, obeys it as well. 3 leaves fatal
+    # errors: what is logged as an error without one are GPUs that are not there.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Their Python code advises those who write it: it retraces, and the like.
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if not any(isinstance(each, _QuietTensorFlow) for each in sys.meta_path):
+        sys.meta_path.insert(0, _QuietTensorFlow())
+
+
+class _QuietTensorFlow:
+    """Finds TensorFlow as ever, and has it imported without its log.
+
+    TensorFlow 2.21 logs twice, while its libraries are loaded, before it looks at
+    TF_CPP_MIN_LOG_LEVEL. Keras imports it on other backends too, where it is there.
+    """
+
+    def find_spec(
+        self, name: str, path: Any = None, target: Any = None
+    ) -> ModuleSpec | None:
+        """See `importlib.abc.MetaPathFinder`."""
+        if name != "tensorflow":
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _QuietLoader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+class _QuietLoader(SourceFileLoader):
+    def exec_module(self, module: ModuleType) -> None:
+        """See `importlib.abc.Loader`."""
+        with _without_logs():
+            super().exec_module(module)
+
+
+@contextmanager
+def _without_logs() -> Iterator[None]:
+    """A context in which lines of logs do not come through to standard error.
+
+    All else does, once it is over: warnings, and what somebody else wrote.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:  # There is no standard error.
+        yield
+        return
+    with tempfile.TemporaryFile() as file:
+        sys.stderr.flush()
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            others = [line for line in file if not _LOGGED.match(line)]
+            os.write(2, b"".join(others))

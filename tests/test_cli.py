@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -113,6 +114,34 @@ def test_train_keeps_histories_unless_told_otherwise(folder, capsys):
     answer(capsys, *arguments, "--no-histories")
     assert Recommender.load(out).histories is None
     assert not (out / "histories").exists()
+
+
+def test_train_tells_every_epoch_where_there_is_no_terminal(folder, capsys, tmp_path):
+    train = ["train", folder / "prepared", "--out", tmp_path / "m", *TRAIN]
+    # With a rate of almost 0 nothing gets better after the first epoch.
+    still = ["--epochs", "9", "--patience", "2", "--learning-rate", "1e-30"]
+    (found,) = answer(capsys, *train, *still, "--beta-cap", "0")
+    assert found["epochs"] == 3
+    answer(capsys, *train, "--overwrite", "--tensorboard", tmp_path / "logs")
+    assert len(list(tmp_path.glob("logs/*/events.out.tfevents.*"))) == 2
+    capsys.readouterr()
+    assert main([*map(str, train), "--overwrite"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    number, time = r"[\d,]+", r"\d:\d\d:\d\d"
+    for epoch, line in enumerate(lines, start=1):
+        assert re.fullmatch(
+            rf"epoch {epoch} of 2: loss \d+\.\d{{4}}, validation NDCG@100 0\.\d{{4}}, "
+            rf"{number} users/s, {time} left",
+            line,
+        )
+    assert len(lines) == 2
+
+
+def test_a_training_that_fails_leaves_no_curves(folder, capsys, tmp_path):
+    train = ["train", folder / "prepared", "--out", tmp_path / "m", *TRAIN]
+    train += ["--tensorboard", tmp_path / "deep" / "logs", "--learning-rate", "1e12"]
+    assert "diverged" in failure(capsys, *train)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_multdae_trains_and_recommends(folder, capsys):

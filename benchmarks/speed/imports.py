@@ -1,4 +1,4 @@
-"""Seconds that `import keras_multvae` takes beyond `import keras`."""
+"""Seconds of `import keras_multvae` beyond `import keras`, and of `--help`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from benchmarks.speed.results import Result
 from benchmarks.speed.tables import markdown, number, spread
 
 PACKAGE, KERAS = "keras_multvae, seconds", "keras, seconds"
+HELP = "keras-multvae --help, seconds"
 SYSTEMS = list(catalogue.BACKENDS)
 ROUNDS = 9
 
@@ -18,7 +19,7 @@ def measure(options: Options) -> Result:
     names = catalogue.BACKENDS
     samples: dict[str, dict[str, list[float]]] = {
         quantity: {names[key]: [] for key in options.systems}
-        for quantity in (PACKAGE, KERAS)
+        for quantity in (PACKAGE, KERAS, HELP)
     }
     # The first round fills the disk's cache.
     for done in range(options.rounds + 1):
@@ -29,7 +30,11 @@ def measure(options: Options) -> Result:
                 environment={"KERAS_BACKEND": key},
             )
             with Worker(system, options.threads) as worker:
-                found = {KERAS: worker.call("keras"), PACKAGE: worker.call("package")}
+                found = {
+                    HELP: worker.call("help"),
+                    KERAS: worker.call("keras"),
+                    PACKAGE: worker.call("package"),
+                }
             if done:
                 for quantity, (_, seconds) in found.items():
                     samples[quantity][names[key]].append(seconds)
@@ -44,11 +49,21 @@ def measure(options: Options) -> Result:
 
 
 def table(result: Result) -> str:
-    """Seconds of both imports."""
+    """Seconds of both imports, and of the help."""
+    others = [quantity for quantity in (KERAS, HELP) if quantity in result.samples]
     return markdown(
-        ["", f"{PACKAGE}, median", "least", "most", f"{KERAS}, median"],
+        ["", f"{PACKAGE}, median", "least", "most", *(f"{q}, median" for q in others)],
         [
-            [name, *spread(values, 3), number(result.median(KERAS, name))]
+            [
+                name,
+                *spread(values, 3),
+                *(number(result.median(q, name)) for q in others),
+            ]
             for name, values in result.samples[PACKAGE].items()
         ],
     )
+
+
+def helps(result: Result) -> dict[str, float]:
+    """The help's median by backend; results of earlier versions have none."""
+    return result.medians(HELP) if HELP in result.samples else {}

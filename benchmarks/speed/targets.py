@@ -251,6 +251,11 @@ TARGETS = [
         max, 0.3, 0.1, True, _seconds,
     ),
     Target(
+        "`keras-multvae --help`, the process from start to end",
+        _figures("imports", imports.helps),
+        max, 0.3, None, True, _seconds,
+    ),
+    Target(
         "a served answer to one user against its matmul and top_k, float32",
         _figures("serving", serving.plain),
         max, 1.5, None, True, _times,

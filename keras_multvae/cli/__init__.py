@@ -10,7 +10,7 @@ from functools import partial
 from importlib import import_module
 
 from keras_multvae import start
-from keras_multvae.cli.parser import DEBUG, parse
+from keras_multvae.cli.parser import parse
 
 # What bad files and arguments raise; TypeError is for ids that are decimal or missing.
 FAILURES = (ValueError, TypeError, KeyError, OSError, ImportError, RuntimeError)
@@ -18,6 +18,8 @@ FAILURES = (ValueError, TypeError, KeyError, OSError, ImportError, RuntimeError)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns 0, or 1 with one line on standard error."""
+    # Before the modules of --import, which import Keras.
+    start.quiet()
     parsed = parse(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = partial(_warn, parsed.command)
     try:
@@ -30,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except FAILURES as error:
-        if os.environ.get(DEBUG):
+        if os.environ.get(start.DEBUG):
             raise
         print(f"keras-multvae {parsed.command}: error: {error}", file=sys.stderr)
         return 1

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+import time
+from datetime import timedelta
 from typing import Any
 
 import keras
+from rich.progress import ProgressColumn, Task
 from rich.status import Status
+from rich.text import Text
 
 from keras_multvae.progress import console, progress
 from keras_multvae.training.checkpoint import steps_done
@@ -29,33 +34,67 @@ def answer(value: dict[str, Any], text: str, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-class TrainingProgress(keras.callbacks.Callback):
-    """A bar over the steps of a training, with the latest validation NDCG@100."""
+class _Rate(ProgressColumn):
+    """Users a second, once that is known."""
 
-    def __init__(self) -> None:
+    def render(self, task: Task) -> Text:
+        """See `rich.progress.ProgressColumn`."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f} users/s")
+
+
+class TrainingProgress(keras.callbacks.Callback):
+    """How far a training is: a bar on a terminal, elsewhere a line an epoch.
+
+    Args:
+        num_users: That train.
+    """
+
+    def __init__(self, num_users: int) -> None:
         super().__init__()
-        self.bar = progress()
+        self.num_users = num_users
+        self.bar = progress(_Rate()) if console.is_terminal else None
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Starts the bar."""
-        steps, epochs = self.params["steps"], self.params["epochs"]
+        if self.bar is None:
+            return
         self.task = self.bar.add_task(
             "training",
-            total=steps * epochs,
-            completed=steps_done(self.model),
+            total=self.num_users * self.params["epochs"],
+            completed=self._users(steps_done(self.model)),
         )
         self.bar.start()
 
+    def _users(self, steps: int) -> int:
+        """Users of so many steps."""
+        return round(steps * self.num_users / self.params["steps"])
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Starts the clock."""
+        self.began, self.epoch = time.monotonic(), epoch
+
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """One step on."""
-        self.bar.advance(self.task)
+        if self.bar is not None:
+            steps = self.epoch * self.params["steps"] + batch + 1
+            self.bar.update(self.task, completed=self._users(steps))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Shows the epoch and its validation NDCG@100."""
-        ndcg = (logs or {}).get("val_ndcg_at_100")
-        words = "" if ndcg is None else f", validation NDCG@100 {ndcg:.4f}"
-        self.bar.update(self.task, description=f"epoch {epoch + 1}{words}")
+        """Shows the epoch, its loss and its validation NDCG@100."""
+        logs, epochs = logs or {}, self.params["epochs"]
+        ndcg = logs.get("val_ndcg_at_100")
+        words = f"epoch {epoch + 1} of {epochs}: loss {logs.get('loss', math.nan):.4f}"
+        words += "" if ndcg is None else f", validation NDCG@100 {ndcg:.4f}"
+        if self.bar is not None:
+            self.bar.update(self.task, description=words)
+            return
+        # An epoch with its validation; the latest, as the first one also compiles.
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        ahead = timedelta(seconds=round(seconds * (epochs - epoch - 1)))
+        say(f"{words}, {self.num_users / seconds:,.0f} users/s, {ahead} left")
 
     def on_train_end(self, logs: Any = None) -> None:
         """Ends the bar."""
-        self.bar.stop()
+        if self.bar is not None:
+            self.bar.stop()

@@ -10,6 +10,7 @@ from keras_multvae import __version__
 from keras_multvae.cli.common_options import PARTS, add_import_option
 from keras_multvae.cli.compare_options import add_compare_options
 from keras_multvae.cli.data_options import add_prepare_options, check_prepare
+from keras_multvae.cli.examples import epilog_of
 from keras_multvae.cli.model_options import (
     add_recipe_options,
     converter,
@@ -24,9 +25,9 @@ from keras_multvae.cli.recommend_options import (
 from keras_multvae.cli.tune_options import add_tune_options
 from keras_multvae.compat import DefaultsHelpFormatter
 from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE_INT
+from keras_multvae.start import DEBUG
 from keras_multvae.training.recipe import Recipe
 
-DEBUG = "KERAS_MULTVAE_DEBUG"
 DISTRIBUTIONS = ("data", "items")
 _positive, _non_negative = converter(POSITIVE_INT), converter(NON_NEGATIVE_INT)
 
@@ -42,7 +43,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         description="Mult-VAE: from raw ratings to served recommendations.",
         epilog=(
             "The environment variable KERAS_BACKEND chooses tensorflow, jax or torch. "
-            f"{DEBUG}=1 shows where an error came from."
+            f"{DEBUG}=1 shows where an error came from, and the frameworks' logs."
         ),
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -53,7 +54,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             recipe = recipe_of(arguments)
     except (ValueError, TypeError, OSError, ImportError) as error:
         parser.error(str(error))
-    _add_commands(parser, recipe)
+    add_commands(parser, recipe)
     parsed = parser.parse_args(arguments)
     _check(parser, parsed)
     return parsed
@@ -70,7 +71,8 @@ def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
         parser.error("--address needs --engine ray.")
 
 
-def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
+def add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
+    """Adds the commands, of which `train` has the options of a recipe."""
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, run, summary, add_options in (
         (
@@ -144,6 +146,7 @@ def _add_command(
         name,
         help=summary,
         description=summary,
+        epilog=epilog_of(name),
         formatter_class=DefaultsHelpFormatter,
     )
     sub.set_defaults(run=f"keras_multvae.cli.{run}")
@@ -157,6 +160,17 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("prepared", help="folder that prepare wrote")
     sub.add_argument("--out", required=True, help="folder for the model")
     add_import_option(sub)
+    sub.add_argument(
+        "--warm-start",
+        metavar="MODEL",
+        help="folder of a model of the same class and size to begin with, on data that "
+        "have grown: items that it knows keep their weights",
+    )
+    sub.add_argument(
+        "--tensorboard",
+        metavar="DIR",
+        help="folder to write the curves of the training to, for TensorBoard",
+    )
     sub.add_argument(
         "--distribute",
         choices=DISTRIBUTIONS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,13 @@ def prepare(arguments: argparse.Namespace) -> None:
 def _prepare(arguments: argparse.Namespace) -> None:
     reading = given(arguments, (*COLUMNS, *DIALECT))
     filters = filters_of(arguments)
-    with working(f"Reading {arguments.ratings}"):
-        interactions = read_interactions(arguments.ratings, **reading, **filters)
+    interactions = read_interactions(
+        arguments.ratings, progress=True, **reading, **filters
+    )
     titles = None
     if arguments.items is not None:
         titles = _titles(arguments, interactions.items)
-    with working("Splitting"):
+    with nullcontext() if arguments.split == "holdout" else working("Splitting"):
         split = _split(arguments, interactions, reading, filters)
     with working(f"Writing {arguments.out}"):
         save_prepared(split, arguments.out, titles, {**reading, **filters})
@@ -141,7 +143,12 @@ def _given_split(
         if path is None:
             return None
         return read_interactions(
-            path, users=train.users, items=train.items, **reading, **kept
+            path,
+            users=train.users,
+            items=train.items,
+            progress=True,
+            **reading,
+            **kept,
         )
 
     test = read(arguments.test_file)

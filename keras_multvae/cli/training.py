@@ -10,14 +10,15 @@ from typing import Any
 
 from keras_multvae import Recommender, backend
 from keras_multvae.cli.model_options import given_recipe
-from keras_multvae.cli.output import TrainingProgress, answer
-from keras_multvae.data import load_prepared
+from keras_multvae.cli.output import TrainingProgress, answer, say
+from keras_multvae.data import Vocabulary, load_prepared
 from keras_multvae.data.columns.spilled import spilling_into
 from keras_multvae.distribution import data_parallel, initialize, item_parallel
 from keras_multvae.files import replace_file
 from keras_multvae.plots import figure_class, plot_history
 from keras_multvae.recommender import storage
 from keras_multvae.training.checkpoint import is_interrupted, write_history
+from keras_multvae.training.curves import Curves
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.trainer import record
 from keras_multvae.training.trainer import train as train_recipe
@@ -28,6 +29,10 @@ def train(arguments: argparse.Namespace) -> None:
     distribution = _distribution(arguments)
     prepared = load_prepared(arguments.prepared)
     recipe = given_recipe(arguments, arguments.defaults)
+    warm_start, report = None, {}
+    if arguments.warm_start is not None:
+        warm_start = Recommender.load(arguments.warm_start)
+        report = _changed_items(warm_start.items, prepared.split.train.items)
     history = train_and_save(
         prepared,
         recipe,
@@ -36,18 +41,36 @@ def train(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
         histories=arguments.histories,
         distribution=distribution,
+        warm_start=warm_start,
+        tensorboard=arguments.tensorboard,
     )
     if not backend.is_first():
         return
+    if report:
+        say(
+            f"{report['known_items']:,} items began with the weights of "
+            f"{arguments.warm_start}, {report['new_items']:,} are new to it, "
+            f"{report['gone_items']:,} of its items are gone."
+        )
     best = max(history, key=lambda row: row.get("val_ndcg_at_100", row["epoch"]))
     ndcg = best.get("val_ndcg_at_100")
     answer(
-        {"out": arguments.out, "epochs": len(history), "best": best},
+        {"out": arguments.out, "epochs": len(history), "best": best, **report},
         f"Best epoch {best['epoch']:.0f} of {len(history)}"
         + ("." if ndcg is None else f", validation NDCG@100 {ndcg:.4f}.")
         + f"\nWritten to {arguments.out}, with history.csv and training.png",
         arguments.json,
     )
+
+
+def _changed_items(before: Vocabulary, now: Vocabulary) -> dict[str, int]:
+    """How many items an earlier model knows, and does not, and which are gone."""
+    known = int((before.lookup(now.ids) >= 0).sum())
+    return {
+        "known_items": known,
+        "new_items": len(now) - known,
+        "gone_items": len(before) - known,
+    }
 
 
 def _distribution(arguments: argparse.Namespace) -> Any:
@@ -88,6 +111,8 @@ def train_and_save(
     overwrite: bool = False,
     histories: bool = True,
     distribution: Any = None,
+    warm_start: Recommender | None = None,
+    tensorboard: str | None = None,
 ) -> list[dict[str, float]]:
     """Trains, and writes recommender, history.csv and training.png.
 
@@ -101,7 +126,8 @@ def train_and_save(
     if not (resume or overwrite):
         _check_new(out, state)
     first = backend.is_first()
-    callbacks = [TrainingProgress()] if first else []
+    curves = None if tensorboard is None else Curves(Path(tensorboard))
+    shown = [TrainingProgress(prepared.split.train.num_users), curves]
     with nullcontext() if distribution is None else distribution.scope():
         try:
             model, history = train_recipe(
@@ -110,10 +136,15 @@ def train_and_save(
                 state,
                 resume=resume,
                 overwrite=overwrite,
-                callbacks=callbacks,
+                callbacks=[each for each in shown if first and each is not None],
+                warm_start=warm_start,
             )
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(_what_is_left(state)) from None
+        except BaseException as error:
+            if curves is not None and not is_interrupted(state):
+                curves.discard()
+            if isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt(_what_is_left(state)) from None
+            raise
     if not first:
         return history
     # What does not fit in memory goes to the disk that the folder will be on.
@@ -123,7 +154,7 @@ def train_and_save(
             prepared.split.train.items,
             histories=prepared.split.histories() if histories else None,
             titles=prepared.titles,
-            training=record(prepared.split, recipe),
+            training=record(prepared.split, recipe, warm_start),
         )
         recommender.save(out)
     write_history(out / "history.csv", history)

@@ -12,6 +12,7 @@ from keras_multvae.data.ingest.dialect import Dialect
 from keras_multvae.data.ingest.files import Table
 from keras_multvae.data.ingest.frames import frame_chunks, polars_chunks
 from keras_multvae.data.ingest.ids import converter
+from keras_multvae.data.ingest.shown import reading
 from keras_multvae.data.interactions import Interactions, from_chunks
 from keras_multvae.data.vocabulary import Vocabulary
 from keras_multvae.extras import import_extra
@@ -36,6 +37,7 @@ def read_interactions(
     id_type: IdType = "auto",
     users: Vocabulary | None = None,
     items: Vocabulary | None = None,
+    progress: bool = False,
     **filters: Any,
 ) -> Interactions:
     r"""Reads interactions from files or a DataFrame, one event a row.
@@ -73,6 +75,7 @@ def read_interactions(
         users: Optional vocabulary that the users will be looked up in: text takes the
             kind of its ids.
         items: Optional, likewise for the items.
+        progress: Bool, whether to show on standard error how far the files are read.
         **filters: `min_rating`, `min_user_items`, `min_item_users`, `k_core`,
             `duplicates`, `drop_missing` and `time_unit`, as in
             `Interactions.from_events`.
@@ -120,15 +123,16 @@ def read_interactions(
     wanted = dialect.resolved(names, filters.get("min_rating") is not None)
     ids = [wanted["users"], wanted["items"]]
     table = Table(_polars(), Path(source), ids, wanted.values(), dialect)
-    found = from_chunks(
-        polars_chunks(table.frames(), wanted),
-        convert={
-            "users": converter(id_type, table.is_text, users),
-            "items": converter(id_type, table.is_text, items),
-        },
-        where=table.where,
-        **filters,
-    )
+    with reading(str(source), lambda: table.done, progress) as shown:
+        found = from_chunks(
+            polars_chunks(shown(table.frames()), wanted),
+            convert={
+                "users": converter(id_type, table.is_text, users),
+                "items": converter(id_type, table.is_text, items),
+            },
+            where=table.where,
+            **filters,
+        )
     found.counts.update(table.counts)
     return found
 

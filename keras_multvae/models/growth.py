@@ -1,4 +1,4 @@
-"""Carrying weights and optimiser state over to a model with more or fewer items."""
+"""Carrying weights and optimiser state over to a model with more or other items."""
 
 from __future__ import annotations
 
@@ -55,6 +55,50 @@ def copy_state(
             target.assign(_fitted(source, target.shape, 0.0))
 
 
+def take_weights(old: Any, new: Any, places: np.ndarray) -> None:
+    """Copies the weights to a model of other items; optimiser and random state stay.
+
+    An item that the old model has not starts as the mean of those that it has, as in
+    `copy_state`. Linear paths are left as they are.
+
+    Args:
+        old: A model.
+        new: A model of the same class, and of the same shapes but for the items.
+        places: (items of the new model,) int, where each is in the old one, or -1.
+
+    Raises:
+        ValueError: Weights of other shapes.
+    """
+    axes = _item_axes(old)
+    sources, targets = _weights(old), _weights(new)
+    shapes = [list(source.shape) for source in sources]
+    for shape, axis in zip(shapes, axes, strict=True):
+        if axis is not None:
+            shape[axis] = new.num_items
+    if shapes != [list(target.shape) for target in targets]:
+        raise ValueError("The two models have weights of other shapes.")
+    unknown = places < 0
+    for source, target, axis in zip(sources, targets, axes, strict=True):
+        values = backend.whole(source)
+        if axis is not None:
+            mean = _mean(values, axis)
+            values = np.moveaxis(values.take(places, axis), axis, 0).copy()
+            values[unknown] = np.moveaxis(mean, axis, 0)
+            values = np.moveaxis(values, 0, axis)
+        target.assign(values)
+
+
+def _item_axes(model: Any) -> list[int | None]:
+    """For each weight the axis of the items: that which a further item makes longer."""
+    config = {**model.get_config(), "num_items": model.num_items + 1}
+    larger = type(model).from_config(config)
+    axes = []
+    for small, large in zip(_weights(model), _weights(larger), strict=True):
+        differ = [a != b for a, b in zip(small.shape, large.shape, strict=True)]
+        axes.append(differ.index(True) if any(differ) else None)
+    return axes
+
+
 def _layers(model: Any) -> list[Any]:
     """A model's layers but for its linear path."""
     return [layer for layer in model.layers if layer is not model.linear_path]
@@ -76,13 +120,18 @@ def _fitted(
     for axis, size in enumerate(shape):
         missing = size - values.shape[axis]
         if missing > 0:
-            # A mean of 16-bit numbers must not be added up in 16 bits.
-            wide = np.result_type(values, np.float32)
-            one = values.mean(axis=axis, keepdims=True, dtype=wide)
+            one = _mean(values, axis)
             if fill is not None:
                 one = np.full_like(one, fill)
-            new = np.repeat(one.astype(values.dtype), missing, axis=axis)
+            new = np.repeat(one, missing, axis=axis)
             values = np.concatenate([values, new], axis=axis)
         elif missing < 0:
             values = values.take(np.arange(size), axis=axis)
     return values
+
+
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """The mean along an axis, which stays, in the type of the values."""
+    # Of 16-bit numbers it must not be added up in 16 bits.
+    wide = np.result_type(values, np.float32)
+    return values.mean(axis=axis, keepdims=True, dtype=wide).astype(values.dtype)

@@ -151,8 +151,16 @@ def is_interrupted(state: Path) -> bool:
     return (state / LAST).is_file()
 
 
-def begin(state: Path, recipe: Recipe, split: Split, overwrite: bool) -> None:
+def begin(
+    state: Path,
+    recipe: Recipe,
+    split: Split,
+    overwrite: bool,
+    begun_with: str | None = None,
+) -> None:
     """Makes an empty state, in place of one that holds nothing, or that may go.
+
+    `begun_with` is the digest of the weights of a warm start.
 
     Raises:
         FileExistsError: It holds an interrupted training, or something else.
@@ -163,11 +171,12 @@ def begin(state: Path, recipe: Recipe, split: Split, overwrite: bool) -> None:
             "begin anew with overwrite=True."
         )
     clear_state(state)
-    write_json(state / "recipe.json", _as_json(recipe, split))
+    write_json(state / "recipe.json", _as_json(recipe, split, begun_with))
 
 
-def _as_json(recipe: Recipe, split: Split) -> dict[str, Any]:
-    return {**recipe.to_json(), "data": fingerprint(split)}
+def _as_json(recipe: Recipe, split: Split, begun_with: str | None) -> dict[str, Any]:
+    found = {**recipe.to_json(), "data": fingerprint(split)}
+    return found if begun_with is None else {**found, "warm_start": begun_with}
 
 
 def fingerprint(split: Split) -> str:
@@ -184,13 +193,16 @@ def fingerprint(split: Split) -> str:
     return sha.hexdigest()
 
 
-def check_same(state: Path, recipe: Recipe, split: Split) -> None:
+def check_same(
+    state: Path, recipe: Recipe, split: Split, begun_with: str | None = None
+) -> None:
     """Raises `ValueError` where a state is of another training, or of none."""
     if not is_interrupted(state):
         raise ValueError(
             f"There is no interrupted training in {state}: nothing to resume."
         )
-    before, now = read_json(state / "recipe.json"), _as_json(recipe, split)
+    before = read_json(state / "recipe.json")
+    now = _as_json(recipe, split, begun_with)
     if "settings" not in before:
         raise ValueError(
             f"The training in {state} was begun by an earlier version of this package, "
@@ -200,6 +212,11 @@ def check_same(state: Path, recipe: Recipe, split: Split) -> None:
         raise ValueError(
             f"The training in {state} began with other data: resume it with the "
             "prepared folder that it was started on."
+        )
+    if before.get("warm_start") != now.get("warm_start"):
+        raise ValueError(
+            f"The training in {state} began with another warm start, or one of the two "
+            "with none: resume it with the model that it was started from."
         )
     changed = [
         f"{key} was {old.get(key)!r}, now {new.get(key)!r}"

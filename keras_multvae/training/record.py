@@ -24,14 +24,18 @@ class TrainingRecord:
         data: SHA-256 of the matrices that the training read.
         versions: Of Python and the packages that took part, by name; `backend` is the
             name of Keras' backend.
+        warm_start: SHA-256 of the weights that the training began with, if it was not
+            its own.
     """
 
     recipe: Recipe
     data: str
     versions: dict[str, str]
+    warm_start: str | None = None
 
     def write(self, folder: Path) -> None:
         """Writes it as `recipe.json` of a folder."""
+        begun = {} if self.warm_start is None else {"warm_start": self.warm_start}
         write_json(
             folder / FILE,
             {
@@ -40,6 +44,7 @@ class TrainingRecord:
                 **self.recipe.to_json(),
                 "data": self.data,
                 "versions": self.versions,
+                **begun,
             },
         )
 
@@ -56,7 +61,10 @@ class TrainingRecord:
         data, versions = values.get("data"), values.get("versions")
         if not isinstance(data, str) or not isinstance(versions, dict):
             raise DamagedFileError(f"{folder / FILE} has no data or no versions.")
-        return cls(Recipe.from_json(recipe), data, versions)
+        begun = values.get("warm_start")
+        if not isinstance(begun, str | None):
+            raise DamagedFileError(f"{folder / FILE} has a bad `warm_start`.")
+        return cls(Recipe.from_json(recipe), data, versions, begun)
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -79,7 +87,7 @@ def read_recipe(path: Path) -> Recipe:
         raise DamagedFileError(f"{file} must hold one JSON object.")
     if "format" in values:
         values = read_format(file, FORMAT, VERSION)
-    beside = ("format", "version", "data", "versions")
+    beside = ("format", "version", "data", "versions", "warm_start")
     try:
         return Recipe.from_json({k: v for k, v in values.items() if k not in beside})
     except (ValueError, TypeError, AttributeError) as error:

@@ -33,6 +33,11 @@ from keras_multvae.training.checkpoint import (
 from keras_multvae.training.linear_path import add_linear_path, check_choice
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.record import TrainingRecord, versions
+from keras_multvae.training.warm_start import (
+    check_warm_start,
+    take_over,
+    weights_digest,
+)
 
 # Scores of a validation batch at most, of which metrics make several arrays.
 VALIDATION_SCORES = 1 << 26
@@ -47,6 +52,7 @@ def train(
     overwrite: bool = False,
     save_every: float = 30.0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    warm_start: Any = None,
 ) -> tuple[Any, list[dict[str, float]]]:
     """Trains a model and gives it as it was in its best epoch.
 
@@ -70,22 +76,48 @@ def train(
         save_every: Seconds of training that an interruption may cost; the state is
             written at the end of an epoch.
         callbacks: Further Keras callbacks, e.g. to show progress.
+        warm_start: A `Recommender` whose weights to begin with, on data that have
+            grown: items that both know keep theirs, a new item starts as the mean of
+            the old ones, what is gone is left out. Beta goes on at that model's count
+            of steps; the optimiser begins anew.
 
     Returns:
         The model, whole and on one device, compiled with an optimiser that is new, and
         one dict an epoch with `epoch`, `step` and the logs.
 
     Raises:
-        ValueError: Nothing to resume, the recipe or the data are not those of the
-            state, no validation user has a target, or the loss is no longer finite.
-            Where nothing was saved yet, nothing is left of `state`.
+        ValueError: Nothing to resume, the recipe, the data or the warm start are not
+            those of the state, no validation user has a target, a warm start of another
+            class, of another size or without any of the items, or the loss is no longer
+            finite. Where nothing was saved yet, nothing is left of `state`.
+        TypeError: `warm_start` is no Recommender.
         FileExistsError: `state` holds an interrupted training, or other files.
         DamagedFileError: The state is damaged.
+
+    Example:
+
+    >>> import tempfile, pathlib
+    >>> from keras_multvae import MultVAE, Recipe, Recommender, train
+    >>> from keras_multvae.data import Interactions, strong_generalization
+    >>> liked = np.random.default_rng(0).random((80, 12)) < 0.5
+    >>> users, items = (axis.tolist() for axis in liked.nonzero())
+    >>> split = strong_generalization(Interactions.from_events(users, items), 10, 20)
+    >>> recipe = Recipe(MultVAE.Config(4, (8,)), epochs=2)
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> model, history = train(split, recipe, folder / "first")
+    >>> earlier = Recommender(model, split.train.items)
+    >>> model, history = train(split, recipe, folder / "next", warm_start=earlier)
+    >>> len(history)
+    2
     """
     state = Path(state)
     recipe = recipe.resolved(split.train.num_users)
     if recipe.linear_path is not None:
         check_choice(split, recipe.linear_path)
+    begun_with = None
+    if warm_start is not None:
+        places = check_warm_start(warm_start, recipe, split.train.items)
+        begun_with = weights_digest(warm_start.model)
     batches, epochs = _batches(split, recipe)
     validation = _validation(split, batches)
     steps = epochs * len(batches)
@@ -93,7 +125,7 @@ def train(
     history: list[dict[str, float]] = []
     if resume:
         if backend.is_first():
-            check_same(state, recipe, split)
+            check_same(state, recipe, split, begun_with)
         with undistributed():
             model, best, history = load_state(state)
         # The weights are written after the history: a kill between leaves one row over.
@@ -102,15 +134,13 @@ def train(
         _warn_of_few_steps(recipe, batches)
         with undistributed():
             model = recipe.build(split.train.num_items, steps)
+            if warm_start is not None:
+                take_over(warm_start, model, places)
     config = model.get_config()
     model = spread(model)
     batches.epoch = len(history)
     checkpoint = Checkpoint(state, best, history, save_every, recipe)
-    annealing = []
-    if can(model, HasBeta):
-        rise = recipe.resolved_anneal_steps(len(batches))
-        annealing.append(BetaAnneal(recipe.beta_cap, rise))
-    with _new_state(state, recipe, split, resume, overwrite):
+    with _new_state(state, recipe, split, resume, overwrite, begun_with):
         # One that has ended already, before its result was written, does no more.
         left = 0 if recipe.is_exhausted(history) else epochs
         model.fit(
@@ -119,7 +149,7 @@ def train(
             initial_epoch=len(history),
             validation_data=validation,
             verbose=0,
-            callbacks=[*annealing, checkpoint, *callbacks],
+            callbacks=[*_annealing(model, recipe, batches), checkpoint, *callbacks],
         )
     # Without the optimiser's state, which is that of the last epoch and not the best.
     with undistributed():
@@ -129,6 +159,13 @@ def train(
         if recipe.linear_path is not None:
             kept = add_linear_path(kept, split, recipe.linear_path)
     return kept, history
+
+
+def _annealing(model: Any, recipe: Recipe, batches: UserBatches) -> list[BetaAnneal]:
+    """What moves beta, for models that have one."""
+    if not can(model, HasBeta):
+        return []
+    return [BetaAnneal(recipe.beta_cap, recipe.resolved_anneal_steps(len(batches)))]
 
 
 def _batches(split: Split, recipe: Recipe) -> tuple[UserBatches, int]:
@@ -165,14 +202,19 @@ def _warn_of_few_steps(recipe: Recipe, batches: UserBatches) -> None:
 
 @contextmanager
 def _new_state(
-    state: Path, recipe: Recipe, split: Split, resume: bool, overwrite: bool
+    state: Path,
+    recipe: Recipe,
+    split: Split,
+    resume: bool,
+    overwrite: bool,
+    begun_with: str | None,
 ) -> Iterator[None]:
     """A context with a folder for the state, which goes if nothing was saved in it."""
     if resume or not backend.is_first():
         yield
         return
     with new_parents(state):
-        begin(state, recipe, split, overwrite)
+        begin(state, recipe, split, overwrite, begun_with)
         try:
             yield
         except BaseException:
@@ -195,7 +237,11 @@ def _validation(split: Split, batches: UserBatches) -> UserBatches | None:
     )
 
 
-def record(split: Split, recipe: Recipe) -> TrainingRecord:
-    """What `train(split, recipe)` trains on, to be kept with the model."""
-    recipe = recipe.resolved(split.train.num_users)
-    return TrainingRecord(recipe, fingerprint(split), versions(keras.backend.backend()))
+def record(split: Split, recipe: Recipe, warm_start: Any = None) -> TrainingRecord:
+    """What `train` trains on, to be kept with the model."""
+    return TrainingRecord(
+        recipe.resolved(split.train.num_users),
+        fingerprint(split),
+        versions(keras.backend.backend()),
+        None if warm_start is None else weights_digest(warm_start.model),
+    )

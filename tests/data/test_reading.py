@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 
 from keras_multvae.data import Interactions, read_interactions, read_titles
+from keras_multvae.data.ingest import shown
 
 pytestmark = pytest.mark.once
 
@@ -214,3 +216,38 @@ def test_real_titles(shared_data):
     films = read_titles(shared_data / "ml-latest-small/movies.csv", "movieId", "title")
     assert films[1] == "Toy Story (1995)"
     assert len(films) == 9742
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "csv.gz"])
+def test_how_far_a_folder_is_read_is_told(tmp_path, capsys, monkeypatch, kind):
+    monkeypatch.setattr("keras_multvae.data.ingest.shown.PAUSE", 0.0)
+    for part in "abc":
+        frame = pl.DataFrame({"user_id": [1, 2], "item_id": [part, part]})
+        if kind == "parquet":
+            frame.write_parquet(tmp_path / f"{part}.parquet")
+        elif kind == "jsonl":
+            frame.write_ndjson(tmp_path / f"{part}.jsonl")
+        else:
+            text = frame.write_csv().encode()
+            packed = gzip.compress(text) if kind == "csv.gz" else text
+            (tmp_path / f"{part}.{kind}").write_bytes(packed)
+    shares = []
+    with monkeypatch.context() as patch:
+        real = shown.reading
+
+        def spied(name, done, show):
+            return real(name, lambda: shares.append(done()) or shares[-1], show)
+
+        patch.setattr("keras_multvae.data.reading.reading", spied)
+        read_interactions(tmp_path, progress=True)
+    # Of a packed file nobody knows how far it is before it ends.
+    expected = [0, 1 / 3, 2 / 3] if kind == "csv.gz" else [1 / 3, 2 / 3, 1]
+    assert shares == pytest.approx(expected, abs=0.02)
+    *lines, last = capsys.readouterr().err.splitlines()
+    for number, line in enumerate(lines, start=1):
+        words = rf"Reading {tmp_path}: {2 * number} events, [\d,]+/s"
+        assert re.fullmatch(words + r"(, \d:\d\d:\d\d left)?", line)
+    assert len(lines) == 3
+    assert re.fullmatch(rf"Read {tmp_path}: 6 events, [\d,]+/s", last)
+    read_interactions(tmp_path)
+    assert capsys.readouterr().err == ""

@@ -33,6 +33,7 @@ class Part:
         partition: Columns that its folders name, as `year=2024`, and their values.
         first_row: The number of its first row in the table.
         rows: How many were read.
+        all_rows: How many it has, where that is known without reading them.
     """
 
     path: Path
@@ -40,6 +41,18 @@ class Part:
     partition: dict[str, str | None] = field(default_factory=dict)
     first_row: int = 0
     rows: int = 0
+    all_rows: int | None = None
+
+    @property
+    def bytes_read(self) -> float:
+        """How far the reading has come, of the size of the file."""
+        size = self.path.stat().st_size
+        if self.all_rows is not None:
+            return size * self.rows / self.all_rows
+        # Of a packed file, what comes out says nothing about what is left.
+        return (
+            0 if self.path.suffix in PACKED[1:] else min(self.reader.bytes_read, size)
+        )
 
 
 class Table:
@@ -65,6 +78,7 @@ class Table:
         self._dialect = dialect
         self._ids = set(ids)
         self._columns = list(dict.fromkeys(columns))
+        self._at = 0  # the part that is being read
         files = _part_files(path, dialect)
         kind = _suffix(files[0])
         self.is_text = kind not in JSON and kind != ".parquet"
@@ -76,13 +90,15 @@ class Table:
     def frames(self) -> Iterator[Any]:
         """DataFrames that follow one another."""
         rows = 0
-        for part in self._parts:
+        for at, part in enumerate(self._parts):
+            self._at = at
             part.first_row, part.rows = rows, 0
             with self._blaming(part.path):
                 for frame in _ahead(self._frames_of(part)):
                     rows += frame.height
                     part.rows += frame.height
                     yield from frame.iter_slices(CHUNK)
+        self._at = len(self._parts)
         if rows == 0:
             raise ValueError(f"{self._path} holds no rows, only a header.")
 
@@ -100,6 +116,15 @@ class Table:
         """What was passed over, by name: blank lines."""
         lines = sum(getattr(part.reader, "blank_lines", 0) for part in self._parts)
         return {"blank_lines": lines} if lines else {}
+
+    @property
+    def done(self) -> float:
+        """The share of the files that was read, from 0 to 1."""
+        sizes = [part.path.stat().st_size for part in self._parts]
+        finished = float(sum(sizes[: self._at]))
+        if self._at < len(sizes):
+            finished += self._parts[self._at].bytes_read
+        return finished / max(sum(sizes), 1)
 
     def _frames_of(self, part: Part) -> Iterator[Any]:
         polars, named = self._polars, part.partition
@@ -175,8 +200,9 @@ class Table:
                 own = [name for name in self._columns if name not in named]
                 check_columns(own, list(schema), str(file))
                 # A part without rows has no types of its own.
-                if lazy.select(self._polars.len()).collect().item():
-                    parts.append(Part(file, lazy.select(own), named))
+                rows = lazy.select(self._polars.len()).collect().item()
+                if rows:
+                    parts.append(Part(file, lazy.select(own), named, all_rows=rows))
                     schemas.append({name: schema[name] for name in own})
         self._check_ids(schemas)
         if len(schemas) < 2:

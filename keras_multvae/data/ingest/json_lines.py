@@ -20,11 +20,12 @@ class JsonLines:
 
     Attributes:
         blank_lines: How many were passed over in the last reading.
+        bytes_read: How many bytes, unpacked, that reading has come through.
     """
 
     def __init__(self, path: Path, dialect: Dialect) -> None:
         self.path, self._dialect = path, dialect
-        self.blank_lines = 0
+        self.blank_lines = self.bytes_read = 0
 
     @property
     def names(self) -> list[str]:
@@ -65,8 +66,10 @@ class JsonLines:
             ValueError: A line that cannot be read, or is neither an object nor a list.
         """
         encoding = self._dialect.encoding or "utf-8-sig"
+        self.bytes_read = 0
         with opened(self.path) as file:
             for line, raw in enumerate(lines_of(file), start=1):
+                self.bytes_read += len(raw) + 1
                 try:
                     text = raw.decode(encoding).strip()
                 except UnicodeDecodeError as error:

@@ -39,6 +39,7 @@ class TextFile:
     Attributes:
         names: Of the fields.
         blank_lines: How many were passed over in the last reading.
+        bytes_read: How many bytes, unpacked, that reading has come through.
 
     Raises:
         ValueError: It has nothing in it, or its header cannot be read.
@@ -49,7 +50,7 @@ class TextFile:
         self._unreadable = f"{path} cannot be read as {suffix or 'text'}"
         self.separator = dialect.separator_of(suffix)
         self._quote = dialect.quote_of(suffix)
-        self.blank_lines = 0
+        self.blank_lines = self.bytes_read = 0
         if self._quote == self.separator:
             raise ValueError(f"`quote` and `separator` are both {self.separator!r}.")
         first = next((b for b in self._blocks(header=False) if b.records), None)
@@ -244,10 +245,12 @@ class TextFile:
         if encoding != "utf-8":
             decode = codecs.getincrementaldecoder(encoding)()
         line, last = 1, b"\n"
+        self.bytes_read = 0
         with opened(self.path) as file:
             while True:
                 piece = file.read(BLOCK)
                 more = bool(piece)
+                self.bytes_read += len(piece)
                 if decode is not None:
                     piece = self._decoded(decode, piece, line, encoding)
                 elif line == 1 and last == b"\n":

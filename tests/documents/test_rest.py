@@ -1,13 +1,14 @@
-"""The REST examples of docs/serving.md, by the SavedModel itself."""
+"""The REST examples of docs/serving.md fit its signatures and their table."""
 
 from __future__ import annotations
 
 import base64
 import json
 import re
-from pathlib import Path
+import shlex
 
 import pytest
+from documents.pages import ROOT, commands
 
 from keras_multvae import MultVAE, Recommender, export_saved_model
 from keras_multvae.data import Vocabulary
@@ -16,7 +17,7 @@ tf = pytest.importorskip("tensorflow")
 
 pytestmark = pytest.mark.once
 
-PAGE = Path(__file__).parents[2] / "docs" / "serving.md"
+PAGE = ROOT / "docs" / "serving.md"
 
 
 def tensor(values, spec):
@@ -29,11 +30,12 @@ def test_the_requests_of_the_page_are_answered(tmp_path):
     recommender = Recommender(MultVAE(600, 2, (4,), seed=0), Vocabulary(range(1, 601)))
     folder = export_saved_model(recommender, tmp_path / "movielens")
     signatures = tf.saved_model.load(str(folder)).signatures
-    page = PAGE.read_text("utf-8")
-    top = page.partition("## TensorFlow Serving")[0]
+    top = PAGE.read_text("utf-8").partition("## TensorFlow Serving")[0]
     asked = set()
-    for body in re.findall(r"curl -d '(.*?)'", top, re.DOTALL):
-        request = json.loads(body)
+    for command in commands(PAGE):
+        if not command.text.startswith("curl "):
+            continue
+        request = json.loads(shlex.split(command.text)[2])
         name = request.get("signature_name", "serving_default")
         _, specs = signatures[name].structured_input_signature
         rows = request["instances"]

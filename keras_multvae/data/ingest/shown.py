@@ -1,0 +1,77 @@
+"""How far files of events are read, on standard error; private."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from keras_multvae.progress import console
+
+# Seconds between two lines, where there is no terminal.
+PAUSE = 10.0
+
+
+@contextmanager
+def reading(
+    name: str, done: Callable[[], float], show: bool = True
+) -> Iterator[Callable[[Iterable[Any]], Iterable[Any]]]:
+    """Shows how far the events of a file are read, and how fast.
+
+    Args:
+        name: Of what is read.
+        done: Gives the share of it that was read, from 0 to 1.
+        show: Whether to show anything.
+
+    Yields:
+        A function that takes frames of events and gives them on.
+    """
+    if not show:
+        yield lambda frames: frames
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(f"Reading {name}", total=1.0)
+
+        def shown(frames: Iterable[Any]) -> Iterator[Any]:
+            began = said = time.monotonic()
+            events = 0
+            for frame in frames:
+                yield frame
+                events, now, share = events + len(frame), time.monotonic(), done()
+                words = f"{events:,} events, {events / max(now - began, 1e-9):,.0f}/s"
+                bar.update(
+                    task, completed=share, description=f"Reading {name}: {words}"
+                )
+                if now - said >= PAUSE and bar.disable:
+                    said = now
+                    ahead = (now - began) * (1 / share - 1) if share else None
+                    end = "" if ahead is None else f", {_words(ahead)} left"
+                    console.print(f"Reading {name}: {words}{end}", markup=False)
+            if bar.disable:
+                console.print(f"Read {name}: {words}", markup=False)
+            # What was read is still to be ordered and filtered.
+            bar.update(task, completed=1.0, description=f"Ordering {words}")
+
+        yield shown
+
+
+def _words(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
