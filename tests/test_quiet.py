@@ -35,7 +35,7 @@ COMMANDS = [
     "export m --out s/shop --prepared p",
 ]
 OURS = re.compile(
-    r"## |Read clicks\.csv: |epoch \d+ of \d+: loss |trial \d+, |recommending "
+    r"## |Read clicks\.csv: |epoch \d+ of \d+: loss |trial \d+, |recommending\b"
 )
 
 
