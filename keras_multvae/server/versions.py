@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from keras_multvae.server.batching import Batcher
-from keras_multvae.server.catalogue import Catalogue, read_catalogue
 from keras_multvae.server.metrics import Metrics
-from keras_multvae.server.model import LoadedModel, warm_up
+from keras_multvae.server.servable import Servable, load
 from keras_multvae.server.status import StatusError, invalid, not_found
 from keras_multvae.serving.versions import name_of, versions_in
 
@@ -37,43 +35,6 @@ class State:
 
     state: str
     error: str = ""
-
-
-class Servable:
-    """A loaded version, and how many requests it is answering."""
-
-    def __init__(
-        self,
-        number: int,
-        origin: Path,
-        model: LoadedModel,
-        batcher: Batcher,
-        catalogue: Catalogue | None,
-    ) -> None:
-        self.number = number
-        self.origin = origin
-        self.model = model
-        self.batcher = batcher
-        self.catalogue = catalogue
-        self._users = 0
-        self._unused = asyncio.Event()
-        self._unused.set()
-
-    @contextlib.contextmanager
-    def used(self) -> Iterator[Servable]:
-        """Keeps it in memory until the request is answered."""
-        self._users += 1
-        self._unused.clear()
-        try:
-            yield self
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._unused.set()
-
-    async def unused(self) -> None:
-        """Waits until no request needs it any more."""
-        await self._unused.wait()
 
 
 class ModelManager:
@@ -199,22 +160,16 @@ class ModelManager:
 
     def _make(self, number: int, folder: Path) -> Servable:
         """Loads and warms a version. In the loader's thread."""
-        model = LoadedModel(folder)
-        try:
-            count = warm_up(model, folder)
-            catalogue = read_catalogue(folder, model.run)
-        except BaseException:
-            model.close()
-            raise
-        logger.info("version %d is loaded, %d requests warmed it", number, count)
-        batcher = Batcher(
-            model.run,
-            lambda name: model.signatures[name].rowwise,
+        model, catalogue = load(folder)
+        return Servable(
+            number,
+            folder,
+            model,
+            catalogue,
             self._inference,
             THREADS,
             self._metrics.batch_size.observe,
         )
-        return Servable(number, folder, model, batcher, catalogue)
 
     async def _give_up(self, servable: Servable) -> None:
         # The one that took over may have its number.
