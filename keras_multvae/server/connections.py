@@ -234,8 +234,9 @@ class Server(uvicorn.Server):
 
     async def _accept_waiting(self, listening: socket.socket) -> None:
         """Takes the connections that the system has made: closing would break them."""
+        protocol: Any = self.config.http_protocol_class
         make = partial(
-            self.config.http_protocol_class,
+            protocol,
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_multvae.server.catalogue import Catalogue
-from keras_multvae.server.status import StatusError, invalid
 from keras_multvae.server.servable import Servable
+from keras_multvae.server.status import StatusError, invalid
 
 SHOWN = 20  # recommendations
 SIMILAR = 6

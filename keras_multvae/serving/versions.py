@@ -12,6 +12,8 @@ EXTRA = "assets.extra"
 CATALOGUE, CATALOGUE_VERSION = f"{EXTRA}/catalogue.json", 1
 WARMUP = f"{EXTRA}/tf_serving_warmup_requests"
 
+LAST_VERSION = 2**63 - 1  # TensorFlow Serving numbers them in 64 bits.
+
 
 def name_of(path: Path) -> str:
     """The name of a model in a folder: the user's, also where it is a symbolic link."""
