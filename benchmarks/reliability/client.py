@@ -1,4 +1,4 @@
-"""Hostile servers against `ServingClient`: each try ends in time, with a typed error."""
+"""Hostile servers against `ServingClient`: tries end in time, with a typed error."""
 
 from __future__ import annotations
 

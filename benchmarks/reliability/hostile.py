@@ -109,9 +109,12 @@ def _status(it: socket.socket, request: bytes, rng: np.random.Generator) -> None
     it.sendall(answer(b"{}", int(rng.integers(100, 1000))))
 
 
+WHEN = ["0", "-5", "soon", "1e999", "nan", "99999", "Fri, 31 Dec 1999 23:59:59 GMT"]
+WHEN += ["Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 99 Foo 99999 25:61:61 GMT"]
+
+
 def _later(it: socket.socket, request: bytes, rng: np.random.Generator) -> None:
-    when = ["0", "-5", "soon", "1e999", "nan", "99999", "Fri, 31 Dec 1999 23:59:59 GMT",
-            "Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 99 Foo 99999 25:61:61 GMT", "\xff"]  # fmt: skip
+    when = [*WHEN, "\xff"]
     chosen = when[int(rng.integers(len(when)))]
     it.sendall(answer(b"{}", 429, f"Retry-After: {chosen}"))
 

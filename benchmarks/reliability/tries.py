@@ -70,9 +70,9 @@ class Tries:
         """A line a kind: tries, those that were not as they should be, outcomes."""
         kinds: dict[str, Counter[str]] = defaultdict(Counter)
         bad: Counter[str] = Counter()
-        for found in self._done.values():
-            kinds[found["kind"]][found["outcome"]] += 1
-            bad[found["kind"]] += not found["good"]
+        for each in self._done.values():
+            kinds[each["kind"]][each["outcome"]] += 1
+            bad[each["kind"]] += not each["good"]
         lines = ["| attack | tries | bad | outcomes |", "| --- | --- | --- | --- |"]
         for kind, outcomes in kinds.items():
             shown = ", ".join(
