@@ -220,8 +220,13 @@ class Server(uvicorn.Server):
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begins to answer."""
-        await super().startup(sockets=sockets)
+        """Begins to answer, unless it is told to end before its model is loaded."""
+        starting = asyncio.create_task(super().startup(sockets=sockets))
+        while not (await asyncio.wait([starting], timeout=0.1))[0]:
+            if self.should_exit:
+                starting.cancel()
+                return
+        await starting
         self._sweep = asyncio.create_task(self._guard.sweep())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

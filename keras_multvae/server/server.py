@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import logging
 import os
 import resource
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from keras_multvae import checks
 from keras_multvae.server.app import MAX_BODY, make_app
+from keras_multvae.server.aside import any_left
 from keras_multvae.server.connections import BACKLOG, MAX_CONNECTIONS, Guard, Server
 from keras_multvae.server.hosts import is_loopback
 from keras_multvae.server.logs import LOGGING
@@ -96,6 +98,11 @@ def serve(
     print(f"{name}: {address}/ and {address}/v1/models/{name}", file=sys.stderr)
     with listening, _quiet_end():
         server.run(sockets=[listening])
+    if any_left():
+        # A thread that never comes back may be within TensorFlow, which would take its
+        # end amiss.
+        logging.shutdown()
+        os._exit(0)
 
 
 def raise_open_files() -> int:

@@ -50,5 +50,6 @@ def prune(path: Path, keep: int, written: Path) -> None:
 def _numbered(path: Path) -> Iterator[tuple[int, Path]]:
     """What a server takes for versions, by their names."""
     for each in path.iterdir() if path.is_dir() else ():
-        if each.name.isascii() and each.name.isdecimal():
-            yield int(each.name), each
+        name = each.name
+        if name.isascii() and name.isdecimal() and int(name) <= LAST_VERSION:
+            yield int(name), each

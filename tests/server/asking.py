@@ -31,6 +31,13 @@ def eventually(condition, seconds=20):
         time.sleep(0.02)
 
 
+def reason(client, version):
+    """What is told about a version that is not served."""
+    found = client.get(f"/v1/models/films/versions/{version}").json()
+    (state,) = found["model_version_status"]
+    return state["status"]["error_message"]
+
+
 def states(client):
     found = client.get("/v1/models/films").json()["model_version_status"]
     return {each["version"]: each["state"] for each in found}
