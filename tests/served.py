@@ -32,7 +32,9 @@ def serving(app, guard=None):
     from keras_multvae.server.connections import Guard, Server
     from keras_multvae.server.server import listen
 
-    server = Server(app, guard or Guard(), log_config=None)
+    guard = guard or Guard()
+    guard.refused = app.state.metrics.refused
+    server = Server(app, guard, log_config=None)
     listening = listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

@@ -71,6 +71,11 @@ class Request:
     inputs: dict[str, np.ndarray]
     by_row: bool
 
+    @property
+    def size(self) -> int:
+        """Values in all inputs."""
+        return sum(array.size for array in self.inputs.values())
+
 
 def parse_predict(
     body: bytes, inputs_of: Callable[[str], Mapping[str, Input]]

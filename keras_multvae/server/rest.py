@@ -15,9 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from keras_multvae.server.answers import dumps, predict_body
+from keras_multvae.server.catalogue import Catalogue
 from keras_multvae.server.http import json_response, read_body, run
 from keras_multvae.server.limits import Budget, Hold
 from keras_multvae.server.metrics import Metrics
+from keras_multvae.server.parsing import Request as Parsed
 from keras_multvae.server.parsing import parse_predict
 from keras_multvae.server.status import invalid
 from keras_multvae.server.tensors import SHOWN
@@ -100,10 +102,22 @@ class RestApi:
                 len(body) > SMALL_BODY, parse_predict, body, servable.model.inputs_of
             )
             hold.add(servable.cost(parsed.signature, parsed.inputs))
+            await run(
+                parsed.size > SMALL_ANSWER, self._count, servable.catalogue, parsed
+            )
             outputs = await servable.batcher.submit(parsed.signature, parsed.inputs)
         size = sum(array.size for array in outputs.values())
         content = await run(size > SMALL_ANSWER, predict_body, outputs, parsed.by_row)
         return json_response(content)
+
+    def _count(self, catalogue: Catalogue | None, parsed: Parsed) -> None:
+        """Counts what an operator would look at: ids that the model does not know."""
+        histories = parsed.inputs.get("item_ids")
+        if catalogue is None or histories is None or histories.ndim != 2:
+            return
+        unknown, empty = catalogue.count_unknown(histories)
+        self._metrics.unknown_ids.inc(unknown)
+        self._metrics.empty_histories.inc(empty)
 
     def _status(self, which: Any) -> Response:
         versions = [
