@@ -85,6 +85,11 @@ class Tries:
         return "\n".join(lines)
 
     @property
+    def done(self) -> int:
+        """Tries that need not be made again: those from 0 on without a gap."""
+        return next(n for n in range(len(self._done) + 1) if n not in self._done)
+
+    @property
     def bad(self) -> int:
         """Tries that were not as they should be."""
         return sum(not found["good"] for found in self._done.values())

@@ -176,7 +176,7 @@ def test_silent_and_slow_clients_are_ended(running, films, hurried):
         # One that never reads its answers.
         with connect(client) as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-            many = json.dumps({"instances": [["f1"]] * 5000}).encode()
+            many = json.dumps({"instances": [["f1"]] * 10_000}).encode()
             deaf.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(many) + many)
             page = "/monitoring/prometheus/metrics"
             eventually(lambda: 'kind="slow"} 5.0' in client.get(page).text)
