@@ -72,7 +72,9 @@ def attackers(port: int, given: argparse.Namespace) -> None:
         kind = names[number % len(names)]
         outcome, good = attack(port, kind, np.random.default_rng((given.seed, number)))
         found = {"number": number, "kind": kind, "outcome": outcome, "good": good}
-        print(json.dumps(found), flush=True)
+        # One call, as `print` makes two, between which another thread may write.
+        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.flush()
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(one, range(given.start, given.start + given.tries)))
