@@ -43,7 +43,7 @@ def attack(port: int, kind: str, rng: np.random.Generator) -> tuple[str, bool]:
     data = KINDS[kind](rng)
     manner = rng.choice(["whole", "half", "unread"], p=[0.8, 0.1, 0.1])
     try:
-        with socket.create_connection(("127.0.0.1", port), 20) as it:
+        with socket.create_connection(("127.0.0.1", port), 60) as it:
             if manner == "half":
                 it.sendall(data[: len(data) // 2])
                 return "left", True
@@ -55,13 +55,13 @@ def attack(port: int, kind: str, rng: np.random.Generator) -> tuple[str, bool]:
                 it.shutdown(socket.SHUT_WR)
             head = it.recv(65536)
     except TimeoutError:
-        return "no answer within 20 s", False
+        return "no answer within 60 s", False
     except OSError:
         return "closed", True
     if not head:
         return "closed", True
     code = int(head.split(b" ", 2)[1])
-    return str(code), code in REFUSED | {200}
+    return str(code), code in REFUSED | {100, 200}
 
 
 def attackers(port: int, given: argparse.Namespace) -> None:

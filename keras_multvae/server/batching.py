@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
@@ -21,6 +22,9 @@ from keras_multvae.server.status import StatusError, invalid
 PADDED = ("item_ids", "deny", "allow")
 PADDED_OUTPUTS = ("item_ids", "scores")
 MAX_WAITING = 1000  # requests
+# Rows of a part of a request that is cut. Whoever comes meanwhile waits for one part,
+# so it is small; and goes before the next ones, unless they have waited for long.
+PART_ROWS, PART_SECONDS = 16, 1.0
 
 
 @dataclass
@@ -30,6 +34,8 @@ class _Task:
     rows: int
     most: int
     group: Hashable
+    part: bool
+    since: float = field(default_factory=time.monotonic)
     done: asyncio.Future[dict[str, np.ndarray]] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -42,7 +48,7 @@ class Batcher:
     merged request gets the arrays that it would have got alone: lists of ids are padded
     with the id that counts for none, and requests whose answers would differ in width,
     as for different k, are not merged. A request of more rows than run at a time is cut
-    into pieces, each of which waits its turn among the others.
+    into parts, which let others go before them.
 
     Args:
         run: (signature, inputs) -> outputs; called in a thread.
@@ -65,7 +71,9 @@ class Batcher:
         self._run = run
         self._rowwise = rowwise
         self._executor = executor
-        self._idle = threads
+        self._threads = self._idle = threads
+        self._parts: deque[_Task] = deque()
+        self._parts_running = 0
         self._on_batch = on_batch
         self._rows_at_once = rows_at_once
         self._waiting: deque[_Task] = deque()
@@ -97,26 +105,28 @@ class Batcher:
                 ", ".join(f"{len(each)} {name}" for name, each in inputs.items()),
                 ".",
             )
+        size = min(most, PART_ROWS)
         return joined(
             [
                 await self._one(
                     signature,
                     {
-                        name: array[start : start + most]
+                        name: array[start : start + size]
                         for name, array in inputs.items()
                     },
-                    most,
+                    size,
+                    part=True,
                 )
-                for start in range(0, rows, most)
+                for start in range(0, rows, size)
             ]
         )
 
     async def _one(
-        self, signature: str, inputs: Arrays, most: int
+        self, signature: str, inputs: Arrays, most: int, part: bool = False
     ) -> dict[str, np.ndarray]:
         rows, group = self._group(signature, inputs, most)
-        task = _Task(signature, inputs, rows, most, group)
-        self._waiting.append(task)
+        task = _Task(signature, inputs, rows, most, group, part)
+        (self._parts if part else self._waiting).append(task)
         self._start()
         return await task.done
 
@@ -135,12 +145,23 @@ class Batcher:
         return rows, (signature, shapes, width)
 
     def _start(self) -> None:
-        while self._idle and self._waiting:
+        while self._idle and (batch := self._next()):
             self._idle -= 1
-            batch = self._take()
             loop = asyncio.get_running_loop()
             running = loop.run_in_executor(self._executor, self._answer, batch)
             running.add_done_callback(partial(self._finish, batch))
+
+    def _next(self) -> list[_Task]:
+        """What runs next: whole requests first, unless a part has waited for long.
+
+        Parts keep one thread busy at most, if there are more.
+        """
+        most = max(self._threads - 1, 1)
+        late = self._parts and time.monotonic() - self._parts[0].since > PART_SECONDS
+        if self._parts_running < most and (late or not self._waiting) and self._parts:
+            self._parts_running += 1
+            return [self._parts.popleft()]
+        return self._take() if self._waiting else []
 
     def _take(self) -> list[_Task]:
         """The request that waits longest, and those that can go with it."""
@@ -176,6 +197,7 @@ class Batcher:
 
     def _finish(self, batch: list[_Task], ended: asyncio.Future[list[Any]]) -> None:
         self._idle += 1
+        self._parts_running -= batch[0].part
         self._start()
         self._on_batch(len(batch))
         error = ended.exception()

@@ -78,6 +78,8 @@ def serve(
     _check(folder)
     listening = listen(host, port)
     disable_xla()
+    # Python's threads take turns of 5 ms by default; a request has several of them.
+    sys.setswitchinterval(0.001)
     # What is imported stays: collections need not go through it while requests wait.
     gc.freeze()
     app = make_app(
