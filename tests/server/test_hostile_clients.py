@@ -358,3 +358,12 @@ def test_the_end_loses_no_request_on_busy_connections(served, tmp_path):
     assert not lost
     assert len(said) == 24
     assert set(answered) == {b"HTTP/1.1 200"}
+
+
+def test_uvicorn_has_what_connections_derive_from():
+    """Its protocol is documented as an option, its methods are not."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    for name in ("connection_made", "connection_lost", "data_received", "shutdown",
+                 "on_response_complete", "send_400_response"):  # fmt: skip
+        assert callable(getattr(H11Protocol, name)), name
