@@ -24,7 +24,7 @@ def check(recommender, history, answer, k=100):
     np.testing.assert_allclose(answer["scores"][:valid], scores, atol=1e-5)
 
 
-def eventually(condition, seconds=20):
+def eventually(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

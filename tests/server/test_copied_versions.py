@@ -122,7 +122,9 @@ def test_a_mount_that_does_not_answer_blocks_nobody(
         shutil.copytree(served.folder / "2", films / number)
     try:
         with running(films) as client:
-            assert states(client) == {"4": "LOADING", "3": "END", "1": "AVAILABLE"}
+            eventually(
+                lambda: states(client) == {"4": "LOADING", "3": "END", "1": "AVAILABLE"}
+            )
             assert "takes long" in reason(client, "4")
             assert "does not answer" in reason(client, "3")
             assert client.post(PREDICT, json=ASK).status_code == 200
@@ -144,7 +146,7 @@ def test_a_version_that_takes_long_is_served_in_the_end(
     shutil.copytree(served.folder / "2", films / "2")
     try:
         with running(films) as client:
-            assert states(client) == {"2": "LOADING", "1": "AVAILABLE"}
+            eventually(lambda: states(client) == {"2": "LOADING", "1": "AVAILABLE"})
             loads.set()
             eventually(lambda: states(client) == {"2": "AVAILABLE", "1": "END"})
             found = client.post(PREDICT, json=ASK).json()["predictions"][0]
