@@ -26,13 +26,15 @@ def train(ids, titles=None, seed=1):
 
 
 @contextmanager
-def serving(app):
+def serving(app, guard=None):
     """The address of a real server of an ASGI application, in a thread."""
-    uvicorn = pytest.importorskip("uvicorn")
+    pytest.importorskip("uvicorn")
+    from keras_multvae.server.connections import Guard, Server
     from keras_multvae.server.server import listen
 
-    config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False)
-    server = uvicorn.Server(config)
+    guard = guard or Guard()
+    guard.refused = app.state.metrics.refused
+    server = Server(app, guard, log_config=None)
     listening = listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
@@ -56,8 +58,9 @@ def running():
 
     @contextmanager
     def run(folder, **options):
+        guard = options.pop("guard", None)
         app = make_app(folder, **{"poll_seconds": 0.05, **options})
-        with serving(app) as address, httpx.Client(base_url=address) as client:
+        with serving(app, guard) as address, httpx.Client(base_url=address) as client:
             yield client
 
     return run

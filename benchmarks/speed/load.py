@@ -41,13 +41,13 @@ EVENTS = ((0.25, "2"), (0.5, "damaged"), (0.75, "4"))
 def measure(options: Options) -> Result:
     """A minute at 50 a second; the highest rate; that rate for `rounds` minutes."""
     with tempfile.TemporaryDirectory() as out:
-        histories = _histories()
-        known = _export(options, Path(out), histories)
+        histories = some_histories()
+        known = exported(options, Path(out), histories)
         folder = Path(out, "served", MODEL)
         folder.mkdir(parents=True)
         _appear(Path(out), folder, "1")
         requests = [predict_request(MODEL, history) for history in histories]
-        with _server(folder, options.threads, Path(out, "log")) as (pid, port):
+        with local_server(folder, options.threads, Path(out, "log")) as (pid, port):
             return asyncio.run(
                 _drive(options, Path(out), folder, requests, Known(known), pid, port)
             )
@@ -83,7 +83,7 @@ async def _drive(
 
     await ask(RATE, max(options.seconds / 6, 1))  # not counted
     note(STEADY, await ask(RATE, options.seconds))
-    highest = await _highest(ask, options.seconds / 6)
+    highest = await highest_rate(ask, options.seconds / 6)
     rate = ROOM * highest
     events = list(EVENTS)
     start, whole = time.monotonic(), options.rounds * options.seconds
@@ -116,7 +116,7 @@ async def _drive(
     )
 
 
-async def _highest(ask: Callable[..., Any], seconds: float) -> float:
+async def highest_rate(ask: Callable[..., Any], seconds: float) -> float:
     """The highest rate with p99 below the limit and nothing bad."""
 
     async def holds(rate: float) -> bool:
@@ -136,7 +136,7 @@ async def _highest(ask: Callable[..., Any], seconds: float) -> float:
     return low
 
 
-def _histories() -> list[list[str]]:
+def some_histories() -> list[list[str]]:
     rng = np.random.default_rng(0)
     most = max(data.NUM_ITEMS // 4, 5)
     sizes = data.activity(rng, HISTORIES, data.ITEMS_PER_USER, 5, most)
@@ -146,7 +146,7 @@ def _histories() -> list[list[str]]:
     ]
 
 
-def _export(
+def exported(
     options: Options, out: Path, histories: list[list[str]]
 ) -> dict[int, list[dict[str, Any]]]:
     """Versions 1, 2 and 4, and what each answers when TensorFlow alone is asked."""
@@ -178,7 +178,7 @@ def _appear(out: Path, folder: Path, name: str) -> None:
 
 
 @contextmanager
-def _server(folder: Path, threads: int, log: Path) -> Iterator[tuple[int, int]]:
+def local_server(folder: Path, threads: int, log: Path) -> Iterator[tuple[int, int]]:
     """Process id and port of a local server."""
     with log.open("w") as file:
         process = subprocess.Popen(

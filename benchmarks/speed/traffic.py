@@ -119,7 +119,7 @@ def predict_request(model: str, history: list[str]) -> bytes:
     """The bytes of a request over HTTP/1.1."""
     body = json.dumps({"instances": [{"item_ids": history}]}).encode()
     head = (
-        f"POST /v1/models/{model}:predict HTTP/1.1\r\nHost: local\r\n"
+        f"POST /v1/models/{model}:predict HTTP/1.1\r\nHost: localhost\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

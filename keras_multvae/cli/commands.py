@@ -82,6 +82,7 @@ def serve(arguments: argparse.Namespace) -> None:
         arguments.host,
         arguments.port,
         arguments.max_request_mib * 2**20,
+        arguments.allowed_hosts,
     )
 
 

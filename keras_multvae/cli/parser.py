@@ -32,6 +32,13 @@ DISTRIBUTIONS = ("data", "items")
 _positive, _non_negative = converter(POSITIVE_INT), converter(NON_NEGATIVE_INT)
 
 
+def _port(text: str) -> int:
+    number: int = _non_negative(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"{number} is no port; 65535 is the last")
+    return number
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The arguments of a command; `run` is where its function is, "module:name".
 
@@ -257,12 +264,19 @@ def _serve_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all"
     )
-    sub.add_argument("--port", type=_non_negative, default=8501, help="0 for any")
+    sub.add_argument("--port", type=_port, default=8501, help="0 for any")
     sub.add_argument(
         "--max-request-mib",
         type=_positive,
         default=8,
         help="larger requests are refused",
+    )
+    sub.add_argument(
+        "--allowed-hosts",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="names that the server is called by besides localhost; '*' for any",
     )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from keras_multvae.server.status import invalid
+
+PIECE = 4096  # values that are written at a time
 
 
 def predict_body(outputs: Mapping[str, np.ndarray], by_row: bool) -> bytes:
@@ -33,11 +36,13 @@ def predict_body(outputs: Mapping[str, np.ndarray], by_row: bool) -> bytes:
     b'{"predictions":[[0.1,2.0]]}'
     """
     if not by_row:
-        columns = {key: _values(key, array) for key, array in outputs.items()}
+        columns = {key: _column(key, array) for key, array in outputs.items()}
         if len(columns) == 1:
             (single,) = columns.values()
-            return dumps({"outputs": single})
-        return dumps({"outputs": columns})
+        else:
+            named = [dumps(key) + b":" + text for key, text in columns.items()]
+            single = b"{" + b",".join(named) + b"}"
+        return b'{"outputs":' + single + b"}"
     size = None
     for key, array in outputs.items():
         if array.ndim == 0:
@@ -48,14 +53,43 @@ def predict_body(outputs: Mapping[str, np.ndarray], by_row: bool) -> bytes:
                 f"expecting: {size}"
             )
         size = len(array)
-    columns = {key: _values(key, array) for key, array in outputs.items()}
-    if len(columns) == 1:
-        (single,) = columns.values()
-        return dumps({"predictions": single})
-    rows = zip(*columns.values(), strict=True)
-    return dumps(
-        {"predictions": [dict(zip(columns, row, strict=True)) for row in rows]}
-    )
+    return b'{"predictions":[' + b",".join(_rows(outputs, size or 0)) + b"]}"
+
+
+def _rows(outputs: Mapping[str, np.ndarray], size: int) -> Iterator[bytes]:
+    """The JSON of all rows, a few at a time."""
+    for some in _pieces(size, sum(array.size for array in outputs.values())):
+        columns = {key: _values(key, array[some]) for key, array in outputs.items()}
+        if len(columns) == 1:
+            (rows,) = columns.values()
+        else:
+            values = zip(*columns.values(), strict=True)
+            rows = [dict(zip(columns, row, strict=True)) for row in values]
+        yield dumps(rows)[1:-1]
+
+
+def _column(key: str, array: np.ndarray) -> bytes:
+    """The JSON of an output, written a few rows at a time."""
+    if not array.ndim:
+        return dumps(_values(key, array))
+    parts = [
+        dumps(_values(key, array[some]))[1:-1]
+        for some in _pieces(len(array), array.size)
+    ]
+    return b"[" + b",".join(parts) + b"]"
+
+
+def _pieces(rows: int, values: int) -> Iterator[slice]:
+    """Runs of rows with some thousand values.
+
+    Python's writer of JSON lets no other thread run: it is given little at a time, and
+    between two pieces the others have their turn.
+    """
+    step = max(1, PIECE * rows // max(values, 1))
+    for start in range(0, rows, step):
+        if start:
+            time.sleep(0)
+        yield slice(start, start + step)
 
 
 def dumps(value: Any) -> bytes:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from keras_multvae.server import page
 from keras_multvae.server.answers import dumps
+from keras_multvae.server.hosts import CheckedHosts
 from keras_multvae.server.http import ERRORS, json_response, read_body
+from keras_multvae.server.limits import Budget
 from keras_multvae.server.metrics import Metrics
 from keras_multvae.server.rest import METHODS, RestApi
 from keras_multvae.server.status import invalid
@@ -24,6 +28,7 @@ from keras_multvae.server.versions import POLL_SECONDS, ModelManager
 from keras_multvae.serving.config import METRICS
 
 MAX_BODY = 8 * 2**20  # bytes
+MAX_PAGE_BODY = 256 * 2**10  # Some hundred ids.
 MAX_QUERY = 200  # letters of a search
 PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -43,7 +48,11 @@ PAGE_HEADERS = {
 
 
 def make_app(
-    folder: Path, max_body: int = MAX_BODY, poll_seconds: float = POLL_SECONDS
+    folder: Path,
+    max_body: int = MAX_BODY,
+    poll_seconds: float = POLL_SECONDS,
+    allowed_hosts: Iterable[str] = (),
+    any_address: bool = False,
 ) -> Starlette:
     """An ASGI application that serves a model.
 
@@ -51,14 +60,19 @@ def make_app(
         folder: The model's folder, as in `saved_models/NAME`.
         max_body: Int, bytes of the largest request; a larger one gets status 413.
         poll_seconds: Float, seconds between two looks at the folder.
+        allowed_hosts: Names that the server is called by, besides localhost and the
+            addresses of loopback; "*" for any.
+        any_address: Whether it is called by any IP address.
 
     Returns:
-        The application. Its lifespan loads the model, and watches the folder.
+        The application, with its `Metrics` as `state.metrics`. Its lifespan loads the
+        model, and watches the folder.
     """
     metrics = Metrics()
+    budget = Budget()
     manager = ModelManager(folder, metrics, poll_seconds)
-    rest = RestApi(manager, metrics, max_body)
-    pages = _Pages(manager, max_body)
+    rest = RestApi(manager, metrics, max_body, budget)
+    pages = _Pages(manager, min(max_body, MAX_PAGE_BODY), budget)
 
     async def metrics_page(request: Request) -> Response:
         return Response(
@@ -71,7 +85,7 @@ def make_app(
         yield
         await manager.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             *(Route(path, partial(_file, *what)) for path, what in PAGE.items()),
             Route(METRICS, metrics_page),
@@ -82,16 +96,27 @@ def make_app(
             Route("/{rest:path}", rest.answer, methods=METHODS),
         ],
         lifespan=lifespan,
+        middleware=[
+            Middleware(
+                CheckedHosts,
+                allowed=tuple(allowed_hosts),
+                addresses=any_address,
+                refused=metrics.refused,
+            )
+        ],
         exception_handlers=ERRORS,
     )
+    app.state.metrics = metrics
+    return app
 
 
 class _Pages:
     """What the page asks for, of the latest version."""
 
-    def __init__(self, manager: ModelManager, max_body: int) -> None:
+    def __init__(self, manager: ModelManager, max_body: int, budget: Budget) -> None:
         self._manager = manager
         self._max_body = max_body
+        self._budget = budget
 
     async def model(self, request: Request) -> Response:
         """Name, version and number of items."""
@@ -107,7 +132,9 @@ class _Pages:
         """Titles for ?q=."""
         servable = self._manager.get(self._manager.name)
         query = request.query_params.get("q", "")[:MAX_QUERY]
-        return json_response(dumps(page.search(servable, query)))
+        # In a thread: a million titles take some milliseconds.
+        found = await asyncio.to_thread(page.search, servable, query)
+        return json_response(dumps(found))
 
     async def similar(self, request: Request) -> Response:
         """Items like ?id=."""
@@ -117,7 +144,8 @@ class _Pages:
 
     async def recommend(self, request: Request) -> Response:
         """Recommendations and their reasons for what was picked."""
-        body = await read_body(request, self._max_body)
+        with self._budget.hold() as hold:
+            body = await read_body(request, self._max_body, hold)
         try:
             wanted = json.loads(body)
         except (ValueError, RecursionError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,14 +14,17 @@ from typing import Any
 import numpy as np
 
 from keras_multvae.data.vocabulary import PADDING
-from keras_multvae.server.status import StatusError
+from keras_multvae.server.limits import PIECE_ROWS, Arrays
+from keras_multvae.server.status import StatusError, invalid
 
-Arrays = Mapping[str, np.ndarray]
 # Lists of ids, which padding makes equally long. What else a request holds must have
 # the same shape for two to go together.
 PADDED = ("item_ids", "deny", "allow")
-MAX_ROWS = 64  # of a batch; a larger request runs alone
+PADDED_OUTPUTS = ("item_ids", "scores")
 MAX_WAITING = 1000  # requests
+# Rows of a part of a request that is cut. Whoever comes meanwhile waits for one part,
+# so it is small; and goes before the next ones, unless they have waited for long.
+PART_ROWS, PART_SECONDS = 16, 1.0
 
 
 @dataclass
@@ -28,7 +32,10 @@ class _Task:
     signature: str
     inputs: Arrays
     rows: int
+    most: int
     group: Hashable
+    part: bool
+    since: float = field(default_factory=time.monotonic)
     done: asyncio.Future[dict[str, np.ndarray]] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -40,7 +47,8 @@ class Batcher:
     Nobody waits for company: a batch is what has come while all threads were busy. A
     merged request gets the arrays that it would have got alone: lists of ids are padded
     with the id that counts for none, and requests whose answers would differ in width,
-    as for different k, are not merged.
+    as for different k, are not merged. A request of more rows than run at a time is cut
+    into parts, which let others go before them.
 
     Args:
         run: (signature, inputs) -> outputs; called in a thread.
@@ -48,6 +56,7 @@ class Batcher:
         executor: The threads.
         threads: Int, how many of them to keep busy.
         on_batch: Called with the requests in each batch.
+        rows_at_once: (signature, inputs) -> the most rows that run at a time.
     """
 
     def __init__(
@@ -57,12 +66,16 @@ class Batcher:
         executor: Executor,
         threads: int = 1,
         on_batch: Callable[[int], None] = lambda size: None,
+        rows_at_once: Callable[[str, Arrays], int] = lambda *_: PIECE_ROWS,
     ) -> None:
         self._run = run
         self._rowwise = rowwise
         self._executor = executor
-        self._idle = threads
+        self._threads = self._idle = threads
+        self._parts: deque[_Task] = deque()
+        self._parts_running = 0
         self._on_batch = on_batch
+        self._rows_at_once = rows_at_once
         self._waiting: deque[_Task] = deque()
 
     @property
@@ -81,16 +94,47 @@ class Batcher:
                 "UNAVAILABLE",
                 "The batch scheduling queue to which this task was submitted is full",
             )
-        task = _Task(signature, inputs, *self._group(signature, inputs))
-        self._waiting.append(task)
+        most = self._rows_at_once(signature, inputs)
+        sizes = {len(array) if array.ndim else 0 for array in inputs.values()}
+        rows = max(sizes, default=0)
+        if rows <= most or not self._rowwise(signature):
+            return await self._one(signature, inputs, most)
+        if len(sizes) > 1:
+            raise invalid(
+                "All inputs must have as many rows as item_ids. Received: ",
+                ", ".join(f"{len(each)} {name}" for name, each in inputs.items()),
+                ".",
+            )
+        size = min(most, PART_ROWS)
+        return joined(
+            [
+                await self._one(
+                    signature,
+                    {
+                        name: array[start : start + size]
+                        for name, array in inputs.items()
+                    },
+                    size,
+                    part=True,
+                )
+                for start in range(0, rows, size)
+            ]
+        )
+
+    async def _one(
+        self, signature: str, inputs: Arrays, most: int, part: bool = False
+    ) -> dict[str, np.ndarray]:
+        rows, group = self._group(signature, inputs, most)
+        task = _Task(signature, inputs, rows, most, group, part)
+        (self._parts if part else self._waiting).append(task)
         self._start()
         return await task.done
 
-    def _group(self, signature: str, inputs: Arrays) -> tuple[int, Hashable]:
+    def _group(self, signature: str, inputs: Arrays, most: int) -> tuple[int, Hashable]:
         """Rows, and what two requests must have in common to be merged."""
         sizes = {len(array) if array.ndim else None for array in inputs.values()}
         rows = sizes.pop() if len(sizes) == 1 else None
-        if not rows or rows >= MAX_ROWS or not self._rowwise(signature):
+        if not rows or rows >= most or not self._rowwise(signature):
             return 1, object()
         shapes = tuple(
             (name, array.ndim if name in PADDED else array.shape[1:])
@@ -101,21 +145,34 @@ class Batcher:
         return rows, (signature, shapes, width)
 
     def _start(self) -> None:
-        while self._idle and self._waiting:
+        while self._idle and (batch := self._next()):
             self._idle -= 1
-            batch = self._take()
             loop = asyncio.get_running_loop()
             running = loop.run_in_executor(self._executor, self._answer, batch)
             running.add_done_callback(partial(self._finish, batch))
+
+    def _next(self) -> list[_Task]:
+        """What runs next: whole requests first, unless a part has waited for long.
+
+        Parts keep one thread busy at most, if there are more.
+        """
+        most = max(self._threads - 1, 1)
+        late = self._parts and time.monotonic() - self._parts[0].since > PART_SECONDS
+        if self._parts_running < most and (late or not self._waiting) and self._parts:
+            self._parts_running += 1
+            return [self._parts.popleft()]
+        return self._take() if self._waiting else []
 
     def _take(self) -> list[_Task]:
         """The request that waits longest, and those that can go with it."""
         first = self._waiting.popleft()
         batch, rows, others = [first], first.rows, deque[_Task]()
+        most = first.most
         for task in self._waiting:
-            if task.group == first.group and rows + task.rows <= MAX_ROWS:
+            together = min(most, task.most)
+            if task.group == first.group and rows + task.rows <= together:
                 batch.append(task)
-                rows += task.rows
+                rows, most = rows + task.rows, together
             else:
                 others.append(task)
         self._waiting = others
@@ -140,6 +197,7 @@ class Batcher:
 
     def _finish(self, batch: list[_Task], ended: asyncio.Future[list[Any]]) -> None:
         self._idle += 1
+        self._parts_running -= batch[0].part
         self._start()
         self._on_batch(len(batch))
         error = ended.exception()
@@ -153,7 +211,9 @@ class Batcher:
                 task.done.set_result(answer)
 
 
-def merge(requests: list[Arrays]) -> dict[str, np.ndarray]:
+def merge(
+    requests: Sequence[Arrays], padded: Sequence[str] = PADDED
+) -> dict[str, np.ndarray]:
     """Inputs of several requests, one below the other.
 
     Example:
@@ -165,7 +225,7 @@ def merge(requests: list[Arrays]) -> dict[str, np.ndarray]:
     merged = {}
     for name in requests[0]:
         arrays = [request[name] for request in requests]
-        if name in PADDED and arrays[0].ndim == 2:
+        if name in padded and arrays[0].ndim == 2:
             width = max(array.shape[1] for array in arrays)
             arrays = [_widened(array, width) for array in arrays]
         merged[name] = np.concatenate(arrays)
@@ -173,11 +233,27 @@ def merge(requests: list[Arrays]) -> dict[str, np.ndarray]:
 
 
 def _widened(array: np.ndarray, width: int) -> np.ndarray:
-    # Strings come from JSON as bytes.
-    padding = PADDING["str"].encode() if array.dtype == object else PADDING["int"]
+    # Strings come from JSON as bytes; of scores, the lowest stands for none.
+    padding: bytes | int | float = PADDING["int"]
+    if array.dtype == object:
+        padding = PADDING["str"].encode()
+    elif array.dtype.kind == "f":
+        padding = float(np.finfo(array.dtype).min)
     wide = np.full((len(array), width), padding, array.dtype)
     wide[:, : array.shape[1]] = array
     return wide
+
+
+def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Outputs of the pieces of one request, which has one width: that of its largest k.
+
+    Example:
+
+    >>> a, b = np.array([[7]]), np.array([[1, 2]])
+    >>> joined([{"item_ids": a}, {"item_ids": b}])["item_ids"].tolist()
+    [[7, -1], [1, 2]]
+    """
+    return merge(parts, PADDED_OUTPUTS)
 
 
 def split(outputs: Arrays, rows: list[int]) -> list[dict[str, np.ndarray]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Callable, Mapping
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_multvae.data.vocabulary import PADDING
+from keras_multvae.server.search import TitleIndex
 from keras_multvae.serving.versions import CATALOGUE, CATALOGUE_VERSION
 
 
@@ -47,11 +47,10 @@ class Catalogue:
         self.ids = list(map(str, ids))
         self.titles = dict(zip(self.ids, titles or self.ids, strict=True))
         weights = np.zeros(len(ids)) if weights is None else weights
-        order = np.argsort(-weights, kind="stable").tolist()
-        # In the order of their weights, so that a search can stop once it has enough.
-        self._texts = [
-            (folded(self.titles[self.ids[index]]), self.ids[index]) for index in order
-        ]
+        order = np.argsort(-weights, kind="stable")
+        # In the order of their weights: those that are found first come first.
+        self._order = order.astype("int32")
+        self._index = TitleIndex(self.titles[self.ids[each]] for each in order.tolist())
 
     def __contains__(self, item: str) -> bool:
         return item in self.titles
@@ -75,32 +74,29 @@ class Catalogue:
         Returns:
             A dict with `id` and `title` each.
         """
-        whole = folded(query)
-        words = [f" {word}" for word in whole.split()]
-        first = [item for text, item in self._texts if text == whole]
-        rest = (
-            item
-            for text, item in self._texts
-            if text != whole and all(word in text for word in words)
-        )
-        return list(map(self.describe, islice(chain(first, rest), limit)))
+        found = self._order[self._index.search(query, limit)].tolist()
+        return [self.describe(self.ids[each]) for each in found]
 
+    def count_unknown(self, ids: np.ndarray) -> tuple[int, int]:
+        """How many ids of histories it has not, and how many rows have none of its own.
 
-def folded(text: str) -> str:
-    """Small letters without accents; a space before each word.
-
-    Example:
-
-    >>> folded("WALL·E (Pixar), Amélie")
-    ' wall e pixar amelie'
-    """
-    plain = "".join(
-        letter
-        for letter in unicodedata.normalize("NFKD", text)
-        if not unicodedata.combining(letter)
-    ).casefold()
-    words = "".join(letter if letter.isalnum() else " " for letter in plain).split()
-    return "".join(f" {word}" for word in words)
+        Args:
+            ids: (rows, ids) as a signature takes them; padding counts for nothing.
+        """
+        padding: Any = PADDING["int"]
+        if self.kind == "str":
+            padding = PADDING["str"].encode()
+        unknown = empty = 0
+        for row in ids.tolist():
+            given = [each for each in row if each != padding]
+            known = sum(
+                (each.decode("utf-8", "replace") if self.kind == "str" else str(each))
+                in self.titles
+                for each in given
+            )
+            unknown += len(given) - known
+            empty += not known
+        return unknown, empty
 
 
 def read_catalogue(

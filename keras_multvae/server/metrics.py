@@ -13,6 +13,21 @@ from prometheus_client import (
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 PREFIX = "keras_multvae"
+# What is turned away: connections above the limit; what is too slow, or no HTTP; a Host
+# or Origin of somebody else; requests that are wrong, for something that is not there,
+# that ask for too much, or come while too much waits.
+REFUSED = (
+    "connections",
+    "slow",
+    "malformed",
+    "host",
+    "origin",
+    "invalid",
+    "not_found",
+    "too_large",
+    "too_much_waiting",
+    "queue_full",
+)
 
 
 class Metrics:
@@ -45,6 +60,25 @@ class Metrics:
             buckets=(1, 2, 4, 8, 16, 32, 64),
             registry=self.registry,
         )
+        self.refused_requests = Counter(
+            f"{PREFIX}_refused_requests",
+            "Requests and connections that were turned away, by kind.",
+            ["kind"],
+            registry=self.registry,
+        )
+        for kind in REFUSED:
+            # So that the first one is seen as an increase.
+            self.refused_requests.labels(kind)
+        self.unknown_ids = Counter(
+            f"{PREFIX}_unknown_ids",
+            "Item ids of requests, padding apart, that the model does not know.",
+            registry=self.registry,
+        )
+        self.empty_histories = Counter(
+            f"{PREFIX}_empty_histories",
+            "Rows of item_ids in which the model knows no id.",
+            registry=self.registry,
+        )
         self.version = Gauge(
             f"{PREFIX}_model_version",
             "The version that is served; 0 if none is.",
@@ -57,6 +91,10 @@ class Metrics:
             ["model", "outcome"],
             registry=self.registry,
         )
+
+    def refused(self, kind: str) -> None:
+        """Counts what was turned away; `kind` is one of `REFUSED`."""
+        self.refused_requests.labels(kind).inc()
 
     def page(self) -> bytes:
         """All of them, in Prometheus' text format."""

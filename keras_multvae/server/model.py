@@ -39,6 +39,11 @@ class LoadedModel:
     Args:
         folder: The version folder.
 
+    Attributes:
+        signatures: A `Signature` each, by name.
+        largest: The largest dimension of its variables, which is no smaller than its
+            catalogue.
+
     Raises:
         Exception: Whatever TensorFlow says of a folder that is not whole.
     """
@@ -64,6 +69,15 @@ class LoadedModel:
             self.close()
             raise
         self._definitions = dict(meta.signature_def)
+        self.largest = max(
+            (
+                dimension.size
+                for node in meta.graph_def.node
+                if node.op == "VarHandleOp"
+                for dimension in node.attr["shape"].shape.dim
+            ),
+            default=1,
+        )
 
     def inputs_of(self, name: str) -> Mapping[str, Input]:
         """The inputs of a signature; `StatusError` if there is none."""
@@ -108,6 +122,7 @@ class Signature:
 
     Attributes:
         inputs: An `Input` each, by name.
+        outputs: The shapes of its outputs, -1 for free dimensions.
         rowwise: Whether rows of several requests can be run as one: the first
             dimension of every input and output is free.
     """
@@ -127,8 +142,10 @@ class Signature:
             for name, info in sorted(infos.items())
         }
         self._outputs = sorted(definition.outputs)
-        shapes = [_shape(info.tensor_shape) for info in definition.outputs.values()]
-        shapes += [each.shape for each in self.inputs.values()]
+        self.outputs = [
+            _shape(info.tensor_shape) for info in definition.outputs.values()
+        ]
+        shapes = self.outputs + [each.shape for each in self.inputs.values()]
         self.rowwise = all(shape and shape[0] == -1 for shape in shapes)
         self._call = session.make_callable(
             [definition.outputs[name].name for name in self._outputs],

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_multvae.server.catalogue import Catalogue
+from keras_multvae.server.servable import Servable
 from keras_multvae.server.status import StatusError, invalid
-from keras_multvae.server.versions import Servable
 
 SHOWN = 20  # recommendations
 SIMILAR = 6
@@ -106,7 +106,7 @@ async def similar(servable: Servable, item: str) -> dict[str, Any]:
     """The items most like one: {"items": [{"id", "title", "score"}]}."""
     catalogue = catalogue_of(servable)
     if item not in catalogue:
-        raise StatusError("NOT_FOUND", f"There is no item {item!r}.")
+        raise StatusError("NOT_FOUND", f"There is no item {item[:200]!r}.")
     found = await servable.batcher.submit(
         "similar_items", {"item_ids": catalogue.array([[item]])[0]}
     )

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_multvae.server.limits import check_rows
 from keras_multvae.server.status import StatusError, invalid
 from keras_multvae.server.tensors import (
     dims,
@@ -69,6 +70,11 @@ class Request:
     signature: str
     inputs: dict[str, np.ndarray]
     by_row: bool
+
+    @property
+    def size(self) -> int:
+        """Values in all inputs."""
+        return sum(array.size for array in self.inputs.values())
 
 
 def parse_predict(
@@ -161,6 +167,7 @@ def _from_instances(
         raise malformed(document, "Excepting 'instances' to be an list/array")
     if not instances:
         raise malformed(document, "No values in 'instances' array")
+    check_rows(len(instances))
     if not isinstance(instances[0], dict) and len(specs) > 1:
         raise invalid(
             "instances is a plain list, but expecting list of objects as multiple "
@@ -224,11 +231,13 @@ def _from_inputs(value: Any, specs: Mapping[str, Input]) -> dict[str, np.ndarray
                 "input tensors required as per tensorinfo_map"
             )
         ((key, spec),) = specs.items()
-        return {key: tensor(value, spec.dtype)}
+        value = {key: value}
     arrays = {}
     for key, spec in specs.items():
         if key not in value:
             raise invalid(f"Missing named input: {key} in 'inputs' object.")
+        if isinstance(value[key], list):
+            check_rows(len(value[key]))
         arrays[key] = tensor(value[key], spec.dtype)
     return arrays
 

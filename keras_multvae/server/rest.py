@@ -15,10 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from keras_multvae.server.answers import dumps, predict_body
+from keras_multvae.server.catalogue import Catalogue
 from keras_multvae.server.http import json_response, read_body, run
+from keras_multvae.server.limits import Budget, Hold
 from keras_multvae.server.metrics import Metrics
+from keras_multvae.server.parsing import Request as Parsed
 from keras_multvae.server.parsing import parse_predict
 from keras_multvae.server.status import invalid
+from keras_multvae.server.tensors import SHOWN
 from keras_multvae.server.versions import ModelManager
 
 # What is larger is read or written in a thread, while others are answered.
@@ -41,12 +45,16 @@ class RestApi:
         manager: Knows which version answers.
         metrics: Where requests are counted.
         max_body: Int, bytes of the largest request.
+        budget: Bounds what waits.
     """
 
-    def __init__(self, manager: ModelManager, metrics: Metrics, max_body: int) -> None:
+    def __init__(
+        self, manager: ModelManager, metrics: Metrics, max_body: int, budget: Budget
+    ) -> None:
         self._manager = manager
         self._metrics = metrics
         self._max_body = max_body
+        self._budget = budget
 
     async def answer(self, request: Request) -> Response:
         """The answer to a request; `StatusError` if there is none."""
@@ -58,14 +66,16 @@ class RestApi:
         kind = (parts.get("verb") or "status").lower() if match else "malformed"
         start, status = time.perf_counter(), 500
         try:
-            body = await read_body(request, self._max_body) if method == "POST" else b""
-            start = time.perf_counter()
-            if match is None:
-                raise invalid("Malformed request: ", method, " ", path)
-            which = _which(parts)
             if method == "POST":
-                response = await self._infer(kind, which, body)
-            elif kind == "metadata":
+                with self._budget.hold() as hold:
+                    body = await read_body(request, self._max_body, hold)
+                    start = time.perf_counter()
+                    which = _which(match, method, path)
+                    response = await self._infer(kind, which, body, hold)
+                status = response.status_code
+                return response
+            which = _which(match, method, path)
+            if kind == "metadata":
                 response = self._metadata(which)
             else:
                 response = self._status(which)
@@ -78,7 +88,7 @@ class RestApi:
             self._metrics.requests.labels(kind, str(status)).inc()
             self._metrics.latency.labels(kind).observe(time.perf_counter() - start)
 
-    async def _infer(self, verb: str, which: Any, body: bytes) -> Response:
+    async def _infer(self, verb: str, which: Any, body: bytes, hold: Hold) -> Response:
         in_flight = self._metrics.in_flight.track_inprogress()
         with self._manager.get(*which).used() as servable, in_flight:
             if verb != "predict":
@@ -87,13 +97,27 @@ class RestApi:
                     f"{wanted} signatures are not served; only predict is. Send the "
                     "request to :predict."
                 )
+            servable.limits.check_body(body)
             parsed = await run(
                 len(body) > SMALL_BODY, parse_predict, body, servable.model.inputs_of
+            )
+            hold.add(servable.cost(parsed.signature, parsed.inputs))
+            await run(
+                parsed.size > SMALL_ANSWER, self._count, servable.catalogue, parsed
             )
             outputs = await servable.batcher.submit(parsed.signature, parsed.inputs)
         size = sum(array.size for array in outputs.values())
         content = await run(size > SMALL_ANSWER, predict_body, outputs, parsed.by_row)
         return json_response(content)
+
+    def _count(self, catalogue: Catalogue | None, parsed: Parsed) -> None:
+        """Counts what an operator would look at: ids that the model does not know."""
+        histories = parsed.inputs.get("item_ids")
+        if catalogue is None or histories is None or histories.ndim != 2:
+            return
+        unknown, empty = catalogue.count_unknown(histories)
+        self._metrics.unknown_ids.inc(unknown)
+        self._metrics.empty_histories.inc(empty)
 
     def _status(self, which: Any) -> Response:
         versions = [
@@ -122,13 +146,18 @@ class RestApi:
         return json_response(dumps(content))
 
 
-def _which(parts: dict[str, str | None]) -> tuple[str, int | None, str | None]:
+def _which(
+    match: re.Match[str] | None, method: str, path: str
+) -> tuple[str, int | None, str | None]:
     """Name, version and label that a path asks for."""
+    if match is None:
+        raise invalid("Malformed request: ", method, " ", path[:SHOWN])
+    parts = match.groupdict()
     name, version = parts["name"], parts["version"]
     if name is None:
         raise invalid("Missing model name in request.")
     if version is None:
         return name, None, parts["label"]
     if len(version) > 19 or int(version) >= 2**63:
-        raise invalid(f"Failed to convert version: {version} to numeric.")
+        raise invalid(f"Failed to convert version: {version[:SHOWN]} to numeric.")
     return name, int(version), None

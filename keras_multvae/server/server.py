@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import errno
 import gc
+import logging
 import os
+import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
-
+from keras_multvae import checks
 from keras_multvae.server.app import MAX_BODY, make_app
+from keras_multvae.server.aside import any_left
+from keras_multvae.server.connections import BACKLOG, MAX_CONNECTIONS, Guard, Server
+from keras_multvae.server.hosts import is_loopback
+from keras_multvae.server.logs import LOGGING
 from keras_multvae.server.model import disable_xla
 from keras_multvae.serving.versions import name_of, versions_in
 
-# Longer than clients and proxies keep idle connections, so that it is they who close.
-KEEP_ALIVE_SECONDS = 75
+# Open files besides connections: those of a model, of TensorFlow, and connections that
+# the system has accepted before they are counted.
+RESERVED_FILES = 2 * BACKLOG + 256
 GRACE_SECONDS = 30  # for requests that are being answered when the server is to end
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "loggers": {
-        "keras_multvae.server": {"handlers": ["stderr"], "level": "INFO"},
-        "uvicorn": {"handlers": ["stderr"], "level": "WARNING"},
-        # It calls the loader deprecated that TensorFlow Serving uses.
-        "tensorflow": {"level": "ERROR"},
-    },
-}
 
 
 def serve(
@@ -40,6 +34,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8501,
     max_body: int = MAX_BODY,
+    allowed_hosts: Sequence[str] = (),
 ) -> None:
     """Serves a model until SIGTERM or Ctrl-C, with TensorFlow Serving's REST API.
 
@@ -57,8 +52,13 @@ def serve(
         host: The address to listen on; by default no other machine can reach it.
         port: Int, the port; 0 for any that is free.
         max_body: Int, bytes of the largest request.
+        allowed_hosts: Names that the server is called by besides `host`, localhost and,
+            where other machines can reach it, any IP address. Requests for other hosts
+            are refused: a page that makes its own name lead here could read answers.
+            "*" takes any.
 
     Raises:
+        ValueError: A port that is none.
         FileNotFoundError: There is no such folder, or no version in it.
         OSError: The port is taken, or the address not this machine's.
         ImportError: TensorFlow is not installed.
@@ -71,19 +71,27 @@ def serve(
     References:
         - https://www.tensorflow.org/tfx/serving/api_rest
     """
+    port = checks.integer("port", port, at_least=0)
+    if port > 65535:
+        raise ValueError(f"`port` must be from 0 to 65535. Received: port={port}.")
     folder = Path(folder)
     _check(folder)
     listening = listen(host, port)
     disable_xla()
+    # Python's threads take turns of 5 ms by default; a request has several of them.
+    sys.setswitchinterval(0.001)
     # What is imported stays: collections need not go through it while requests wait.
     gc.freeze()
-    config = uvicorn.Config(
-        make_app(folder, max_body),
-        lifespan="on",
+    app = make_app(
+        folder,
+        max_body,
+        allowed_hosts=(*allowed_hosts, host),
+        any_address=not is_loopback(host),
+    )
+    server = Server(
+        app,
+        Guard(raise_open_files(), app.state.metrics.refused),
         log_config=LOGGING,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     shown, bound = listening.getsockname()[:2]
@@ -91,7 +99,30 @@ def serve(
     name = name_of(folder)
     print(f"{name}: {address}/ and {address}/v1/models/{name}", file=sys.stderr)
     with listening, _quiet_end():
-        uvicorn.Server(config).run(sockets=[listening])
+        server.run(sockets=[listening])
+    if any_left():
+        # A thread that never comes back may be within TensorFlow, which would take its
+        # end amiss.
+        logging.shutdown()
+        os._exit(0)
+
+
+def raise_open_files() -> int:
+    """Lets this process open as many files as it may; how many connections fit.
+
+    The soft limit that most systems start a process with is for programs that use
+    `select`, which this one does not.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + RESERVED_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    elif soft == resource.RLIM_INFINITY:
+        soft = wanted
+    return min(MAX_CONNECTIONS, max(soft - RESERVED_FILES, soft // 4, 1))
 
 
 def _check(folder: Path) -> None:

@@ -53,6 +53,13 @@ def invalid(*parts: object) -> StatusError:
     return StatusError("INVALID_ARGUMENT", "".join(map(str, parts)))
 
 
+def too_large(text: str) -> StatusError:
+    """For what is more than is answered at a time (status 413)."""
+    return StatusError(
+        "INVALID_ARGUMENT", f"{text} Send fewer rows at a time.", http_status=413
+    )
+
+
 def not_found(name: str, version: int | None) -> StatusError:
     """NOT_FOUND for a model or a version of it."""
     wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from keras_multvae.server.batching import Batcher
-from keras_multvae.server.catalogue import Catalogue, read_catalogue
+from keras_multvae.server.aside import aside
+from keras_multvae.server.folder import Found, Marks, Stillness, look_at, numbers_in
 from keras_multvae.server.metrics import Metrics
-from keras_multvae.server.model import LoadedModel, warm_up
+from keras_multvae.server.servable import Servable, load
 from keras_multvae.server.status import StatusError, invalid, not_found
-from keras_multvae.serving.versions import name_of, versions_in
+from keras_multvae.serving.versions import name_of
+from keras_multvae.serving.whole import NotWholeError, check_whole
 
 logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0  # As TensorFlow Serving's own default.
+# Looks at a version in which nothing changes, after which it counts as whole, or as
+# never to be.
+STILL_LOOKS = 5
+# After which others have their turn: to say what is in a folder, to load a version.
+LOOK_SECONDS, LOAD_SECONDS = 5.0, 30.0
 # Of inference. The graph's operations have all cores anyway; a second thread keeps a
 # long request from holding up all others.
 THREADS = 2
@@ -32,60 +38,24 @@ class State:
 
     Attributes:
         state: LOADING, AVAILABLE, UNLOADING or END.
-        error: Why it could not be loaded; "" if nothing is wrong.
+        error: Why it could not be loaded, or what it waits for; "" if nothing is wrong.
     """
 
     state: str
     error: str = ""
 
 
-class Servable:
-    """A loaded version, and how many requests it is answering."""
-
-    def __init__(
-        self,
-        number: int,
-        origin: Path,
-        model: LoadedModel,
-        batcher: Batcher,
-        catalogue: Catalogue | None,
-    ) -> None:
-        self.number = number
-        self.origin = origin
-        self.model = model
-        self.batcher = batcher
-        self.catalogue = catalogue
-        self._users = 0
-        self._unused = asyncio.Event()
-        self._unused.set()
-
-    @contextlib.contextmanager
-    def used(self) -> Iterator[Servable]:
-        """Keeps it in memory until the request is answered."""
-        self._users += 1
-        self._unused.clear()
-        try:
-            yield self
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._unused.set()
-
-    async def unused(self) -> None:
-        """Waits until no request needs it any more."""
-        await self._unused.wait()
-
-
 class ModelManager:
     """Serves the newest version of a model that can be loaded.
 
-    A new version takes over when it is loaded and warm; the one before it is given up
-    when its requests are answered. A version that cannot be loaded is tried again only
-    once its files change, and the one before it goes on. If the served version's folder
-    goes, the newest that is left takes over; if none is left, it goes on from memory.
-    The folder, or a version, may be a symbolic link: the model has the link's name, and
-    where the link comes to point elsewhere, what is there counts as new, whatever its
-    number.
+    A new version takes over when it is whole, loaded and warm; the one before it is
+    given up when its requests are answered. A version that cannot be loaded is tried
+    again only once its files change, and the one before it goes on; one that does not
+    come back, as on a mount whose server is gone, holds up no other. If the served
+    version's folder goes, the newest that is left takes over; if none is left, it goes
+    on from memory. The folder, or a version, may be a symbolic link: the model has the
+    link's name, and where the link comes to point elsewhere, what is there counts as
+    new, whatever its number.
 
     All methods belong to the event loop; loading and inference have threads.
 
@@ -104,14 +74,21 @@ class ModelManager:
         self._poll_seconds = poll_seconds
         self._served: Servable | None = None
         self._states: dict[int, State] = {}
-        self._failed: dict[int, Any] = {}
-        self._loader = ThreadPoolExecutor(1, "load")
+        self._failed: dict[int, Marks] = {}
+        self._still = Stillness(STILL_LOOKS * poll_seconds)
+        # Work on versions that has not come back; None stands for the folder itself.
+        self._away: dict[int | None, asyncio.Future[Any]] = {}
         self._inference = ThreadPoolExecutor(THREADS, "infer")
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Loads the first version, and watches from then on."""
-        await self.check()
+        for _ in range(STILL_LOOKS + 2):
+            await self._check_safely()
+            waits = any(each.state == "LOADING" for each in self._states.values())
+            if self._served is not None or not waits:
+                break
+            await asyncio.sleep(self._poll_seconds)
         self._spawn(self._watch())
 
     async def close(self) -> None:
@@ -121,9 +98,8 @@ class ModelManager:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._served is not None:
             await self._served.unused()
-            await self._in_loader(self._served.model.close)
+            await aside(self._served.model.close)
             self._served = None
-        self._loader.shutdown()
         self._inference.shutdown()
 
     def get(
@@ -154,75 +130,155 @@ class ModelManager:
         return wanted
 
     async def check(self) -> None:
-        """Looks at the folder once, and loads what is newer than what is served."""
-        found = await self._in_loader(versions_in, self.folder)
+        """Looks at the folder once, and loads what is newer than what is served.
+
+        Raises:
+            OSError: The folder cannot be read.
+            TimeoutError: Nor does it say why.
+        """
+        found = await self._in_time(None, LOOK_SECONDS, numbers_in, self.folder)
         served = self._served.number if self._served else None
         for number in [*self._states]:
             if number not in found and number != served:
-                self._states.pop(number)
-                self._failed.pop(number, None)
+                self._forget(number)
         for number, folder in found.items():
-            origin = await self._in_loader(folder.resolve)
-            if self._served and (number, origin) == (served, self._served.origin):
-                break
-            marks = await self._in_loader(_fingerprint, origin)
-            if self._failed.get(number) == marks:
+            if number in self._away:
                 continue
-            if await self._load(number, origin):
-                self._failed.pop(number, None)
+            try:
+                known = await self._in_time(number, LOOK_SECONDS, look_at, folder)
+            except (OSError, TimeoutError) as error:
+                if number != served:
+                    self._refuse(number, "END", _text(error))
+                continue
+            if known is None:
+                self._forget(number)
+                continue
+            if self._served and (number, known.origin) == (served, self._served.origin):
                 break
-            self._failed[number] = marks
+            if await self._try(number, known):
+                break
+
+    async def _try(self, number: int, found: Found) -> bool:
+        """Loads a version if it is time to; whether it is served now."""
+        still = self._still.has(number, found.marks)
+        state = self._states.get(number)
+        if self._failed.get(number) == found.marks:
+            if still and state is not None and state.state == "LOADING":
+                # What it waited for has not come.
+                self._refuse(number, "END", state.error)
+            return False
+        if not found.listed and not still:
+            self._wait(number, "its files are still changing")
+            return False
+        if isinstance(found.marks, str):
+            self._failed[number] = found.marks
+            self._refuse(number, "END", found.marks)
+            return False
+        self._failed[number] = found.marks
+        try:
+            if found.listed:
+                work = self._in_time(number, LOAD_SECONDS, check_whole, found.origin)
+                await work
+        except NotWholeError as error:
+            if still:
+                self._refuse(number, "END", str(error))
+            else:
+                self._wait(number, str(error))
+            return False
+        except TimeoutError:
+            # It is looked at again once it has come back.
+            self._failed.pop(number)
+            self._wait(number, "reading its files takes long")
+            return False
+        except (OSError, ValueError) as error:
+            self._refuse(number, "END", _text(error))
+            return False
+        return await self._load(number, found.origin)
 
     async def _load(self, number: int, folder: Path) -> bool:
-        # Of the same number, where a link points elsewhere: it answers meanwhile.
-        known = self._states.get(number)
-        again = self._served is not None and number == self._served.number
-        if not again:
+        if not self._serves(number):
             self._states[number] = State("LOADING")
-        loads = self._metrics.loads.labels
+        loading = aside(load, folder)
         try:
-            servable = await self._in_loader(self._make, number, folder)
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            logger.error("version %d cannot be loaded: %s", number, text)
-            self._states[number] = known if again and known else State("END", text)
-            loads(self.name, "failed").inc()
+            loaded = await self._until(number, LOAD_SECONDS, loading)
+        except TimeoutError:
+            self._wait(number, "loading takes long")
+            loading.add_done_callback(partial(self._take_late, number, folder))
             return False
-        previous, self._served = self._served, servable
-        self._states[number] = State("AVAILABLE")
-        self._metrics.version.labels(self.name).set(number)
-        loads(self.name, "loaded").inc()
-        logger.info("version %d is served", number)
-        if previous is not None:
-            self._spawn(self._give_up(previous))
+        except Exception as error:
+            self._refuse(number, "END", _text(error))
+            return False
+        self._serve(number, folder, *loaded)
         return True
 
-    def _make(self, number: int, folder: Path) -> Servable:
-        """Loads and warms a version. In the loader's thread."""
-        model = LoadedModel(folder)
-        try:
-            count = warm_up(model, folder)
-            catalogue = read_catalogue(folder, model.run)
-        except BaseException:
-            model.close()
-            raise
-        logger.info("version %d is loaded, %d requests warmed it", number, count)
-        batcher = Batcher(
-            model.run,
-            lambda name: model.signatures[name].rowwise,
+    def _take_late(self, number: int, folder: Path, loading: Any) -> None:
+        """Serves a version that took long to load, if it still is the newest."""
+        if loading.cancelled():
+            return
+        error = loading.exception()
+        if error is not None:
+            self._refuse(number, "END", _text(error))
+        elif number in self._states and (
+            self._served is None or self._served.number < number
+        ):
+            self._serve(number, folder, *loading.result())
+        else:
+            self._states.pop(number, None)
+            self._failed.pop(number, None)
+            aside(loading.result()[0].close)
+
+    def _serve(self, number: int, folder: Path, model: Any, catalogue: Any) -> None:
+        servable = Servable(
+            number,
+            folder,
+            model,
+            catalogue,
             self._inference,
             THREADS,
             self._metrics.batch_size.observe,
         )
-        return Servable(number, folder, model, batcher, catalogue)
+        previous, self._served = self._served, servable
+        self._failed.pop(number, None)
+        self._states[number] = State("AVAILABLE")
+        self._metrics.version.labels(self.name).set(number)
+        self._metrics.loads.labels(self.name, "loaded").inc()
+        logger.info("version %d is served", number)
+        if previous is not None:
+            self._spawn(self._give_up(previous))
+
+    def _serves(self, number: int) -> bool:
+        """Whether it is served, if perhaps from where a link pointed before."""
+        return self._served is not None and self._served.number == number
+
+    def _wait(self, number: int, text: str) -> None:
+        """A version is not ready yet; what is served goes on."""
+        state = self._states.get(number)
+        if not self._serves(number):
+            self._states[number] = State("LOADING", text)
+        if state is None or not state.error:
+            logger.info("version %d is waited for: %s", number, text)
+
+    def _refuse(self, number: int, state: str, text: str) -> None:
+        """A version cannot be loaded as it is; what is served goes on."""
+        if self._states.get(number) != State(state, text):
+            logger.error("version %d cannot be loaded: %s", number, text)
+            self._metrics.loads.labels(self.name, "failed").inc()
+        if not self._serves(number):
+            self._states[number] = State(state, text)
+
+    def _forget(self, number: int) -> None:
+        if not self._serves(number):
+            self._states.pop(number, None)
+        self._failed.pop(number, None)
+        self._still.forget(number)
 
     async def _give_up(self, servable: Servable) -> None:
         # The one that took over may have its number.
-        own = self._served is None or self._served.number != servable.number
+        own = not self._serves(servable.number)
         if own:
             self._states[servable.number] = State("UNLOADING")
         await servable.unused()
-        await self._in_loader(servable.model.close)
+        await aside(servable.model.close)
         if own:
             self._states[servable.number] = State("END")
         logger.info("version %d is unloaded", servable.number)
@@ -230,27 +286,51 @@ class ModelManager:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._poll_seconds)
-            try:
-                await self.check()
-            except Exception:
-                # Whatever it is, what is served goes on, and so does the watch.
-                logger.exception("%s cannot be read", self.folder)
+            await self._check_safely()
+
+    async def _check_safely(self) -> None:
+        if None in self._away:
+            return
+        try:
+            await self.check()
+        except (OSError, TimeoutError) as error:
+            logger.error("%s cannot be read: %s", self.folder, _text(error))
+        except Exception:
+            # Whatever it is, what is served goes on, and so does the watch.
+            logger.exception("%s cannot be looked at", self.folder)
+
+    async def _in_time(
+        self,
+        what: int | None,
+        seconds: float,
+        function: Callable[..., T],
+        *arguments: Any,
+    ) -> T:
+        """What a function gives; `TimeoutError` if that takes too long."""
+        return await self._until(what, seconds, aside(function, *arguments))
+
+    async def _until(
+        self, what: int | None, seconds: float, future: asyncio.Future[T]
+    ) -> T:
+        done, _ = await asyncio.wait([future], timeout=seconds)
+        if done:
+            return future.result()
+        # It is left alone until it comes back.
+        self._away[what] = future
+
+        def back(_: Any) -> None:
+            self._away.pop(what, None)
+            if not future.cancelled():
+                future.exception()  # Or asyncio would say that nobody asked for it.
+
+        future.add_done_callback(back)
+        raise TimeoutError(f"it does not answer within {seconds:g} seconds")
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _in_loader(self, function: Callable[..., T], *arguments: Any) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._loader, function, *arguments)
 
-
-def _fingerprint(folder: Path) -> Any:
-    """Something that changes with the files of a folder."""
-    files = []
-    for path in sorted(folder.rglob("*")):
-        with contextlib.suppress(FileNotFoundError):
-            known = path.stat()
-            files.append((str(path), known.st_size, known.st_mtime_ns))
-    return files
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -23,6 +23,7 @@ from keras_multvae.recommender import Recommender
 from keras_multvae.serving import config, versions
 from keras_multvae.serving.card import CARD, ModelCard, render
 from keras_multvae.serving.plain import check_quantize
+from keras_multvae.serving.whole import write_files
 
 # Read by a server that is run with --enable_per_model_batching_parameters.
 BATCHING = "batching_params.pbtxt"
@@ -54,8 +55,9 @@ def export_saved_model(
     The signatures `recommend`, `discover`, `score`, `embed`, `similar_items` and
     `recommend_examples` are described in docs/serving.md. The version's folder
     `assets.extra` holds warm-up requests, which the server answers before it takes the
-    version into service, `MODEL_CARD.md`, and `catalogue.json`: ids and titles in index
-    order. `write_serving_config` writes what a server needs besides.
+    version into service, `MODEL_CARD.md`, `catalogue.json`: ids and titles in index
+    order, and `files.json`: all other files with their sizes and checksums.
+    `write_serving_config` writes what a server needs besides.
 
     Args:
         recommender: A `Recommender` with a Keras model, ours or from outside.
@@ -92,6 +94,8 @@ def export_saved_model(
     path = Path(path)
     version = versions.next_version(path) if version is None else version
     k, version = checks.integer("k", k), checks.integer("version", version)
+    if version > versions.LAST_VERSION:
+        raise ValueError(f"`version` must be below 2**63. Received: version={version}.")
     keep = None if keep is None else checks.integer("keep", keep)
     target = path / str(version)
     if target.exists():
@@ -109,6 +113,7 @@ def export_saved_model(
         text = render(card or ModelCard(), recommender, name, version, k, quantize)
         (temporary / versions.EXTRA / CARD).write_text(text, encoding="utf-8")
         (temporary / BATCHING).write_text(config.batching_parameters())
+        write_files(temporary)
     if keep is not None:
         versions.prune(path, keep, target)
     return target

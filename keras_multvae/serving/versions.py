@@ -12,6 +12,8 @@ EXTRA = "assets.extra"
 CATALOGUE, CATALOGUE_VERSION = f"{EXTRA}/catalogue.json", 1
 WARMUP = f"{EXTRA}/tf_serving_warmup_requests"
 
+LAST_VERSION = 2**63 - 1  # TensorFlow Serving numbers them in 64 bits.
+
 
 def name_of(path: Path) -> str:
     """The name of a model in a folder: the user's, also where it is a symbolic link."""
@@ -48,5 +50,6 @@ def prune(path: Path, keep: int, written: Path) -> None:
 def _numbered(path: Path) -> Iterator[tuple[int, Path]]:
     """What a server takes for versions, by their names."""
     for each in path.iterdir() if path.is_dir() else ():
-        if each.name.isascii() and each.name.isdecimal():
-            yield int(each.name), each
+        name = each.name
+        if name.isascii() and name.isdecimal() and int(name) <= LAST_VERSION:
+            yield int(name), each

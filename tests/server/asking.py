@@ -24,11 +24,18 @@ def check(recommender, history, answer, k=100):
     np.testing.assert_allclose(answer["scores"][:valid], scores, atol=1e-5)
 
 
-def eventually(condition, seconds=20):
+def eventually(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def reason(client, version):
+    """What is told about a version that is not served."""
+    found = client.get(f"/v1/models/films/versions/{version}").json()
+    (state,) = found["model_version_status"]
+    return state["status"]["error_message"]
 
 
 def states(client):

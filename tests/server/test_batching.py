@@ -13,6 +13,7 @@ pytest.importorskip("starlette")
 
 from keras_multvae.server import batching
 from keras_multvae.server.batching import Batcher
+from keras_multvae.server.limits import PIECE_ROWS
 from keras_multvae.server.model import LoadedModel
 from keras_multvae.server.status import StatusError
 
@@ -124,11 +125,18 @@ def test_a_bad_request_spoils_no_other(served, model):
 
 def test_batches_have_a_largest_size():
     requests = [("a", {"item_ids": np.ones((10, 1), "int64")})] * 20
-    requests += [("a", {"item_ids": np.ones((1000, 1), "int64")})]
-    found, sizes = run_together(lambda name, inputs: dict(inputs), requests)
-    assert max(sizes) * 10 <= batching.MAX_ROWS
-    assert sum(sizes) == 21
+    requests += [("a", {"item_ids": np.arange(1000)[:, None]})]
+    rows = []
+
+    def run(name, inputs):
+        rows.append(len(inputs["item_ids"]))
+        return dict(inputs)
+
+    found, sizes = run_together(run, requests)
+    assert max(rows) <= PIECE_ROWS
+    assert max(sizes) * 10 <= PIECE_ROWS
     assert [len(each["item_ids"]) for each in found] == [10] * 20 + [1000]
+    assert found[-1]["item_ids"].tolist() == requests[-1][1]["item_ids"].tolist()
 
 
 def test_a_full_queue_refuses(monkeypatch):

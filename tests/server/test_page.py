@@ -134,7 +134,8 @@ def test_similar_to_nothing(address):
 
 
 def test_a_version_without_titles_says_so(running, films):
-    (films / "1" / "assets.extra" / "catalogue.json").unlink()
+    for name in ("catalogue.json", "files.json"):
+        (films / "1" / "assets.extra" / name).unlink()
     with running(films) as client:
         answer = client.get("/api/model")
         assert answer.status_code == 404

@@ -207,7 +207,7 @@ def test_a_client_that_goes_away_is_no_failure(running, films, caplog):
             (client.base_url.host, client.base_url.port)
         ) as it:
             it.sendall(
-                b"POST /v1/models/films:predict HTTP/1.1\r\nHost: x\r\n"
+                b"POST /v1/models/films:predict HTTP/1.1\r\nHost: localhost\r\n"
                 b"Content-Length: 100\r\n\r\n{"
             )
         eventually(lambda: 'method="predict",status="499"} 1.0' in client.get(

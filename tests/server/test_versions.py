@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from server.asking import PREDICT, check, error, eventually, states
+from server.asking import PREDICT, check, error, eventually, reason, states
 
 pytestmark = pytest.mark.once
 
@@ -17,7 +17,13 @@ def test_a_version_with_damaged_warm_up_is_not_served(served, running, films):
     file = films / "2" / "assets.extra" / "tf_serving_warmup_requests"
     file.write_bytes(file.read_bytes()[:-3])
     with running(films) as client:
-        assert states(client) == {"2": "END", "1": "AVAILABLE"}
+        eventually(lambda: states(client) == {"2": "END", "1": "AVAILABLE"})
+        assert "bytes of" in reason(client, "2")
+        # Without the list of files, TensorFlow says it.
+        (films / "2" / "assets.extra" / "files.json").unlink()
+        eventually(lambda: "bytes of" not in reason(client, "2"))
+        eventually(lambda: states(client) == {"2": "END", "1": "AVAILABLE"})
+        assert "Error" in reason(client, "2")
 
 
 def test_a_new_version_takes_over_without_a_failed_request(served, running, films):
@@ -70,20 +76,20 @@ def test_a_new_version_takes_over_without_a_failed_request(served, running, film
 def test_a_damaged_version_is_tried_again_only_when_it_changes(
     served, running, films, monkeypatch
 ):
-    from keras_multvae.server import versions
+    from keras_multvae.server import servable
 
     loaded = []
-    make = versions.LoadedModel
+    make = servable.LoadedModel
     monkeypatch.setattr(
-        versions,
+        servable,
         "LoadedModel",
         lambda folder: loaded.append(folder.name) or make(folder),
     )
     (films / "2").mkdir()
     with running(films) as client:
-        assert states(client) == {"2": "END", "1": "AVAILABLE"}
+        eventually(lambda: states(client) == {"2": "END", "1": "AVAILABLE"})
         time.sleep(0.3)  # Several looks at the folder.
-        assert loaded == ["2", "1"]
+        assert loaded == ["1", "2"]
         # Copied file by file, as it should not be, it is served once it is whole.
         shutil.copytree(served.folder / "2", films / "2", dirs_exist_ok=True)
         eventually(lambda: states(client) == {"2": "AVAILABLE", "1": "END"})

@@ -337,7 +337,7 @@ REFUSED = (
         ([(404, NOT_FOUND)], ModelNotFoundError, "found for request: Latest.half.", 1),
         ([(400, REFUSED)], InvalidRequestError, '"x" Type: String', 1),
         ([(413, b"")], InvalidRequestError, "status 413: no reason given", 1),
-        ([(429, b"x")], ServingError, "status 429: x", 1),
+        ([(429, b"x")] * 3, ServingUnavailableError, "status 429: x", 3),
         ([(500, b"<html>")], ServingError, "status 500: <html>", 1),
         ([(200, b"no JSON")], ServingError, "no JSON", 1),
         ([(503, b"")] * 3, ServingUnavailableError, "status 503", 3),

@@ -14,10 +14,18 @@ from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.ranking import TopK, first_columns
 from keras_multvae.recommender import Recommendations
 from keras_multvae.recommender.histories import Rows, as_rows, listed
+from keras_multvae.serving.client.addresses import parse_address
+from keras_multvae.serving.client.answers import (
+    ASKED,
+    check_answer,
+    concatenated,
+    understood,
+)
 from keras_multvae.serving.client.errors import InvalidRequestError
 from keras_multvae.serving.client.rest import RestTransport
 from keras_multvae.serving.client.retrying import with_retries
 from keras_multvae.serving.client.rpc import RpcTransport
+from keras_multvae.serving.versions import LAST_VERSION
 
 ROWS = 256  # users of a request; more are asked for in several
 
@@ -28,16 +36,19 @@ class ServingClient:
     The server is TensorFlow Serving or `keras-multvae serve`, with a SavedModel of
     `export_saved_model`. Item ids that the model does not know are ignored.
 
-    A try that finds no server, or one too busy (UNAVAILABLE, status 502, 503 or 504),
-    is repeated after a pause, as predictions may be asked for twice. Nothing else is:
-    no request that was refused, and none that timed out while the server worked on it.
+    A try that finds no server, or one too busy (UNAVAILABLE, status 429, 502, 503 or
+    504), is repeated after a pause, or when the server says (`Retry-After`), as
+    predictions may be asked for twice. Nothing else is: no request that was refused,
+    and none that timed out while the server worked on it.
 
     Args:
-        address: "http://host:8501" for REST; "host:8500" or "grpc://host:8500" for
-            gRPC, which needs TensorFlow and the package tensorflow-serving-api.
+        address: "http://host:8501" for REST, with "user:password@" before the host
+            where that is asked for; "host:8500" or "grpc://host:8500" for gRPC, which
+            needs TensorFlow and the package tensorflow-serving-api.
         model: Name of the model on the server.
         version: Int >= 1; by default the latest.
-        timeout: Float, seconds for each try.
+        timeout: Float, seconds for each try, from looking up the server's name to the
+            last byte of its answer.
         retries: Int >= 0, tries after the first.
 
     Raises:
@@ -49,7 +60,8 @@ class ServingClient:
     - `InvalidRequestError` for a request that the server refuses,
     - `ModelNotFoundError` for a model or version that it does not have,
     - `ServingTimeoutError` and `ServingUnavailableError`,
-    - `ServingError`, the base of these, for whatever else it reports.
+    - `ServingError`, the base of these, for whatever else it reports, and for an
+      answer that is malformed or larger than 64 MiB.
 
     Example:
 
@@ -66,24 +78,22 @@ class ServingClient:
         timeout: float = 10.0,
         retries: int = 3,
     ) -> None:
-        scheme, separator, rest = address.partition("://")
-        if separator and scheme not in ("http", "https", "grpc"):
-            raise ValueError(
-                "`address` must be as http://host:8501, or host:8500 for gRPC. "
-                f"Received: {address!r}."
-            )
+        found = parse_address(address)
         if not model or "/" in model or ":" in model:
             raise ValueError(f"`model` must be a model's name. Received: {model!r}.")
         if version is not None:
             version = checks.integer("version", version)
+            if version > LAST_VERSION:
+                raise ValueError(
+                    f"`version` must be below 2**63. Received: version={version}."
+                )
         timeout = checks.number("timeout", timeout, above=0)
         self._retries = checks.integer("retries", retries, at_least=0)
         self._transport: RestTransport | RpcTransport
-        if scheme in ("http", "https") and separator:
-            self._transport = RestTransport(address, model, version, timeout)
+        if found.scheme == "grpc":
+            self._transport = RpcTransport(found.place, model, version, timeout)
         else:
-            host = rest if separator else address
-            self._transport = RpcTransport(host, model, version, timeout)
+            self._transport = RestTransport(found, model, version, timeout)
 
     def recommend(
         self,
@@ -124,8 +134,9 @@ class ServingClient:
                 "deny": self._ids([denied] * users),
                 "allow": self._ids([allowed] * users),
             },
+            k,
         )
-        return self._recommendations(names, found, k)
+        return self._recommendations(names, found)
 
     def similar_items(self, item_ids: Sequence[Any], k: int = 10) -> Recommendations:
         """The items whose output weights point the same way.
@@ -140,8 +151,8 @@ class ServingClient:
         k = checks.integer("k", k)
         items = listed(item_ids, "item_ids")
         ids = self._ids([[item] for item in items])
-        found = self._predict("similar_items", {"item_ids": ids[:, -1]})
-        return self._recommendations(items, found, k)
+        found = self._predict("similar_items", {"item_ids": ids[:, -1]}, k)
+        return self._recommendations(items, found)
 
     def embed(self, histories: Any) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of q(z | x) of each user, (users, latent_dim) float32.
@@ -179,9 +190,11 @@ class ServingClient:
                 f"{len(wanted)} lists for {len(rows)} users."
             )
         ids = self._ids(wanted)
-        found = self._predict("score", {"item_ids": self._ids(rows), "candidates": ids})
+        found = self._predict(
+            "score", {"item_ids": self._ids(rows), "candidates": ids}, ids.shape[1]
+        )
         scores = np.where(found["known"], found["scores"], np.float32(-np.inf))
-        return scores[:, 1 : ids.shape[1]]
+        return scores[:, 1:]
 
     def close(self) -> None:
         """Closes the connections; so does leaving a `with` block."""
@@ -195,7 +208,14 @@ class ServingClient:
 
     @cached_property
     def _signatures(self) -> dict[str, dict[str, dict[str, Any]]]:
-        return with_retries(self._transport.signatures, self._retries)
+        return with_retries(partial(understood, self._describe), self._retries)
+
+    def _describe(self) -> dict[str, dict[str, dict[str, Any]]]:
+        found = self._transport.signatures()
+        for name in set(ASKED) & set(found):
+            if "item_ids" not in found[name]["inputs"]:
+                raise ValueError(f"{name} has no input item_ids")
+        return found
 
     def _signature(self, name: str) -> dict[str, dict[str, Any]]:
         if name not in self._signatures:
@@ -249,27 +269,41 @@ class ServingClient:
         return ids
 
     def _predict(
-        self, signature: str, inputs: dict[str, np.ndarray]
+        self, signature: str, inputs: dict[str, np.ndarray], width: int | None = None
     ) -> dict[str, np.ndarray]:
+        """The outputs of a signature for all rows; no more columns than `width`."""
         outputs = self._signature(signature)["outputs"]
         users = len(inputs["item_ids"])
         parts = []
         for start in range(0, users, ROWS):
             some = {name: each[start : start + ROWS] for name, each in inputs.items()}
-            ask = partial(self._transport.predict, signature, some, outputs)
-            parts.append(with_retries(ask, self._retries))
+            ask = partial(self._ask, signature, some, outputs, width)
+            parts.append(with_retries(partial(understood, ask), self._retries))
         if not parts:
             raise ValueError(
                 "There is nothing to ask: no history and no item is given."
             )
+        return understood(partial(concatenated, parts))
+
+    def _ask(
+        self,
+        signature: str,
+        inputs: dict[str, np.ndarray],
+        outputs: dict[str, Any],
+        width: int | None,
+    ) -> dict[str, np.ndarray]:
+        found = self._transport.predict(signature, inputs, outputs)
+        check_answer(signature, found, len(inputs["item_ids"]), width)
         return {
-            name: np.concatenate([part[name] for part in parts]) for name in outputs
+            # A server that batches may answer with more columns than were asked for.
+            name: array[:, :width] if width and array.ndim > 1 else array
+            for name, array in found.items()
         }
 
     def _recommendations(
-        self, users: list[Any], found: dict[str, np.ndarray], k: int
+        self, users: list[Any], found: dict[str, np.ndarray]
     ) -> Recommendations:
-        items, scores = found["item_ids"][:, :k], found["scores"][:, :k]
+        items, scores = found["item_ids"], found["scores"]
         valid = np.minimum(found["valid"], scores.shape[1]).astype("int64")
         names, indices = np.unique(items, return_inverse=True)
         top = TopK(

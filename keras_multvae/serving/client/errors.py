@@ -20,4 +20,12 @@ class ServingTimeoutError(ServingError, TimeoutError):
 
 
 class ServingUnavailableError(ServingError):
-    """The server is not there, or too busy, also after all retries."""
+    """The server is not there, or too busy, also after all retries.
+
+    Attributes:
+        retry_after: The seconds after which the server asks to be tried again, or None.
+    """
+
+    def __init__(self, text: str, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after

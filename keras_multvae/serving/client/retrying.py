@@ -10,6 +10,7 @@ from typing import TypeVar
 from keras_multvae.serving.client.errors import ServingUnavailableError
 
 FIRST_SECONDS, MOST_SECONDS = 0.1, 5.0
+MOST_ASKED_SECONDS = 60.0  # A server that asks for more is given up.
 T = TypeVar("T")
 
 
@@ -17,7 +18,8 @@ def with_retries(attempt: Callable[[], T], retries: int) -> T:
     """Calls `attempt`, and again while the server is unavailable.
 
     Between two calls it waits, twice as long each time, less a random share of it: many
-    clients that a server lost at once shall not come back at once.
+    clients that a server lost at once shall not come back at once. A server that says
+    when to come back is not asked before, and not at all if that is long.
 
     Args:
         attempt: What to call.
@@ -32,7 +34,10 @@ def with_retries(attempt: Callable[[], T], retries: int) -> T:
     for number in range(retries):
         try:
             return attempt()
-        except ServingUnavailableError:
+        except ServingUnavailableError as error:
+            asked = error.retry_after or 0.0
+            if asked > MOST_ASKED_SECONDS:
+                raise
             longest = min(FIRST_SECONDS * 2**number, MOST_SECONDS)
-            time.sleep(random.uniform(longest / 2, longest))
+            time.sleep(max(asked, random.uniform(longest / 2, longest)))
     return attempt()

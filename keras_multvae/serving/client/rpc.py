@@ -73,7 +73,8 @@ class RpcTransport:
         )
         answer = self._ask(self._stub.GetModelMetadata, request)
         found = self._metadata_pb2.SignatureDefMap()
-        answer.metadata["signature_def"].Unpack(found)
+        if not answer.metadata["signature_def"].Unpack(found):
+            raise ValueError("there is no signature_def")
         return {
             name: {
                 side: {
@@ -99,6 +100,9 @@ class RpcTransport:
                 )
             )
         answer = self._ask(self._stub.Predict, request)
+        missing = sorted(set(dtypes) - set(answer.outputs))
+        if missing:
+            raise ValueError(f"there is no output {', '.join(missing)}")
         return {
             name: _decoded(self._tf.make_ndarray(answer.outputs[name]))
             for name in dtypes
@@ -116,9 +120,9 @@ class RpcTransport:
             return method(request, timeout=self._timeout)
         except self._error as error:
             kind = ERRORS.get(error.code().name, ServingError)
-            raise kind(
-                f"{self._address} answered with {error.code().name}: {error.details()}"
-            ) from None
+            text = f"{self._address} answered with {error.code().name}: "
+            # One line, whatever the server sends.
+            raise kind(text + " ".join(str(error.details()).split())) from None
 
 
 def _decoded(array: np.ndarray) -> np.ndarray:

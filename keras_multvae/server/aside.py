@@ -1,0 +1,69 @@
+"""Work on files that may never come back, as on a mount whose server is gone.
+
+Python waits for the threads of its pools before it ends; for these it does not. One
+that has come back takes the next work: what a thread has freed, malloc keeps for it, so
+a new thread for each version would take more memory with each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class _Worker:
+    """A thread that does one thing after the other."""
+
+    def __init__(self) -> None:
+        self.work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        threading.Thread(target=self._run, name="files", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self.work.get()()
+
+
+_idle: list[_Worker] = []
+_busy: set[_Worker] = set()
+
+
+def aside(function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+    """Calls a function in a thread that does nothing else meanwhile."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+    worker = _idle.pop() if _idle else _Worker()
+    _busy.add(worker)
+
+    def settle(found: Any, error: Exception | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(found)
+        else:
+            future.set_exception(error)
+
+    def work() -> None:
+        found, failure = None, None
+        try:
+            found = function(*arguments)
+        except Exception as error:
+            failure = error
+        _busy.discard(worker)
+        _idle.append(worker)
+        # The loop may be gone meanwhile.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, found, failure)
+
+    worker.work.put(work)
+    return future
+
+
+def any_left() -> bool:
+    """Whether some of the work has not come back."""
+    return bool(_busy)

@@ -1,0 +1,99 @@
+"""A version in memory, with all that answers from it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+
+from keras_multvae.server.batching import Batcher
+from keras_multvae.server.catalogue import Catalogue, read_catalogue
+from keras_multvae.server.limits import Arrays, Limits
+from keras_multvae.server.model import LoadedModel, warm_up
+
+logger = logging.getLogger(__name__)
+
+
+class Servable:
+    """A loaded version, and how many requests it is answering.
+
+    Args:
+        number: Int, the version.
+        origin: Where its folder really lies.
+        model: The SavedModel.
+        catalogue: Its titles, if it came with them.
+        executor: The threads of inference.
+        threads: Int, how many.
+        on_batch: Called with the requests in each batch.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        origin: Path,
+        model: LoadedModel,
+        catalogue: Catalogue | None,
+        executor: Executor,
+        threads: int,
+        on_batch: Callable[[int], None],
+    ) -> None:
+        self.number = number
+        self.origin = origin
+        self.model = model
+        self.catalogue = catalogue
+        self.limits = Limits(len(catalogue.ids) if catalogue else model.largest)
+        self.batcher = Batcher(
+            model.run,
+            lambda name: model.signatures[name].rowwise,
+            executor,
+            threads,
+            on_batch,
+            self._rows_at_once,
+        )
+        self._users = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
+
+    def cost(self, signature: str, inputs: Arrays) -> int:
+        """Bytes of a request; `StatusError` if it asks for too much."""
+        return self.limits.cost(inputs, self.model.signatures[signature].outputs)
+
+    def _rows_at_once(self, signature: str, inputs: Arrays) -> int:
+        outputs = self.model.signatures[signature].outputs
+        return self.limits.rows_at_once(inputs, outputs)
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[Servable]:
+        """Keeps it in memory until the request is answered."""
+        self._users += 1
+        self._unused.clear()
+        try:
+            yield self
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._unused.set()
+
+    async def unused(self) -> None:
+        """Waits until no request needs it any more."""
+        await self._unused.wait()
+
+
+def load(folder: Path) -> tuple[LoadedModel, Catalogue | None]:
+    """Loads and warms a version; in a thread.
+
+    Raises:
+        Exception: Whatever is wrong with it.
+    """
+    model = LoadedModel(folder)
+    try:
+        count = warm_up(model, folder)
+        catalogue = read_catalogue(folder, model.run)
+    except BaseException:
+        model.close()
+        raise
+    logger.info("%s is loaded, %d requests warmed it", folder, count)
+    return model, catalogue

@@ -1,0 +1,85 @@
+"""What an answer must look like: a server, or what stands before it, sends anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from keras_multvae.serving.client.errors import ServingError
+
+# By signature, the outputs that there must be, and how many axes they have.
+RANKED = {"item_ids": 2, "scores": 2, "valid": 1}
+ASKED = {
+    "recommend": RANKED,
+    "discover": RANKED,
+    "similar_items": RANKED,
+    "score": {"scores": 2, "known": 2},
+    "embed": {"mean": 2},
+}
+# Whatever Python and NumPy say of what cannot be read.
+MALFORMED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+T = TypeVar("T")
+
+
+def understood(function: Callable[[], T]) -> T:
+    """What a function makes of an answer; `ServingError` where it can make nothing."""
+    try:
+        return function()
+    except ServingError:
+        raise
+    except MALFORMED as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ServingError(
+            "The server's answer is not that of a model of export_saved_model "
+            f"({text}). Check the address and what stands between."
+        ) from None
+
+
+def check_answer(
+    signature: str, outputs: Mapping[str, np.ndarray], rows: int, width: int | None
+) -> None:
+    """Raises `ValueError` unless the outputs fit the request and each other.
+
+    Args:
+        signature: Which one was asked.
+        outputs: What came.
+        rows: Int, the rows of the request.
+        width: Int, the columns that it asked for, if it did.
+    """
+    wanted = ASKED.get(signature, {})
+    for name, axes in wanted.items():
+        if outputs[name].ndim != axes:
+            raise ValueError(f"{name} has {outputs[name].ndim} axes, not {axes}")
+    for name, array in outputs.items():
+        if not array.ndim or len(array) != rows:
+            raise ValueError(f"{name} has not one row for each of {rows}")
+    if wanted is RANKED:
+        items, scores, valid = (outputs[name] for name in RANKED)
+        if items.shape != scores.shape:
+            raise ValueError(f"{items.shape} item_ids have {scores.shape} scores")
+        if valid.dtype.kind not in "iu" or (valid < 0).any():
+            raise ValueError("valid is no count")
+        if (valid > items.shape[1]).any():
+            raise ValueError(f"valid is more than the {items.shape[1]} that came")
+    elif signature == "score":
+        scores, known = outputs["scores"], outputs["known"]
+        if scores.shape != known.shape or scores.shape[1] < (width or 0):
+            raise ValueError(f"scores have the shape {scores.shape}")
+    elif signature == "embed":
+        shapes = {array.shape for array in outputs.values()}
+        if len(shapes) != 1:
+            raise ValueError(f"mean and log_variance have the shapes {shapes}")
+
+
+def concatenated(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The outputs of several requests as those of one."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
