@@ -140,11 +140,11 @@ def test_bad_resumes_are_named(tmp_path):
     with pytest.raises(ValueError, match="began with other data"):
         train(elsewhere, RECIPE, tmp_path / "s", resume=True)
     for name in ("best.npz", "last.keras"):
-        whole = (tmp_path / "s" / name).read_bytes()
-        (tmp_path / "s" / name).write_bytes(whole[:100])
+        whole = (tmp_path / "s" / "saved" / name).read_bytes()
+        (tmp_path / "s" / "saved" / name).write_bytes(whole[:100])
         with pytest.raises(DamagedFileError, match="damaged"):
             train(SPLIT, RECIPE, tmp_path / "s", resume=True)
-        (tmp_path / "s" / name).write_bytes(whole)
+        (tmp_path / "s" / "saved" / name).write_bytes(whole)
     _, history = train(SPLIT, RECIPE, tmp_path / "s", resume=True)
     assert len(history) == 6
 

@@ -27,7 +27,7 @@ def open_regular(path: Path) -> BinaryIO:
         DamagedFileError: It is missing, or no file.
     """
     try:
-        file = open(os.fspath(path), "rb", opener=_without_waiting)
+        file = open(os.fspath(path), "rb", opener=_without_waiting)  # noqa: SIM115
     except (FileNotFoundError, NotADirectoryError):
         raise DamagedFileError(f"The file {path} is missing.") from None
     except IsADirectoryError:

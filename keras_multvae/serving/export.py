@@ -18,7 +18,7 @@ from keras_multvae.backend.saved_model import (
     run_under_tensorflow,
 )
 from keras_multvae.data.vocabulary import PADDING
-from keras_multvae.files import replace_folder, write_json
+from keras_multvae.files import replace_folder, sums_of, write_json, write_manifest
 from keras_multvae.recommender import Recommender
 from keras_multvae.serving import config, versions
 from keras_multvae.serving.card import CARD, ModelCard, render
@@ -90,25 +90,32 @@ def export_saved_model(
     check_tensorflow()
     _check(recommender, quantize)
     path = Path(path)
-    version = versions.next_version(path) if version is None else version
-    k, version = checks.integer("k", k), checks.integer("version", version)
+    k = checks.integer("k", k)
+    if version is not None:
+        version = checks.integer("version", version)
+        if version > versions.LARGEST:
+            raise ValueError(
+                f"`version` must be at most {versions.LARGEST}, as servers count. "
+                f"Received: {version}."
+            )
     keep = None if keep is None else checks.integer("keep", keep)
-    target = path / str(version)
-    if target.exists():
-        raise FileExistsError(
-            f"{target} exists; a served version never changes. Leave `version` out to "
-            f"write version {versions.next_version(path)}."
-        )
-    with replace_folder(target) as temporary:
-        if on_tensorflow():
-            write_graph(recommender, temporary, k, quantize)
-        else:
-            _write_elsewhere(recommender, temporary, k, quantize)
-        _write_catalogue(recommender, temporary / versions.CATALOGUE)
-        name = versions.name_of(path)
-        text = render(card or ModelCard(), recommender, name, version, k, quantize)
-        (temporary / versions.EXTRA / CARD).write_text(text, encoding="utf-8")
-        (temporary / BATCHING).write_text(config.batching_parameters())
+    with versions.claimed(path, version) as number:
+        target = path / str(number)
+        with replace_folder(target) as temporary:
+            if on_tensorflow():
+                write_graph(recommender, temporary, k, quantize)
+            else:
+                _write_elsewhere(recommender, temporary, k, quantize)
+            _write_catalogue(recommender, temporary / versions.CATALOGUE)
+            name = versions.name_of(path)
+            text = render(card or ModelCard(), recommender, name, number, k, quantize)
+            (temporary / versions.EXTRA / CARD).write_text(text, encoding="utf-8")
+            (temporary / BATCHING).write_text(config.batching_parameters())
+            write_manifest(
+                temporary / versions.FILES,
+                {"format": versions.FILES_FORMAT, "version": versions.FILES_VERSION},
+                sums_of(temporary),
+            )
     if keep is not None:
         versions.prune(path, keep, target)
     return target
@@ -138,7 +145,8 @@ def _write_elsewhere(
     recommender: Recommender, folder: Path, k: int, quantize: str | None
 ) -> None:
     """As `write_graph`, in a process under TensorFlow."""
-    with tempfile.TemporaryDirectory() as source:
+    # In the folder that the next export removes if this one is killed.
+    with tempfile.TemporaryDirectory(dir=folder) as source:
         Recommender(recommender.model, recommender.items).save(Path(source, "model"))
         run_under_tensorflow(
             recommender.model,

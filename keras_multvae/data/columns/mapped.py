@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_multvae.data.columns.csr import csr_over, runs
+from keras_multvae.data.columns.csr import LARGEST, SMALLEST, csr_over, in_range, runs
 
 
 def keep_open(array: Any, file: Any, offset: int) -> np.ndarray:
@@ -32,7 +32,14 @@ def check_clean(matrix: Any) -> None:
     """
     if is_mapped(matrix.data):
         return
-    if not (matrix.has_canonical_format and matrix.data.all()):
+    good = matrix.has_canonical_format and matrix.data.all()
+    if good and not in_range(matrix.data).all():
+        bad = matrix.data[~in_range(matrix.data)][0]
+        raise ValueError(
+            f"Values must be from {SMALLEST:g} to {LARGEST:g}, where float32 can be "
+            f"trusted. Received: {bad}. Scale them, or leave such entries out."
+        )
+    if not good:
         raise ValueError(
             "`matrix` must have each user's items in order, none twice and none with "
             "a 0. Interactions.from_matrix() sees to that."

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from keras_multvae.data.columns.csr import LARGEST, SMALLEST
 from keras_multvae.data.columns.mapped import keep_open, slices
 from keras_multvae.files import DamagedFileError, open_regular
 from keras_multvae.files.sums import check_sum, listed_files
 
-# Values that may be squared and added up in float32, whatever the number of users.
-SMALLEST, LARGEST = 1e-12, 1e12
 DTYPES = {
     "indptr": "<i8",
     "indices": "<i4",
