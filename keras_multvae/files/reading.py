@@ -8,8 +8,9 @@ import json
 import os
 import re
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 # In the place of a manifest's SHA-256 of itself, while it is computed.
 ZEROS = "0" * 64
@@ -20,7 +21,7 @@ class DamagedFileError(ValueError):
     """A file or folder of ours is missing a part, truncated, or not ours at all."""
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Opens a file to read bytes; a pipe or a device would make us wait for ever.
 
     Raises:

@@ -59,7 +59,7 @@ def sums_of(folder: Path, but: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
         if path.is_file() and name not in left_out and not _is_listed(folder, path)
     ]
     with ThreadPoolExecutor(_threads()) as threads:
-        found = threads.map(lambda name: _sum(folder / name), names)
+        found = threads.map(lambda name: sum_of(folder / name), names)
         return dict(zip(names, found, strict=True))
 
 
@@ -139,7 +139,8 @@ def is_inside(name: str) -> bool:
     )
 
 
-def _sum(path: Path) -> dict[str, Any]:
+def sum_of(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file, as manifests have them."""
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": found}

@@ -158,6 +158,13 @@ def _read_training(folder: Path) -> TrainingRecord:
         ) from None
 
 
+def seal(folder: Path) -> None:
+    """Lists all files of a recommender's folder, also those that came after `write`."""
+    metadata = read_format(folder / METADATA, FORMAT, VERSION)
+    content = {k: v for k, v in metadata.items() if k not in ("files", "sha256")}
+    write_manifest(folder / METADATA, content)
+
+
 def model_name(folder: Path) -> str:
     """The name of the model of a folder."""
     return str(read_format(folder / METADATA, FORMAT, VERSION).get("model"))

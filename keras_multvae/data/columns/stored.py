@@ -153,8 +153,8 @@ def open_array(path: Path, expected: dict[str, Any], mmap: bool) -> np.ndarray:
             f"{offset + shape[0] * dtype.itemsize}. {_AGAIN}"
         )
     if mmap and shape[0]:
-        array = np.memmap(file, dtype, mode="r", offset=offset, shape=shape)
-        return keep_open(array, file, offset)
+        mapped: Any = np.memmap(file, dtype, mode="r", offset=offset, shape=shape)
+        return keep_open(mapped, file, offset)
     with file:
         array = np.fromfile(file, dtype, shape[0])
     if len(array) != shape[0]:
