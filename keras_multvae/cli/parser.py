@@ -109,6 +109,12 @@ def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
             _serve_options,
         ),
         (
+            "verify",
+            "verifying:verify",
+            "Check that a folder is what was written; name what is not.",
+            _verify_options,
+        ),
+        (
             "demo",
             "demo:demo",
             "Do all of it on MovieLens, in about two minutes.",
@@ -261,6 +267,15 @@ def _serve_options(sub: argparse.ArgumentParser) -> None:
         default=8,
         help="larger requests are refused",
     )
+
+
+def _verify_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "folder",
+        help="what prepare, train, tune, export or recommend wrote: data, a model, a "
+        "training that was interrupted, all versions of an exported model",
+    )
+    add_import_option(sub)
 
 
 def _demo_options(sub: argparse.ArgumentParser) -> None:
