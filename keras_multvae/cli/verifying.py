@@ -20,7 +20,7 @@ from keras_multvae.files import (
     read_json,
 )
 from keras_multvae.recommender import storage
-from keras_multvae.serving import versions
+from keras_multvae.serving import whole
 from keras_multvae.training import checkpoint
 from keras_multvae.tuning import folder as tuning
 
@@ -31,8 +31,13 @@ KINDS: dict[str, tuple[str, int, Callable[[Path], Any] | None]] = {
     prepared.INTERACTIONS: ("interactions folder", prepared.VERSION, load_interactions),
     storage.FORMAT: ("recommender", storage.VERSION, Recommender.load),
     job.FORMAT: ("recommendations", job.VERSION, None),
-    checkpoint.FORMAT: ("training state", checkpoint.VERSION, None),
-    versions.FILES_FORMAT: ("exported model", versions.FILES_VERSION, None),
+    checkpoint.FORMAT: (
+        "training state",
+        checkpoint.VERSION,
+        lambda saved: read_format(
+            saved.parent / checkpoint.RECIPE, checkpoint.FORMAT, checkpoint.VERSION
+        ),
+    ),
 }
 
 
@@ -43,7 +48,7 @@ def verify(arguments: argparse.Namespace) -> None:
     if not found:
         raise DamagedFileError(
             f"{folder} is no folder of this package: it has none of {MANIFEST}, "
-            f"{storage.METADATA}, {tuning.STUDY} and {versions.FILES}."
+            f"{storage.METADATA}, {tuning.STUDY} and {whole.FILES}."
         )
     for each in found:
         line = checked(*each)
@@ -56,8 +61,8 @@ def folders_in(folder: Path) -> Iterator[tuple[Path, Path]]:
         yield folder, folder / storage.METADATA
     elif (folder / MANIFEST).is_file():
         yield folder, folder / MANIFEST
-    elif (folder / versions.FILES).is_file():
-        yield folder, folder / versions.FILES
+    elif (folder / whole.FILES).is_file():
+        yield folder, folder / whole.FILES
     else:
         if (folder / tuning.STUDY).is_file():
             yield folder, folder / tuning.STUDY
@@ -75,6 +80,8 @@ def checked(folder: Path, manifest: Path) -> str:
     """
     if manifest.name == tuning.STUDY:
         return _study(folder)
+    if manifest == folder / whole.FILES:
+        return _exported(folder)
     content = read_json(manifest)
     name = content.get("format") if isinstance(content, dict) else None
     if name not in KINDS:
@@ -99,6 +106,16 @@ def checked(folder: Path, manifest: Path) -> str:
     beside = sorted(here - set(files))
     words = f" Not listed, and not looked at: {', '.join(beside)}." if beside else ""
     return f"{folder}: {kind}, {len(files)} files, {size:,} bytes, all whole.{words}"
+
+
+def _exported(folder: Path) -> str:
+    """A line on a version of an exported model."""
+    whole.files_of(folder)
+    try:
+        whole.check_whole(folder)
+    except ValueError as error:
+        raise DamagedFileError(f"{folder} is damaged: {error}.") from None
+    return f"{folder}: exported model, all files whole."
 
 
 def _study(folder: Path) -> str:

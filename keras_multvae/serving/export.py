@@ -18,11 +18,12 @@ from keras_multvae.backend.saved_model import (
     run_under_tensorflow,
 )
 from keras_multvae.data.vocabulary import PADDING
-from keras_multvae.files import replace_folder, sums_of, write_json, write_manifest
+from keras_multvae.files import replace_folder, write_json
 from keras_multvae.recommender import Recommender
 from keras_multvae.serving import config, versions
 from keras_multvae.serving.card import CARD, ModelCard, render
 from keras_multvae.serving.plain import check_quantize
+from keras_multvae.serving.whole import write_files
 
 # Read by a server that is run with --enable_per_model_batching_parameters.
 BATCHING = "batching_params.pbtxt"
@@ -54,8 +55,9 @@ def export_saved_model(
     The signatures `recommend`, `discover`, `score`, `embed`, `similar_items` and
     `recommend_examples` are described in docs/serving.md. The version's folder
     `assets.extra` holds warm-up requests, which the server answers before it takes the
-    version into service, `MODEL_CARD.md`, and `catalogue.json`: ids and titles in index
-    order. `write_serving_config` writes what a server needs besides.
+    version into service, `MODEL_CARD.md`, `catalogue.json`: ids and titles in index
+    order, and `files.json`: all other files with their sizes and checksums.
+    `write_serving_config` writes what a server needs besides.
 
     Args:
         recommender: A `Recommender` with a Keras model, ours or from outside.
@@ -77,6 +79,7 @@ def export_saved_model(
         ValueError: k, version or keep < 1, an unknown `quantize`, an id that is also
             the padding, or scores that are not finite.
         FileExistsError: The version is already there.
+        FolderInUseError: Another process is writing this very version.
         ImportError: TensorFlow is not installed.
 
     Example:
@@ -93,11 +96,8 @@ def export_saved_model(
     k = checks.integer("k", k)
     if version is not None:
         version = checks.integer("version", version)
-        if version > versions.LARGEST:
-            raise ValueError(
-                f"`version` must be at most {versions.LARGEST}, as servers count. "
-                f"Received: {version}."
-            )
+        if version > versions.LAST_VERSION:
+            raise ValueError(f"`version` must be below 2**63. Received: {version}.")
     keep = None if keep is None else checks.integer("keep", keep)
     with versions.claimed(path, version) as number:
         target = path / str(number)
@@ -111,11 +111,7 @@ def export_saved_model(
             text = render(card or ModelCard(), recommender, name, number, k, quantize)
             (temporary / versions.EXTRA / CARD).write_text(text, encoding="utf-8")
             (temporary / BATCHING).write_text(config.batching_parameters())
-            write_manifest(
-                temporary / versions.FILES,
-                {"format": versions.FILES_FORMAT, "version": versions.FILES_VERSION},
-                sums_of(temporary),
-            )
+            write_files(temporary)
     if keep is not None:
         versions.prune(path, keep, target)
     return target

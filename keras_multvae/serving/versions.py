@@ -14,14 +14,8 @@ from keras_multvae.files import FolderInUseError, discard, lock, new_parents, sw
 EXTRA = "assets.extra"
 CATALOGUE, CATALOGUE_VERSION = f"{EXTRA}/catalogue.json", 1
 WARMUP = f"{EXTRA}/tf_serving_warmup_requests"
-# Sizes and checksums of all files of a version, written last.
-FILES, FILES_FORMAT, FILES_VERSION = (
-    f"{EXTRA}/files.json",
-    "keras_multvae.saved_model",
-    1,
-)
-# TensorFlow Serving's version numbers have 64 bits with sign.
-LARGEST = 2**63 - 1
+
+LAST_VERSION = 2**63 - 1  # TensorFlow Serving numbers them in 64 bits.
 
 
 def name_of(path: Path) -> str:
@@ -94,7 +88,6 @@ def prune(path: Path, keep: int, written: Path) -> None:
 def _numbered(path: Path) -> Iterator[tuple[int, Path]]:
     """What a server takes for versions, by their names."""
     for each in path.iterdir() if path.is_dir() else ():
-        if each.name.isascii() and each.name.isdecimal():
-            number = int(each.name)
-            if number <= LARGEST:
-                yield number, each
+        name = each.name
+        if name.isascii() and name.isdecimal() and int(name) <= LAST_VERSION:
+            yield int(name), each

@@ -30,7 +30,6 @@ from keras_multvae.files import (
     read_json,
     replace_file,
     replace_folder,
-    write_json,
     write_manifest,
 )
 from keras_multvae.files.sums import MANIFEST
@@ -232,7 +231,8 @@ def begin(state: Path, recipe: Recipe, split: Split, overwrite: bool) -> None:
         )
     _check_is_state(state)
     with replace_folder(state) as temporary:
-        write_json(temporary / RECIPE, _as_json(recipe, split))
+        head = {"format": FORMAT, "version": VERSION}
+        write_manifest(temporary / RECIPE, {**head, **_as_json(recipe, split)}, {})
 
 
 def _as_json(recipe: Recipe, split: Split) -> dict[str, Any]:
@@ -273,6 +273,7 @@ def check_same(state: Path, recipe: Recipe, split: Split) -> None:
             f"The training in {state} was begun by an earlier version of this package, "
             "whose state cannot be resumed: train anew, without resuming."
         )
+    read_format(state / RECIPE, FORMAT, VERSION)
     if before.pop("data", None) != now.pop("data"):
         raise ValueError(
             f"The training in {state} began with other data: resume it with the "

@@ -403,7 +403,8 @@ def test_a_driver_that_is_killed(cluster, folder, tmp_path):
     done = times(out)
     assert len(done) < shards(folder, LONG) and not is_complete(out)
     recommend_on_ray(folder / "kept", out, **LONG)
-    assert done.items() <= times(out).items()
+    # But for those of which a worker was killed before it had noted the sum.
+    assert len(done.items() - times(out).items()) <= 2
     table = polars.read_parquet(out / "parts")
     assert_frame_equal(table, single(folder, tmp_path / "single.parquet", LONG))
 

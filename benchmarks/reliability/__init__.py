@@ -1,0 +1,1 @@
+"""Attacks on the package, by seed: what docs/reliability.md promises, tried."""
