@@ -260,6 +260,8 @@ def check_same(state: Path, recipe: Recipe, split: Split) -> None:
             f"There is no interrupted training in {state}: nothing to resume."
         )
     before, now = read_json(state / RECIPE), _as_json(recipe, split)
+    if isinstance(before, dict) and ("format" in before or "sha256" in before):
+        read_format(state / RECIPE, FORMAT, VERSION)
     sections = ("settings", "training")
     if not isinstance(before, dict) or not all(
         isinstance(before.get(section, {}), dict) for section in sections
@@ -273,7 +275,6 @@ def check_same(state: Path, recipe: Recipe, split: Split) -> None:
             f"The training in {state} was begun by an earlier version of this package, "
             "whose state cannot be resumed: train anew, without resuming."
         )
-    read_format(state / RECIPE, FORMAT, VERSION)
     if before.pop("data", None) != now.pop("data"):
         raise ValueError(
             f"The training in {state} began with other data: resume it with the "
