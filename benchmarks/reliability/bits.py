@@ -75,7 +75,11 @@ def attack(
     if found.error is not None:
         if not found.is_one_line or found.error[0] not in REFUSALS:
             return f"{found.error} ({where})", False
-        if damage != "forged" and file.name not in found.error[1]:
+        # Without the file that says what a folder is, it is none: the folder is named.
+        named = file.name in found.error[1] or (
+            damage in ("gone", "pipe") and str(copy) in found.error[1]
+        )
+        if damage != "forged" and not named:
             return f"file not named: {found.error[1]} ({where})", False
         return "refused", True
     if found.value == wanted[kind]:

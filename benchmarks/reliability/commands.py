@@ -47,9 +47,9 @@ class Command:
         if not place.exists():
             return None
         ended, _ = forked(partial(self.content, place))
-        return (
-            ended.value if ended.error is None and not ended.signal else [ended.error]
-        )
+        if ended.error is not None or ended.signal:
+            return [ended.signal, ended.error]
+        return ended.value
 
 
 def make_data(folder: Path) -> None:

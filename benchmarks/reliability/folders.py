@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
+import shutil
+import stat
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +114,8 @@ def _state(place: Path, split: Any) -> None:
             if epoch == 2:
                 raise KeyboardInterrupt
 
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         train(split, recipe_of(), place, save_every=0.0, callbacks=[Stop()])
-    except KeyboardInterrupt:
-        pass
 
 
 def job_of(place: Path) -> Any:
@@ -205,18 +207,24 @@ def _recommender(place: Path) -> Any:
 
 def _resumed(place: Path) -> Any:
     """What a training comes to that goes on from a state, which stays as it was."""
-    import shutil
-    import tempfile
-
     from keras_multvae.training.trainer import train
 
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "state"
-        shutil.copytree(place, copy)
+        # Links stay links: one that leads to a device has no end.
+        shutil.copytree(place, copy, symlinks=True, copy_function=_copied)
         model, history = train(
             split_of(), recipe_of(), copy, resume=True, save_every=math.inf
         )
     return [*model.get_weights(), history]
+
+
+def _copied(source: str, to: str) -> None:
+    """As `shutil.copy2`, for pipes, too."""
+    if stat.S_ISFIFO(os.lstat(source).st_mode):
+        os.mkfifo(to)
+    else:
+        shutil.copy2(source, to, follow_symlinks=False)
 
 
 def _filled(place: Path) -> Any:

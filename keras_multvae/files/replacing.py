@@ -70,9 +70,13 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             # Whoever finds it locked knows that somebody is still writing.
             flock(handle)
             yield temporary
-            _sync(temporary)
+            # A folder that is not finished is synced as a whole.
+            finished = not any(re.fullmatch(_LEFTOVER, p.name) for p in path.parents)
+            if finished:
+                _sync(temporary)
             temporary.replace(path)
-            _sync(path.parent)
+            if finished:
+                _sync(path.parent)
         finally:
             os.close(handle)
             with contextlib.suppress(OSError):
