@@ -77,7 +77,7 @@ def attack(
             return f"{found.error} ({where})", False
         # Without the file that says what a folder is, it is none: the folder is named.
         named = file.name in found.error[1] or (
-            damage in ("gone", "pipe") and str(copy) in found.error[1]
+            damage in ("gone", "pipe") and f"/{kind}" in found.error[1]
         )
         if damage != "forged" and not named:
             return f"file not named: {found.error[1]} ({where})", False
