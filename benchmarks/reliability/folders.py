@@ -135,12 +135,18 @@ def _recommendations(place: Path, split: Any) -> None:
 
 
 def _study(place: Path, split: Any) -> None:
-    from keras_multvae.training.recipe import LinearPath, Recipe
+    from keras_multvae.training.recipe import Recipe
     from keras_multvae.tuning.folder import StudyFolder
     from keras_multvae.tuning.space import Space
 
     study = StudyFolder.begin(place, Space(("MultVAE",), Recipe()), split, 0)
-    study.keep_linear(LinearPath(l2=2.0, density=0.1, weight=1.0))
+    study.keep_linear(linear_path())
+
+
+def linear_path() -> Any:
+    from keras_multvae.training.recipe import LinearPath
+
+    return LinearPath(l2=2.0, density=0.1, weight=1.0)
 
 
 _MAKERS = {
@@ -184,13 +190,10 @@ def _read(kind: str, place: Path) -> Any:
         from keras_multvae.tuning.folder import StudyFolder
 
         study = StudyFolder.open(place)
-        assert study.linear is not None
-        return [
-            study.data,
-            study.seed,
-            study.space.base.to_json(),
-            study.linear.to_json(),
-        ]
+        # Where they are gone, they are chosen again.
+        linear = study.linear or linear_path()
+        settings = study.space.base.to_json(), linear.to_json()
+        return [study.data, study.seed, *settings]
     return _recommender(place)
 
 

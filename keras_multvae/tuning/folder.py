@@ -153,7 +153,7 @@ class StudyFolder:
     @property
     def linear(self) -> LinearPath | None:
         """The settings of the linear path, if they are chosen."""
-        if not (self.path / LINEAR).is_file():
+        if not os.path.lexists(self.path / LINEAR):
             return None
         values = read_format(self.path / LINEAR, FORMAT, VERSION)
         return LinearPath.from_json(values["linear_path"])

@@ -260,7 +260,7 @@ DAMAGE = {
     "cut ids": (lambda f: cut(f / "test/users.json"), "no valid JSON"),
     "wrong end of rows": (
         lambda f: np.save(f / "train/indptr.npy", np.load(f / "train/indptr.npy") - 1),
-        "do not fit together",
+        "indptr.npy is damaged: `indptr` falls",
     ),
     "missing titles": (lambda f: (f / "titles.json").unlink(), "titles.json is miss"),
     "short titles": (

@@ -1,4 +1,4 @@
-"""Samples of the attacks of benchmarks/reliability on folders, and what locks promise."""
+"""Samples of the attacks of benchmarks/reliability on folders, and of two writers."""
 
 from __future__ import annotations
 
@@ -173,9 +173,12 @@ def test_verify(made, copy, capsys):
     assert "no folder of this package" in capsys.readouterr().err
 
 
+# Without the package's __init__, which would import Keras.
 HOLDER = """
-import sys, time
+import sys, time, types
 from pathlib import Path
+package = sys.modules["keras_multvae"] = types.ModuleType("keras_multvae")
+package.__path__ = [sys.argv[2]]
 from keras_multvae.files import lock
 with lock(Path(sys.argv[1])):
     print("held", flush=True)
@@ -185,11 +188,9 @@ with lock(Path(sys.argv[1])):
 
 def test_one_writer_at_a_time(tmp_path):
     folder = tmp_path / "out"
-    command = [sys.executable, "-c", HOLDER, str(folder)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, text=True
-    ) as holder:
+    package = str(ROOT / "keras_multvae")
+    command = [sys.executable, "-c", HOLDER, str(folder), package]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         text = f"being written by process {holder.pid} on {socket.gethostname()}: wait"
         with pytest.raises(FolderInUseError, match=text), replace_folder(folder):
@@ -199,9 +200,12 @@ def test_one_writer_at_a_time(tmp_path):
     with replace_folder(folder) as temporary:
         (temporary / "a").write_text("a")
         # A thread is another writer, what this one calls is not.
-        with lock(folder), ThreadPoolExecutor(1) as threads:
-            with pytest.raises(FolderInUseError):
-                threads.submit(lock(folder).__enter__).result()
+        with (
+            lock(folder),
+            ThreadPoolExecutor(1) as threads,
+            pytest.raises(FolderInUseError),
+        ):
+            threads.submit(lock(folder).__enter__).result()
     assert contents(tmp_path) == {"out/a": b"a"}
 
 

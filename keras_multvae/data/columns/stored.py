@@ -62,13 +62,14 @@ def read_arrays(
         for name, expected in record["arrays"].items():
             path = folder / part / f"{name}.npy"
             arrays[name] = open_array(path, expected, mmap and name != "indptr")
-        _check_sizes(folder / part, record, arrays)
+        _check_lengths(folder / part, record, arrays)
         for name, array in arrays.items():
             file = (Path(part) / f"{name}.npy").as_posix()
             rows, items = arrays["indptr"], record["items"]
             task = (folder / file, array, rows, items, listed.get(file))
             if name == "indptr":
                 verify_array(*task)
+                _check_entries(folder / file, array, record["entries"])
             else:
                 waiting.append(task)
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as threads:
@@ -99,22 +100,28 @@ def _record(manifest: dict[str, Any], folder: Path, part: str) -> dict[str, Any]
     return {**record, "arrays": known}
 
 
-def _check_sizes(
+def _check_lengths(
     folder: Path, record: dict[str, Any], arrays: dict[str, np.ndarray]
 ) -> None:
     users, entries = record["users"], record["entries"]
-    indptr = arrays["indptr"]
     sizes = {"indptr": users + 1, "user_weights": users}
     wrong = {
-        name: len(array)
+        f"{name}.npy": len(array)
         for name, array in arrays.items()
         if len(array) != sizes.get(name, entries)
     }
-    if wrong or (indptr[0], indptr[-1]) != (0, entries):
+    if wrong:
         raise DamagedFileError(
             f"The arrays in {folder} do not fit together: {users} users, {entries} "
-            f"entries, `indptr` from {indptr[:1].sum()} to {indptr[-1:].sum()}, other "
-            f"lengths of {wrong}. Prepare the data again."
+            f"entries, other lengths of {wrong}. {_AGAIN}"
+        )
+
+
+def _check_entries(path: Path, indptr: np.ndarray, entries: int) -> None:
+    if indptr[-1] != entries:
+        raise DamagedFileError(
+            f"{path} does not fit together with the manifest: it ends with "
+            f"{indptr[-1]}, where there are {entries} entries. {_AGAIN}"
         )
 
 
