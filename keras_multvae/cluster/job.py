@@ -110,8 +110,7 @@ class Job:
         recommender = Recommender(model.model, model.items, histories=chosen)
         path = self.path(shard)
         recommender.recommend_to_parquet(path, **self.options)
-        k = self.options.get("k", len(model.items))
-        check_part(path, chosen.users, model.items, k)
+        check_part(path, chosen.users, model.items, self.options.get("k", 10))
         # Whoever started anew meanwhile must not take this part for its own.
         self._check_manifest()
         self._sum_of(shard).parent.mkdir(exist_ok=True)
@@ -169,9 +168,13 @@ class Job:
         name = path.relative_to(self.out).as_posix()
         try:
             listed = listed_files(self.out, manifest).get(name)
-            if listed is None:
+            if listed is None and self._sum_of(shard).exists():
                 # Not complete yet: the worker has left the sum beside it.
                 listed = read_json(self._sum_of(shard))
+            elif listed is None:
+                # Of an earlier version, or of a worker that was killed meanwhile.
+                self._check_part(shard)
+                listed = sum_of(path)
             check_files(self.out, {"files": {name: listed}})
         except DamagedFileError:
             path.unlink()
@@ -180,6 +183,16 @@ class Job:
             self._sum_of(shard).parent.mkdir(exist_ok=True)
             write_json(self._sum_of(shard), listed)
         return True
+
+    def _check_part(self, shard: int) -> None:
+        users = self._all_users
+        own = users.take(self.users(shard, len(users)))
+        items = Vocabulary.load(self.model / storage.ITEMS)
+        check_part(self.path(shard), own, items, self.options.get("k", 10))
+
+    @cached_property
+    def _all_users(self) -> Vocabulary:
+        return load_histories(self.histories, self.part).users
 
     def _sum_of(self, shard: int) -> Path:
         return self.out / SUMS / f"part-{shard:05}.json"

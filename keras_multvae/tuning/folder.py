@@ -113,7 +113,7 @@ class StudyFolder:
         try:
             space = Space(tuple(values["models"]), Recipe.from_json(values["base"]))
             return cls(path, space, values["data"], values["seed"])
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise DamagedFileError(
                 f"{path / STUDY} is damaged ({error!r}): begin another study."
             ) from None
@@ -156,7 +156,13 @@ class StudyFolder:
         if not os.path.lexists(self.path / LINEAR):
             return None
         values = read_format(self.path / LINEAR, FORMAT, VERSION)
-        return LinearPath.from_json(values["linear_path"])
+        try:
+            return LinearPath.from_json(values["linear_path"])
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise DamagedFileError(
+                f"{self.path / LINEAR} is damaged ({error!r}): remove it, and the "
+                "settings are chosen again."
+            ) from None
 
     def keep_linear(self, settings: LinearPath) -> None:
         """Notes the settings of the linear path."""
