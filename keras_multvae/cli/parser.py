@@ -111,7 +111,7 @@ def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
         (
             "verify",
             "verifying:verify",
-            "Check that a folder is what was written; name what is not.",
+            "Check a folder against damage.",
             _verify_options,
         ),
         (

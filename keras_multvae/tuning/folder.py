@@ -113,7 +113,7 @@ class StudyFolder:
         try:
             space = Space(tuple(values["models"]), Recipe.from_json(values["base"]))
             return cls(path, space, values["data"], values["seed"])
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise DamagedFileError(
                 f"{path / STUDY} is damaged ({error!r}): begin another study."
             ) from None

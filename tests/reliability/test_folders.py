@@ -16,13 +16,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import contents
+from scipy import sparse
 
 from benchmarks.reliability import folders, forging
 from benchmarks.reliability.bits import DAMAGE
 from benchmarks.reliability.indices import without_sums
-from keras_multvae import Recommender
+from keras_multvae import EASE, Popularity, Recommender
 from keras_multvae.cli import main
-from keras_multvae.data import load_interactions, load_prepared, save_interactions
+from keras_multvae.data import (
+    Interactions,
+    UserBatches,
+    load_interactions,
+    load_prepared,
+    save_interactions,
+)
 from keras_multvae.files import (
     DamagedFileError,
     FolderInUseError,
@@ -35,6 +42,7 @@ from keras_multvae.files import (
     sweep,
 )
 from keras_multvae.files.locks import SILENCE
+from keras_multvae.serving.versions import claimed
 
 pytestmark = pytest.mark.once
 
@@ -145,8 +153,6 @@ def test_a_folder_of_before_has_no_sums_and_loads(copy):
 
 
 def test_a_file_that_is_cut_while_it_is_mapped(copy):
-    from keras_multvae import EASE, Popularity
-
     train = load_prepared(copy).split.train
     os.truncate(copy / "train" / "indices.npy", 200)
     for model in (EASE(train.num_items), Popularity(train.num_items)):
@@ -267,6 +273,43 @@ def test_links_are_followed_and_devices_refused(tmp_path):
     (tmp_path / "plain").write_text("mine")
     with pytest.raises(FileExistsError, match="is no folder"):
         replace_folder(tmp_path / "plain").__enter__()
+
+
+def test_versions_are_claimed(tmp_path):
+    """Exports at the same time have numbers of their own; a kill leaves none behind."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / ".1.0123abcd.unfinished").mkdir()
+    (model / ".7.0123abcd.removed").mkdir()
+
+    def claim(version):
+        with claimed(model, version) as number:
+            return number
+
+    with claimed(model, None) as first, ThreadPoolExecutor(1) as other:
+        assert (first, other.submit(claim, None).result()) == (1, 2)
+        with pytest.raises(FolderInUseError):
+            other.submit(claim, 1).result()
+        (model / "1").mkdir()
+    with pytest.raises(FileExistsError, match="a served version never changes"):
+        claim(1)
+    assert claim(None) == 2
+    assert [each.name for each in model.iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize("value", [3e38, 1.1e12, 1e-13, 1e-45])
+def test_values_at_the_ends_of_float32(value):
+    matrix = sparse.csr_matrix([[1, value], [0, 1]])
+    for door in (Interactions.from_matrix, UserBatches, EASE(2).fit):
+        with pytest.raises(ValueError, match=r"1e-12 to 1e\+12"):
+            door(matrix)
+    with pytest.raises(ValueError, match="1e-12 to 1e"):
+        Interactions.from_events([1, 2], [1, 2], values=[1, value])
+    # Sums may become too large, too.
+    with pytest.raises(ValueError, match="1e-12 to 1e"):
+        Interactions.from_events(
+            [1, 1], [1, 1], values=[9e11, 9e11], duplicates="count"
+        )
 
 
 def test_a_baseline_without_room_for_doubt(made, tmp_path):
