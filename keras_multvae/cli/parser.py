@@ -111,7 +111,7 @@ def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
         (
             "verify",
             "verifying:verify",
-            "Check a folder against damage.",
+            "Check a folder for damage.",
             _verify_options,
         ),
         (
