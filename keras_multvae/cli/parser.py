@@ -108,12 +108,7 @@ def _add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
             "Serve a SavedModel over HTTP, with a page to try it on.",
             _serve_options,
         ),
-        (
-            "verify",
-            "verifying:verify",
-            "Check a folder for damage.",
-            _verify_options,
-        ),
+        ("verify", "verifying:verify", "Check a folder for damage.", _verify_options),
         (
             "demo",
             "demo:demo",
