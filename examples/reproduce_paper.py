@@ -315,7 +315,7 @@ def flat(recipe: Recipe) -> dict[str, Any]:
 
 def fit(split: Split, recipe: Recipe, folder: Path, state: Path) -> dict[str, Any]:
     """Trains, or goes on with an interrupted training; saves the model; measures."""
-    resume = (state / "last.keras").is_file()
+    resume = (state / "saved").is_dir()
     say(f"{'Going on with' if resume else 'Training'} {recipe.model_name}")
     progress = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: say(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import keras
@@ -9,6 +11,7 @@ from conftest import contents
 from keras import ops
 from scipy import sparse
 
+from benchmarks.reliability import forging
 from keras_multvae import (
     EASE,
     BetaAnneal,
@@ -28,7 +31,7 @@ from keras_multvae.data import (
     UserBatches,
     strong_generalization,
 )
-from keras_multvae.files import DamagedFileError
+from keras_multvae.files import DamagedFileError, FolderInUseError, lock
 from keras_multvae.training import Recipe, linear_path, train
 from keras_multvae.training.trainer import record
 
@@ -140,13 +143,68 @@ def test_bad_resumes_are_named(tmp_path):
     with pytest.raises(ValueError, match="began with other data"):
         train(elsewhere, RECIPE, tmp_path / "s", resume=True)
     for name in ("best.npz", "last.keras"):
-        whole = (tmp_path / "s" / name).read_bytes()
-        (tmp_path / "s" / name).write_bytes(whole[:100])
+        whole = (tmp_path / "s" / "saved" / name).read_bytes()
+        (tmp_path / "s" / "saved" / name).write_bytes(whole[:100])
         with pytest.raises(DamagedFileError, match="damaged"):
             train(SPLIT, RECIPE, tmp_path / "s", resume=True)
-        (tmp_path / "s" / name).write_bytes(whole)
+        (tmp_path / "s" / "saved" / name).write_bytes(whole)
     _, history = train(SPLIT, RECIPE, tmp_path / "s", resume=True)
     assert len(history) == 6
+
+
+def interrupted(state):
+    with pytest.raises(KeyboardInterrupt):
+        train(SPLIT, RECIPE, state, save_every=0.0, callbacks=[Kill(2)])
+    return state
+
+
+def test_a_state_is_held_against_itself(tmp_path):
+    """Also one that was signed again: history, steps and weights are of one moment."""
+    whole = interrupted(tmp_path / "whole")
+    rows = (whole / "saved" / "history.csv").read_text().splitlines(keepends=True)
+    damages = {
+        "history.csv": "".join(rows[:-1]).encode(),
+        "best.npz": b"",
+        "last.keras": b"PK",
+    }
+    for name, content in damages.items():
+        for signed in (True, False):
+            state = tmp_path / f"{name} {signed}"
+            shutil.copytree(whole, state)
+            (state / "saved" / name).write_bytes(content)
+            if signed:
+                forging.sign(state / "saved")
+            with pytest.raises(DamagedFileError, match=r"--overwrite") as error:
+                train(SPLIT, RECIPE, state, resume=True)
+            assert "\n" not in str(error.value)
+            assert name in str(error.value) or signed
+    for text in ("null", "[]", '{"settings": 3}', '{"settings": {}}'):
+        (whole / "recipe.json").write_text(text)
+        with pytest.raises(ValueError, match=r"train anew|damaged|other data"):
+            train(SPLIT, RECIPE, whole, resume=True)
+
+
+def test_what_a_kill_left_of_a_state_does_not_stop_a_training(tmp_path):
+    for leftover in (".recipe.json.12-0123abcd.unfinished.json", "best.npz"):
+        state = tmp_path / "state"
+        state.mkdir()
+        (state / leftover).touch()
+        (tmp_path / ".state.0123abcd.unfinished").mkdir()
+        _, history = train(SPLIT, replace(RECIPE, epochs=1), state)
+        assert len(history) == 1
+        assert [each.name for each in tmp_path.iterdir()] == ["state"]
+        shutil.rmtree(state)
+
+
+def test_one_training_a_state(tmp_path):
+    state = interrupted(tmp_path / "state")
+    before = contents(state)
+    with lock(state), ThreadPoolExecutor(1) as other:
+        for options in ({"resume": True}, {"overwrite": True}, {}):
+            running = other.submit(train, SPLIT, RECIPE, state, **options)
+            with pytest.raises(FolderInUseError, match="being written by process"):
+                running.result()
+    assert contents(state) == before
 
 
 def test_an_interrupted_training_is_not_overwritten_by_itself(tmp_path):

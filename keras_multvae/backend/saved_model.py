@@ -35,9 +35,16 @@ def check_tensorflow() -> None:
         )
 
 
-# What the process begins with: the models that this one knows, then `arguments`.
+# What the process begins with: an end where this process ends, so that a kill leaves no
+# orphan; the models that this one knows, then `arguments`.
 IMPORTS = (
-    "import sys\n"
+    "import os, sys, threading, time\n"
+    "def end_with(parent):\n"
+    "    while os.getppid() == parent:\n"
+    "        time.sleep(0.5)\n"
+    "    os._exit(1)\n"
+    "parent = int(sys.argv.pop(1))\n"
+    "threading.Thread(target=end_with, args=(parent,), daemon=True).start()\n"
     "from keras_multvae.registry import take_over\n"
     "take_over(sys.argv.pop(1))\n"
 )
@@ -57,7 +64,14 @@ def run_under_tensorflow(model: Any, code: str, *arguments: str) -> None:
     # The package may lie in a checkout that is not installed.
     paths = [str(Path(__file__).parents[2]), os.getenv("PYTHONPATH", "")]
     result = subprocess.run(
-        [sys.executable, "-c", IMPORTS + code, handover(type(model)), *arguments],
+        [
+            sys.executable,
+            "-c",
+            IMPORTS + code,
+            str(os.getpid()),
+            handover(type(model)),
+            *arguments,
+        ],
         env={
             **os.environ,
             "KERAS_BACKEND": "tensorflow",

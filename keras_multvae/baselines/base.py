@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self, TypeVar
-from zipfile import BadZipFile
 
 import numpy as np
 from scipy import sparse
 
 from keras_multvae import checks
 from keras_multvae.data.columns.clicks import as_csr
-from keras_multvae.files import DamagedFileError, replace_file
+from keras_multvae.data.columns.mapped import in_memory
+from keras_multvae.files import DamagedFileError, open_regular, replace_file
 
 Fitted = TypeVar("Fitted")
 
@@ -40,7 +41,7 @@ class Baseline:
         self, interactions: Any, name: str = "interactions"
     ) -> sparse.csr_matrix:
         """The CSR matrix of whatever `as_csr` takes, with our items."""
-        matrix = as_csr(interactions, name)
+        matrix = in_memory(as_csr(interactions, name))
         if matrix.shape[1] != self.num_items:
             raise ValueError(
                 f"{type(self).__name__} ranks {self.num_items} items. Received: a "
@@ -70,9 +71,30 @@ class Baseline:
             DamagedFileError: A missing, truncated or foreign file.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with (
+                open_regular(Path(path)) as file,
+                np.load(file, allow_pickle=False) as arrays,
+            ):
                 return cls._from_arrays(arrays)
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        # A header in it may hold anything, nested without end or not.
+        except Exception as error:
             raise DamagedFileError(
                 f"{path} holds no {cls.__name__} model ({error})."
             ) from None
+
+
+def stored(
+    arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...]
+) -> np.ndarray:
+    """An array of a model's file: of so many axes and numbers, all of them finite."""
+    array = arrays[name]
+    good = len(array.shape) == len(shape) and all(
+        wanted in (None, found)
+        for wanted, found in zip(shape, array.shape, strict=True)
+    )
+    if not (good and array.dtype.kind in "iuf" and np.isfinite(array).all()):
+        raise ValueError(
+            f"{name!r} must hold finite numbers of the shape {shape}; it has the shape "
+            f"{array.shape} and the dtype {array.dtype}"
+        )
+    return array

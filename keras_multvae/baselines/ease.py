@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from keras_multvae.baselines.base import stored
 from keras_multvae.baselines.linear import LinearModel
 
 # Columns handled at a time where a step would otherwise need a second matrix.
@@ -80,7 +81,8 @@ class EASE(LinearModel):
 
     @classmethod
     def _from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> EASE:
-        weights = arrays["weights"]
+        weights = stored(arrays, "weights", (None, None))
+        weights = stored(arrays, "weights", (len(weights), len(weights)))
         model = cls(len(weights), **cls._settings_of(arrays))
         model.weights = weights
         return model

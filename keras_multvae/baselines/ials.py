@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae import checks
-from keras_multvae.baselines.base import Baseline
+from keras_multvae.baselines.base import Baseline, stored
 from keras_multvae.extras import import_extra
 
 
@@ -148,7 +148,7 @@ class IALS(Baseline):
 
     @classmethod
     def _from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> IALS:
-        item_factors = arrays["item_factors"]
+        item_factors = stored(arrays, "item_factors", (None, None))
         num_items, factors = item_factors.shape
         model = cls(
             num_items,

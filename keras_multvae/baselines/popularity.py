@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_multvae.baselines.base import Baseline
+from keras_multvae.baselines.base import Baseline, stored
 
 
 class Popularity(Baseline):
@@ -64,7 +64,9 @@ class Popularity(Baseline):
 
     @classmethod
     def _from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Popularity:
-        counts = arrays["counts"]
+        counts = stored(arrays, "counts", (None,))
+        if counts.min() < 0:
+            raise ValueError(f"a count of {counts.min()}")
         model = cls(len(counts))
         model.counts = counts
         return model

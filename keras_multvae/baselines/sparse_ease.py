@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae import checks
+from keras_multvae.baselines.base import stored
 from keras_multvae.baselines.linear import LinearModel
 
 # Items whose products with all others, and whose equations, are made at a time.
@@ -127,8 +128,12 @@ class SparseEASE(LinearModel):
         num_items = len(arrays["indptr"]) - 1
         neighbours = int(arrays["neighbours"])
         model = cls(num_items, **cls._settings_of(arrays), neighbours=neighbours)
-        parts = tuple(arrays[name] for name in ("data", "indices", "indptr"))
+        parts = tuple(
+            stored(arrays, name, (None,)) for name in ("data", "indices", "indptr")
+        )
         model.weights = sparse.csr_matrix(parts, shape=(num_items, num_items))
+        # SciPy looks at no index, and reads foreign memory by those that are wrong.
+        model.weights.check_format(full_check=True)
         return model
 
 

@@ -131,6 +131,7 @@ def add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
             "Serve a SavedModel over HTTP, with a page to try it on.",
             _serve_options,
         ),
+        ("verify", "verifying:verify", "Check a folder for damage.", _verify_options),
         (
             "demo",
             "demo:demo",
@@ -278,6 +279,15 @@ def _serve_options(sub: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="names that the server is called by besides localhost; '*' for any",
     )
+
+
+def _verify_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "folder",
+        help="what prepare, train, tune, export or recommend wrote: data, a model, a "
+        "training that was interrupted, all versions of an exported model",
+    )
+    add_import_option(sub)
 
 
 def _demo_options(sub: argparse.ArgumentParser) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from keras_multvae.distribution import data_parallel, initialize, item_parallel
 from keras_multvae.files import replace_file
 from keras_multvae.plots import figure_class, plot_history
 from keras_multvae.recommender import storage
-from keras_multvae.training.checkpoint import is_interrupted, write_history
+from keras_multvae.training.checkpoint import clear_state, is_interrupted, write_history
 from keras_multvae.training.curves import Curves
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.trainer import record
@@ -160,7 +159,8 @@ def train_and_save(
     write_history(out / "history.csv", history)
     with replace_file(out / "training.png") as temporary:
         plot_history(history)[0].figure.savefig(temporary, dpi=120)
-    shutil.rmtree(state)
+    storage.seal(out)
+    clear_state(state)
     return history
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -18,16 +19,24 @@ from keras_multvae.data import (
     load_prepared,
 )
 from keras_multvae.data.prepared import INTERACTIONS
+from keras_multvae.extras import import_extra
 from keras_multvae.files import (
+    DamagedFileError,
+    check_files,
     check_replaceable,
+    open_regular,
     read_format,
     read_json,
     write_json,
+    write_manifest,
 )
+from keras_multvae.files.sums import MANIFEST, listed_files, sum_of
 from keras_multvae.recommender import Recommender, storage
 
 FORMAT = "keras_multvae.recommendations"
 VERSION = 1
+# Sizes and checksums of parts, until all are there and the manifest has them.
+SUMS = "sums"
 
 
 @dataclass(frozen=True)
@@ -87,26 +96,109 @@ class Job:
         return self.out / "parts" / f"part-{shard:05}.parquet"
 
     def fill(self, shard: int) -> None:
-        """Ranks for the users of a shard and writes its file, all of it or nothing."""
+        """Ranks for the users of a shard and writes its file, all of it or nothing.
+
+        Raises:
+            DamagedFileError: The file does not hold what was written.
+            FileExistsError: The folder has become that of another job.
+        """
+        self._check_manifest()
         digests = (self._model_digest, self._histories_digest)
         model, histories = _loaded(self.model, self.histories, self.part, digests)
         users = self.users(shard, histories.num_users)
-        recommender = Recommender(
-            model.model, model.items, histories=histories.select_users(np.array(users))
-        )
-        recommender.recommend_to_parquet(self.path(shard), **self.options)
+        chosen = histories.select_users(np.array(users))
+        recommender = Recommender(model.model, model.items, histories=chosen)
+        path = self.path(shard)
+        recommender.recommend_to_parquet(path, **self.options)
+        check_part(path, chosen.users, model.items, self.options.get("k", 10))
+        # Whoever started anew meanwhile must not take this part for its own.
+        self._check_manifest()
+        self._sum_of(shard).parent.mkdir(exist_ok=True)
+        write_json(self._sum_of(shard), sum_of(path))
 
     def start(self, num_users: int) -> list[int]:
         """Makes the folder, or takes up one of the same job.
 
         Returns:
-            The shards without a file.
+            The shards without a file, or with one that is damaged.
 
         Raises:
             FileExistsError: The folder holds something else, or parts of another job.
         """
-        path = self.out / "manifest.json"
-        manifest = {
+        path = self.out / MANIFEST
+        found = None
+        if path.exists() and any((self.out / "parts").glob("part-*")):
+            found = self._check_manifest(num_users)
+        else:
+            check_replaceable(self.out, path.name, FORMAT, VERSION)
+        shards = self.shards(num_users)
+        missing = [i for i in shards if not self._is_whole(i, found or {})]
+        if found is None or missing or not found.get("complete"):
+            # First of all, so that every part has a manifest that says what it is of.
+            write_manifest(path, {**self._manifest(num_users), "complete": False}, {})
+        return missing
+
+    def finish(self, num_users: int) -> None:
+        """Holds each part against its sum, then says that all are there.
+
+        Raises:
+            DamagedFileError: A part is missing or is not what was written.
+        """
+        path = self.out / MANIFEST
+        found = read_format(path, FORMAT, VERSION)
+        if found.get("complete"):
+            return
+        # What workers that were killed have left behind.
+        for unfinished in (self.out / "parts").glob(".part-*"):
+            unfinished.unlink(missing_ok=True)
+        files: dict[str, Any] = {}
+        for shard in self.shards(num_users):
+            listed = read_json(self._sum_of(shard))
+            name = self.path(shard).relative_to(self.out).as_posix()
+            files |= listed_files(self.out, {"files": {name: listed}})
+        check_files(self.out, {"files": files})
+        write_manifest(path, {**self._manifest(num_users), "complete": True}, files)
+        shutil.rmtree(self.out / SUMS)
+
+    def _is_whole(self, shard: int, manifest: dict[str, Any]) -> bool:
+        """Whether a part is there, as it was written; one that is not goes."""
+        path = self.path(shard)
+        if not path.exists():
+            return False
+        name = path.relative_to(self.out).as_posix()
+        try:
+            listed = listed_files(self.out, manifest).get(name)
+            if listed is None and self._sum_of(shard).exists():
+                # Not complete yet: the worker has left the sum beside it.
+                listed = read_json(self._sum_of(shard))
+            elif listed is None:
+                # Of an earlier version, or of a worker that was killed meanwhile.
+                self._check_part(shard)
+                listed = sum_of(path)
+            check_files(self.out, {"files": {name: listed}})
+        except DamagedFileError:
+            path.unlink()
+            return False
+        if not self._sum_of(shard).exists():
+            self._sum_of(shard).parent.mkdir(exist_ok=True)
+            write_json(self._sum_of(shard), listed)
+        return True
+
+    def _check_part(self, shard: int) -> None:
+        users = self._all_users
+        own = users.take(self.users(shard, len(users)))
+        items = Vocabulary.load(self.model / storage.ITEMS)
+        check_part(self.path(shard), own, items, self.options.get("k", 10))
+
+    @cached_property
+    def _all_users(self) -> Vocabulary:
+        return load_histories(self.histories, self.part).users
+
+    def _sum_of(self, shard: int) -> Path:
+        return self.out / SUMS / f"part-{shard:05}.json"
+
+    def _manifest(self, num_users: int) -> dict[str, Any]:
+        return {
             "format": FORMAT,
             "version": VERSION,
             "model": self._model_digest,
@@ -115,31 +207,23 @@ class Job:
             "shard_size": self.shard_size,
             "options": dict(self.options),
         }
-        if path.exists() and any((self.out / "parts").glob("part-*")):
-            found = read_format(path, FORMAT, VERSION)
-            differ = [name for name in manifest if found.get(name) != manifest[name]]
-            if differ:
-                raise FileExistsError(
-                    f"{self.out} holds recommendations of another job: "
-                    + "; ".join(
-                        f"{name} is {found.get(name)!r} there and {manifest[name]!r} "
-                        "here"
-                        for name in differ
-                    )
-                    + ". Name another folder, or remove that one."
-                )
-        else:
-            check_replaceable(self.out, path.name, FORMAT, VERSION)
-            write_json(path, {**manifest, "complete": False})
-        return [i for i in self.shards(num_users) if not self.path(i).exists()]
 
-    def finish(self) -> None:
-        """Says in the manifest that all shards are there."""
-        path = self.out / "manifest.json"
-        # What workers that were killed have left behind.
-        for unfinished in (self.out / "parts").glob(".part-*"):
-            unfinished.unlink(missing_ok=True)
-        write_json(path, {**read_json(path), "complete": True})
+    def _check_manifest(self, num_users: int | None = None) -> dict[str, Any]:
+        """The folder's manifest, or `FileExistsError` if it is of another job."""
+        found = read_format(self.out / MANIFEST, FORMAT, VERSION)
+        users = found.get("users") if num_users is None else num_users
+        manifest = self._manifest(users)  # type: ignore[arg-type]
+        differ = [name for name in manifest if found.get(name) != manifest[name]]
+        if differ:
+            raise FileExistsError(
+                f"{self.out} holds recommendations of another job: "
+                + "; ".join(
+                    f"{name} is {found.get(name)!r} there and {manifest[name]!r} here"
+                    for name in differ
+                )
+                + ". Name another folder, or remove that one."
+            )
+        return found
 
     # These travel with the job once `start` has asked for them.
     @cached_property
@@ -154,11 +238,43 @@ class Job:
         return _digest(self.histories / "items.json", folder / "users.json", *arrays)
 
 
+def check_part(path: Path, users: Vocabulary, items: Vocabulary, k: int) -> None:
+    """Reads a part again: its columns, whose rows they are, and in which order.
+
+    Raises:
+        DamagedFileError: It is no Parquet file, or not of these users and items.
+    """
+    parquet = import_extra("pyarrow.parquet", "ray")
+    try:
+        table = parquet.read_table(path)
+        if table.column_names != ["user_id", "rank", "item_id", "score"]:
+            raise ValueError(f"its columns are {table.column_names}")
+        columns = [table[name].to_numpy() for name in table.column_names]
+        row, rank, item = users.lookup(columns[0]), columns[1], columns[2]
+        first = np.append(True, row[1:] != row[:-1])[: len(row)]
+        follows = rank[1:] == rank[:-1] + 1
+        if (
+            (row < 0).any()
+            or (np.diff(row) < 0).any()
+            or (rank[first] != 1).any()
+            or not (follows | first[1:]).all()
+            or rank.max(initial=0) > k
+            or (items.lookup(item) < 0).any()
+            or not np.isfinite(columns[3]).all()
+        ):
+            raise ValueError("its rows are not those of its users")
+    # What a damaged file makes the reader raise is of any kind.
+    except Exception as error:
+        raise DamagedFileError(f"{path} is damaged: {error}.") from None
+
+
 def load_histories(folder: Path, part: str) -> Interactions:
     """The histories of a part of a prepared folder, or a folder of interactions."""
     manifest = folder / "manifest.json"
-    if folder.is_dir() and read_json(manifest).get("format") == INTERACTIONS:
-        return load_interactions(folder)
+    if folder.is_dir():
+        content = read_json(manifest)
+        if isinstance(content, dict) and content.get("format") == INTERACTIONS:
+            return load_interactions(folder)
     found = getattr(load_prepared(folder).split, part)
     if found is None:
         raise ValueError(f"{folder} has no {part} users.")
@@ -180,6 +296,6 @@ def _digest(*files: Path) -> str:
     """SHA-256 of the contents of files, one after the other."""
     total = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()

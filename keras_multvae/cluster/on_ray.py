@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
+from functools import wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec
 
 import keras
 
@@ -20,6 +20,7 @@ from keras_multvae.data import Vocabulary, save_interactions
 from keras_multvae.data.columns.spilled import spilling_into
 from keras_multvae.data.vocabulary import as_ids
 from keras_multvae.extras import import_extra
+from keras_multvae.files import discard, lock, new_parents
 from keras_multvae.progress import counting
 from keras_multvae.recommender import storage
 from keras_multvae.recommender.events import holds_events, of_events
@@ -28,7 +29,23 @@ from keras_multvae.recommender.events import holds_events, of_events
 # that kills its workers must come to an end.
 RETRIES = 3
 
+P = ParamSpec("P")
 
+
+def _alone(function: Callable[P, int]) -> Callable[P, int]:
+    """Has one job at a time fill a folder, which is the second argument, `out`."""
+
+    @wraps(function)
+    def locked(*args: P.args, **kwargs: P.kwargs) -> int:
+        given = kwargs["out"] if "out" in kwargs else args[1]
+        out = Path(given).resolve()  # type: ignore[arg-type]
+        with new_parents(out), lock(out):
+            return function(*args, **kwargs)
+
+    return locked
+
+
+@_alone
 def recommend_on_ray(
     model: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -86,6 +103,7 @@ def recommend_on_ray(
         ConnectionError: No cluster answers at `address`.
         FileExistsError: `out` holds something else, or the parts of a job with
             another model, other histories or options.
+        FolderInUseError: Another job fills `out`.
         RuntimeError: A shard failed, with its reason, or lost its worker again and
             again.
         UnknownIdError: Events of unknown items, with on_unknown="raise".
@@ -135,9 +153,9 @@ def recommend_on_ray(
         done = _filled(ray, job, missing, num_users, num_workers, resources)
         for shard in stack.enter_context(contextlib.closing(done)):
             advance(len(job.users(shard, num_users)))
-    job.finish()
+    job.finish(num_users)
     if job.histories == gathered:
-        shutil.rmtree(gathered)
+        discard(gathered)
     paths = map(job.path, job.shards(num_users))
     return sum(parquet.read_metadata(path).num_rows for path in paths)
 

@@ -10,32 +10,25 @@ from typing import Any
 import numpy as np
 
 from keras_multvae.data.columns.csr import csr_over
-from keras_multvae.data.columns.mapped import map_array, save_array
+from keras_multvae.data.columns.stored import DTYPES, read_arrays, save_array
 from keras_multvae.data.interactions import Interactions
 from keras_multvae.data.splits.base import FoldIn, Split
 from keras_multvae.data.vocabulary import Vocabulary
 from keras_multvae.files import (
     DamagedFileError,
+    check_files,
     check_replaceable,
+    existing_folder,
     read_format,
     replace_folder,
     write_json,
+    write_manifest,
 )
 
 PREPARED = "keras_multvae.prepared"
 INTERACTIONS = "keras_multvae.interactions"
 TITLES = "keras_multvae.titles"
 VERSION = 1
-
-_DTYPES = {
-    "indptr": "<i8",
-    "indices": "<i4",
-    "data": "<f4",
-    "timestamps": "<i8",
-    "fractions": "<i4",
-    "positions": "<i8",
-    "user_weights": "<f4",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +97,7 @@ def save_prepared(
                 {"format": TITLES, "version": VERSION, "titles": title_list},
             )
         # Last: a folder without it is not a prepared folder.
-        write_json(
+        write_manifest(
             temporary / "manifest.json",
             {
                 "format": PREPARED,
@@ -118,7 +111,7 @@ def save_prepared(
 
 
 def load_prepared(folder: str | os.PathLike[str], mmap: bool = True) -> Prepared:
-    """Reads a prepared folder.
+    """Reads a prepared folder, of which every file is verified first.
 
     Args:
         folder: What `save_prepared` wrote.
@@ -130,26 +123,32 @@ def load_prepared(folder: str | os.PathLike[str], mmap: bool = True) -> Prepared
 
     Raises:
         FileNotFoundError: There is no such folder.
-        DamagedFileError: A foreign, truncated or newer folder.
+        DamagedFileError: A foreign, damaged or newer folder; the file that is wrong.
     """
     folder = Path(folder)
     manifest = _read_manifest(folder, PREPARED)
+    held_out = [n for n in ("validation", "test") if f"{n}/input" in manifest["parts"]]
+    users = {name: f"{name}/users.json" for name in ("train", *held_out)}
+    has_titles = ["titles.json"] if manifest.get("titles") else []
+    check_files(folder, manifest, ["items.json", *has_titles, *users.values()])
     items = Vocabulary.load(folder / "items.json")
+    rows = {name: Vocabulary.load(folder / file) for name, file in users.items()}
+    sides = [f"{name}/{side}" for name in held_out for side in ("input", "targets")]
+    arrays = read_arrays(manifest, folder, ["train", *sides], mmap)
 
-    def read(part: str, users: Vocabulary) -> Interactions:
-        return _read_part(manifest, folder, part, users, items, mmap)
+    def read(part: str) -> Interactions:
+        ids = rows[part.partition("/")[0]]
+        return _interactions(manifest, folder, part, arrays[part], ids, items)
 
     def fold_in(name: str) -> FoldIn | None:
-        if f"{name}/input" not in manifest["parts"]:
+        if name not in held_out:
             return None
-        users = Vocabulary.load(folder / name / "users.json")
-        return FoldIn(read(f"{name}/input", users), read(f"{name}/targets", users))
+        return FoldIn(read(f"{name}/input"), read(f"{name}/targets"))
 
-    train = read("train", Vocabulary.load(folder / "train" / "users.json"))
-    split = Split(
-        train, fold_in("validation"), fold_in("test"), manifest.get("split", {})
-    )
-    titles = _read_titles(folder, items) if manifest.get("titles") else {}
+    settings = _as_dict(manifest.get("split", {}), folder, "split")
+    _as_dict(manifest.get("settings", {}), folder, "settings")
+    split = Split(read("train"), fold_in("validation"), fold_in("test"), settings)
+    titles = _read_titles(folder, items) if has_titles else {}
     return Prepared(split, titles, manifest)
 
 
@@ -170,7 +169,7 @@ def save_interactions(
         part = _write_part(interactions, temporary, "")
         interactions.users.save(temporary / "users.json")
         interactions.items.save(temporary / "items.json")
-        write_json(
+        write_manifest(
             temporary / "manifest.json",
             {"format": INTERACTIONS, "version": VERSION, "parts": {"": part}},
         )
@@ -179,7 +178,7 @@ def save_interactions(
 def load_interactions(
     folder: str | os.PathLike[str], mmap: bool = True
 ) -> Interactions:
-    """Reads what `save_interactions` wrote.
+    """Reads what `save_interactions` wrote; every file is verified first.
 
     Args:
         folder: The folder.
@@ -190,13 +189,15 @@ def load_interactions(
 
     Raises:
         FileNotFoundError: There is no such folder.
-        DamagedFileError: A foreign, truncated or newer folder.
+        DamagedFileError: A foreign, damaged or newer folder; the file that is wrong.
     """
     folder = Path(folder)
     manifest = _read_manifest(folder, INTERACTIONS)
+    check_files(folder, manifest, ["users.json", "items.json"])
     users = Vocabulary.load(folder / "users.json")
     items = Vocabulary.load(folder / "items.json")
-    return _read_part(manifest, folder, "", users, items, mmap)
+    arrays = read_arrays(manifest, folder, [""], mmap)[""]
+    return _interactions(manifest, folder, "", arrays, users, items)
 
 
 def _write_part(interactions: Interactions, folder: Path, part: str) -> dict[str, Any]:
@@ -215,8 +216,8 @@ def _write_part(interactions: Interactions, folder: Path, part: str) -> dict[str
     written = {}
     for name, array in arrays.items():
         if array is not None:
-            save_array(folder / part / f"{name}.npy", array, _DTYPES[name])
-            written[name] = {"dtype": _DTYPES[name], "shape": list(array.shape)}
+            save_array(folder / part / f"{name}.npy", array, DTYPES[name])
+            written[name] = {"dtype": DTYPES[name], "shape": list(array.shape)}
     return {
         "users": interactions.num_users,
         "items": interactions.num_items,
@@ -226,27 +227,25 @@ def _write_part(interactions: Interactions, folder: Path, part: str) -> dict[str
     }
 
 
-def _read_part(
+def _interactions(
     manifest: dict[str, Any],
     folder: Path,
     part: str,
+    arrays: dict[str, np.ndarray],
     users: Vocabulary,
     items: Vocabulary,
-    mmap: bool,
 ) -> Interactions:
-    record, shape, arrays = _read_arrays(manifest, folder, part, mmap)
+    """A part of verified arrays; what they are together is checked here."""
+    record = manifest["parts"][part]
+    shape = (record["users"], record["items"])
     indptr, indices, data = (arrays[n] for n in ("indptr", "indices", "data"))
-    if (
-        shape != (len(users), len(items))
-        or len(indptr) != shape[0] + 1
-        or (indptr[0], indptr[-1]) != (0, len(data))
-        or len(indices) != len(data)
-    ):
+    if shape != (len(users), len(items)):
         raise DamagedFileError(
-            f"The arrays in {folder / part} do not fit together: {shape[0]} users, "
-            f"{shape[1]} items, {len(users)} and {len(items)} ids, {len(indices)} "
-            f"indices, {len(data)} values. Prepare the data again."
+            f"The arrays in {folder / part} do not fit together with the ids: "
+            f"{shape[0]} users, {shape[1]} items, {len(users)} and {len(items)} ids. "
+            "Prepare the data again."
         )
+    counts = _as_dict(record.get("counts", {}), folder, "counts")
     try:
         return Interactions(
             csr_over(data, indices, indptr, shape),
@@ -256,56 +255,23 @@ def _read_part(
             fractions=arrays.get("fractions"),
             positions=arrays.get("positions"),
             user_weights=arrays.get("user_weights"),
-            counts=record.get("counts", {}),
+            counts=counts,
         )
     except ValueError as error:
         raise DamagedFileError(f"{folder / part} is damaged: {error}") from None
 
 
-def _read_arrays(
-    manifest: dict[str, Any], folder: Path, part: str, mmap: bool
-) -> tuple[dict[str, Any], tuple[int, int], dict[str, np.ndarray]]:
-    """A part's record in the manifest, its users and items, and its arrays."""
-    try:
-        record = manifest["parts"][part]
-        shape = (int(record["users"]), int(record["items"]))
-        arrays = {
-            name: _read_array(folder / part / f"{name}.npy", expected, mmap)
-            for name, expected in record["arrays"].items()
-        }
-        missing = [n for n in ("indptr", "indices", "data") if n not in arrays]
-        if missing:
-            raise KeyError(*missing)
-    except (KeyError, TypeError, AttributeError) as error:
+def _as_dict(value: Any, folder: Path, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
         raise DamagedFileError(
-            f"The manifest in {folder} does not describe the part {part!r} "
-            f"({error!r}); it is damaged."
-        ) from None
-    return record, shape, arrays
-
-
-def _read_array(path: Path, expected: dict[str, Any], mmap: bool) -> np.ndarray:
-    try:
-        array = map_array(path) if mmap else np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise DamagedFileError(f"The file {path} is missing.") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise DamagedFileError(
-            f"{path} is truncated or no .npy array ({error}). Prepare the data again."
-        ) from None
-    found = {"dtype": array.dtype.str, "shape": list(array.shape)}
-    if found != expected:
-        raise DamagedFileError(
-            f"{path} holds {found}, while the manifest says {expected}. The folder is "
-            "damaged or mixed from two: prepare the data again."
+            f"{name!r} in the manifest of {folder} must be an object. Received: "
+            f"{value!r}. It is damaged."
         )
-    return array
+    return value
 
 
 def _read_manifest(folder: Path, name: str) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder}.")
-    manifest = read_format(folder / "manifest.json", name, VERSION)
+    manifest = read_format(existing_folder(folder) / "manifest.json", name, VERSION)
     if not isinstance(manifest.get("parts"), dict):
         raise DamagedFileError(f"The manifest in {folder} lists no parts.")
     return manifest
@@ -326,7 +292,11 @@ def _read_titles(folder: Path, items: Vocabulary) -> dict[int | str, str]:
     path = folder / "titles.json"
     content = read_format(path, TITLES, VERSION)
     titles = content.get("titles")
-    if not isinstance(titles, list) or len(titles) != len(items):
+    if (
+        not isinstance(titles, list)
+        or len(titles) != len(items)
+        or not all(title is None or isinstance(title, str) for title in titles)
+    ):
         raise DamagedFileError(
             f"{path} must hold one title, or null, for each of {len(items)} items."
         )

@@ -232,6 +232,8 @@ class Vocabulary:
         """
         content = read_format(path, FORMAT, VERSION)
         try:
+            if not isinstance(content["ids"], list):
+                raise TypeError("no list")
             vocabulary = cls(content["ids"])
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(f"The ids in {path} are damaged: {error}") from None

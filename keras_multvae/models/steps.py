@@ -30,6 +30,12 @@ def check_policy(policy: Any) -> None:
             "float32, and JAX has no float64 unless its whole process has. "
             f"Received: dtype={policy.name!r}."
         )
+    if policy.variable_dtype == "float16":
+        raise ValueError(
+            "`dtype` must be float32, or a policy as mixed_float16: weights in float16 "
+            "are too coarse for Adam's steps, and become NaN. Received: "
+            f"dtype={policy.name!r}."
+        )
 
 
 def portable(config: dict[str, Any], jit_compile: bool | str) -> dict[str, Any]:

@@ -16,12 +16,17 @@ from keras_multvae.data import (
 )
 from keras_multvae.files import (
     DamagedFileError,
+    check_files,
     check_replaceable,
+    existing_folder,
+    open_regular,
     read_format,
     read_json,
     replace_folder,
     write_json,
+    write_manifest,
 )
+from keras_multvae.files.sums import MANIFEST
 from keras_multvae.registry import Entry, UnknownModelError, entry_of, find
 from keras_multvae.training.record import TrainingRecord
 
@@ -51,7 +56,7 @@ def write(
         if training is not None:
             training.write(temporary)
         # Last: a folder without it is not a recommender.
-        write_json(
+        write_manifest(
             temporary / METADATA,
             {
                 "format": FORMAT,
@@ -70,13 +75,20 @@ def read(
     folder: Path,
 ) -> tuple[Any, Vocabulary, Interactions | None, dict[Any, str], TrainingRecord | None]:
     """Model, items, histories, titles and recipe of a folder: `Recommender.load`."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder}.")
-    metadata = read_format(folder / METADATA, FORMAT, VERSION)
+    metadata = read_format(existing_folder(folder) / METADATA, FORMAT, VERSION)
     try:
         entry = find(str(metadata.get("model")))
     except UnknownModelError as error:
         raise DamagedFileError(f"{folder}: {error}") from None
+    # Of a folder without sums, as earlier versions wrote it, the formats find damage.
+    wanted = [
+        _file(entry),
+        ITEMS,
+        "titles.json",
+        "recipe.json",
+        f"{HISTORIES}/{MANIFEST}",
+    ]
+    check_files(folder, metadata, wanted)
     model = _load_model(entry, folder / _file(entry))
     items = Vocabulary.load(folder / ITEMS)
     histories = None
@@ -84,8 +96,8 @@ def read(
         histories = load_interactions(folder / HISTORIES)
     titles = {}
     if metadata.get("titles"):
-        titles = dict(read_json(folder / "titles.json"))
-    training = TrainingRecord.read(folder) if metadata.get("recipe") else None
+        titles = _read_titles(folder / "titles.json")
+    training = _read_training(folder) if metadata.get("recipe") else None
     # So that it can be trained on; files of earlier versions do not say how.
     if training is not None and not model.compiled:
         training.recipe.compile(model)
@@ -102,10 +114,16 @@ def _load_model(entry: Entry, path: Path) -> Any:
     if not issubclass(cls, keras.Model):
         return cls.load(path)
     try:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            bad = archive.testzip()
+        if bad is not None:
+            raise ValueError(f"the checksum of {bad} in it is wrong")
         model = keras.saving.load_model(path)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    # What a damaged file makes Keras raise is of any kind.
+    except Exception as error:
+        reason = " ".join(str(error).split())
         raise DamagedFileError(
-            f"{path} is missing, truncated or no model of ours ({error})."
+            f"{path} is missing, truncated or no model of ours ({reason})."
         ) from None
     if type(model) is not cls:
         raise DamagedFileError(
@@ -113,6 +131,38 @@ def _load_model(entry: Entry, path: Path) -> Any:
             f"{entry.name}."
         )
     return model
+
+
+def _read_titles(path: Path) -> dict[Any, str]:
+    pairs = read_json(path)
+    good = isinstance(pairs, list) and all(
+        isinstance(pair, list)
+        and len(pair) == 2
+        and isinstance(pair[0], int | str)
+        and isinstance(pair[1], str)
+        for pair in pairs
+    )
+    if not good:
+        raise DamagedFileError(f"{path} must be a list of pairs [raw id, title].")
+    return dict(pairs)
+
+
+def _read_training(folder: Path) -> TrainingRecord:
+    try:
+        return TrainingRecord.read(folder)
+    except DamagedFileError:
+        raise
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise DamagedFileError(
+            f"{folder / 'recipe.json'} is damaged: {error}"
+        ) from None
+
+
+def seal(folder: Path) -> None:
+    """Lists all files of a recommender's folder, also those that came after `write`."""
+    metadata = read_format(folder / METADATA, FORMAT, VERSION)
+    content = {k: v for k, v in metadata.items() if k not in ("files", "sha256")}
+    write_manifest(folder / METADATA, content)
 
 
 def model_name(folder: Path) -> str:

@@ -79,6 +79,7 @@ def export_saved_model(
         ValueError: k, version or keep < 1, an unknown `quantize`, an id that is also
             the padding, or scores that are not finite.
         FileExistsError: The version is already there.
+        FolderInUseError: Another process is writing this very version.
         ImportError: TensorFlow is not installed.
 
     Example:
@@ -92,28 +93,25 @@ def export_saved_model(
     check_tensorflow()
     _check(recommender, quantize)
     path = Path(path)
-    version = versions.next_version(path) if version is None else version
-    k, version = checks.integer("k", k), checks.integer("version", version)
-    if version > versions.LAST_VERSION:
-        raise ValueError(f"`version` must be below 2**63. Received: version={version}.")
+    k = checks.integer("k", k)
+    if version is not None:
+        version = checks.integer("version", version)
+        if version > versions.LAST_VERSION:
+            raise ValueError(f"`version` must be below 2**63. Received: {version}.")
     keep = None if keep is None else checks.integer("keep", keep)
-    target = path / str(version)
-    if target.exists():
-        raise FileExistsError(
-            f"{target} exists; a served version never changes. Leave `version` out to "
-            f"write version {versions.next_version(path)}."
-        )
-    with replace_folder(target) as temporary:
-        if on_tensorflow():
-            write_graph(recommender, temporary, k, quantize)
-        else:
-            _write_elsewhere(recommender, temporary, k, quantize)
-        _write_catalogue(recommender, temporary / versions.CATALOGUE)
-        name = versions.name_of(path)
-        text = render(card or ModelCard(), recommender, name, version, k, quantize)
-        (temporary / versions.EXTRA / CARD).write_text(text, encoding="utf-8")
-        (temporary / BATCHING).write_text(config.batching_parameters())
-        write_files(temporary)
+    with versions.claimed(path, version) as number:
+        target = path / str(number)
+        with replace_folder(target) as temporary:
+            if on_tensorflow():
+                write_graph(recommender, temporary, k, quantize)
+            else:
+                _write_elsewhere(recommender, temporary, k, quantize)
+            _write_catalogue(recommender, temporary / versions.CATALOGUE)
+            name = versions.name_of(path)
+            text = render(card or ModelCard(), recommender, name, number, k, quantize)
+            (temporary / versions.EXTRA / CARD).write_text(text, encoding="utf-8")
+            (temporary / BATCHING).write_text(config.batching_parameters())
+            write_files(temporary)
     if keep is not None:
         versions.prune(path, keep, target)
     return target
@@ -143,7 +141,8 @@ def _write_elsewhere(
     recommender: Recommender, folder: Path, k: int, quantize: str | None
 ) -> None:
     """As `write_graph`, in a process under TensorFlow."""
-    with tempfile.TemporaryDirectory() as source:
+    # In the folder that the next export removes if this one is killed.
+    with tempfile.TemporaryDirectory(dir=folder) as source:
         Recommender(recommender.model, recommender.items).save(Path(source, "model"))
         run_under_tensorflow(
             recommender.model,

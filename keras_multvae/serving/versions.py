@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from keras_multvae.files import FolderInUseError, discard, lock, new_parents, sweep
 
 # Beside the SavedModel itself.
 EXTRA = "assets.extra"
@@ -25,6 +28,41 @@ def next_version(path: Path) -> int:
     return max((number for number, _ in _numbered(path)), default=0) + 1
 
 
+@contextmanager
+def claimed(path: Path, version: int | None) -> Iterator[int]:
+    """A context in which nobody else writes a version of that number.
+
+    Args:
+        path: The model's folder.
+        version: Int, or None for the next number that nobody has claimed.
+
+    Raises:
+        FileExistsError: The version is there.
+        FolderInUseError: Another process is writing it.
+    """
+    wanted = next_version(path) if version is None else version
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(new_parents(path / str(wanted)))
+        sweep(path)
+        while True:
+            try:
+                stack.enter_context(lock(Path(os.path.realpath(path)) / str(wanted)))
+            except FolderInUseError:
+                if version is not None:
+                    raise
+            else:
+                if not (path / str(wanted)).exists():
+                    break
+                if version is not None:
+                    raise FileExistsError(
+                        f"{path / str(version)} exists; a served version never "
+                        "changes. Leave `version` out to write version "
+                        f"{next_version(path)}."
+                    )
+            wanted += 1
+        yield wanted
+
+
 def versions_in(path: Path) -> dict[int, Path]:
     """The version folders of a model by number, the newest first."""
     found = {number: each for number, each in _numbered(path) if each.is_dir()}
@@ -41,10 +79,10 @@ def prune(path: Path, keep: int, written: Path) -> None:
     """Removes all but the newest; never what is no SavedModel, nor `written`."""
     for old in saved_models(path)[:-keep]:
         if old != written:
-            # Renamed first: a server never sees a version that is half gone.
-            aside = old.with_name(f".{old.name}.removed")
-            old.rename(aside)
-            shutil.rmtree(aside)
+            # Another export may be removing it, too.
+            with contextlib.suppress(FileNotFoundError):
+                # Renamed first: a server never sees a version that is half gone.
+                discard(old)
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, Path]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
 import math
-import shutil
 import time
 import zipfile
 from collections.abc import Iterator
@@ -20,12 +20,28 @@ from keras_multvae import backend
 from keras_multvae.data import Interactions, Split
 from keras_multvae.data.columns.mapped import slices
 from keras_multvae.distribution import gathered, gathered_weights
-from keras_multvae.files import DamagedFileError, read_json, replace_file, write_json
+from keras_multvae.files import (
+    DamagedFileError,
+    check_files,
+    discard,
+    existing_folder,
+    open_regular,
+    read_format,
+    read_json,
+    replace_file,
+    replace_folder,
+    write_manifest,
+)
+from keras_multvae.files.sums import MANIFEST
 from keras_multvae.models.placement import undistributed
 from keras_multvae.training.recipe import CHOSEN_BY, Recipe
 
-# Written last, so that it says that there is a whole state.
-LAST = "last.keras"
+FORMAT, VERSION = "keras_multvae.training", 1
+# The folder that is exchanged as a whole, so that what is in it belongs together.
+SAVED = "saved"
+RECIPE, HISTORY, BEST, LAST = "recipe.json", "history.csv", "best.npz", "last.keras"
+# What may be in a state; earlier versions had the files beside the recipe.
+_KNOWN = {RECIPE, SAVED, HISTORY, BEST, LAST}
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -73,15 +89,15 @@ class Checkpoint(keras.callbacks.Callback):
         model = gathered(self.model)
         if not backend.is_first():
             return
-        # The model comes last: its count of steps says which epochs are safe.
-        write_history(self.state / "history.csv", self.history)
-        with (
-            replace_file(self.state / "best.npz") as temporary,
-            temporary.open("wb") as file,
-        ):
-            np.savez(file, *self.best)
-        with undistributed(), replace_file(self.state / LAST) as temporary:
-            model.save(temporary)
+        with replace_folder(self.state / SAVED) as temporary:
+            write_history(temporary / HISTORY, self.history)
+            with (temporary / BEST).open("wb") as file:
+                np.savez(file, *self.best)
+            with undistributed():
+                model.save(temporary / LAST)
+            step = steps_done(self.model)
+            values = {"format": FORMAT, "version": VERSION, "step": step}
+            write_manifest(temporary / MANIFEST, values)
 
 
 def steps_done(model: Any) -> int:
@@ -90,20 +106,59 @@ def steps_done(model: Any) -> int:
 
 
 def load_state(
-    state: Path,
+    state: Path, steps_an_epoch: int
 ) -> tuple[Any, list[np.ndarray], list[dict[str, float]]]:
-    """Last model, best weights and history of a state."""
+    """Last model, best weights and history of a state, held against each other.
+
+    Raises:
+        DamagedFileError: The files are not what was saved, or not of one training.
+    """
+    saved = existing_folder(state / SAVED)
     try:
-        history = _read_history(state / "history.csv")
-        model = keras.saving.load_model(state / LAST)
-        with np.load(state / "best.npz", allow_pickle=False) as arrays:
+        check_files(saved, read_format(saved / MANIFEST, FORMAT, VERSION))
+        history = _read_history(saved / HISTORY)
+        with open_regular(saved / LAST) as file, zipfile.ZipFile(file):
+            model = keras.saving.load_model(saved / LAST)
+        with (
+            open_regular(saved / BEST) as file,
+            np.load(file, allow_pickle=False) as arrays,
+        ):
             best = [_known(arrays[name]) for name in arrays.files]
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        _check_together(model, best, history, steps_an_epoch)
+    # What a damaged file makes Keras raise is of any kind.
+    except Exception as error:
+        reason = " ".join(str(error).split())
         raise DamagedFileError(
-            f"The interrupted training in {state} is damaged ({error}): train anew, "
-            "without resuming."
+            f"The interrupted training in {state} is damaged ({reason}): train anew, "
+            "without resuming (overwrite=True, --overwrite)."
         ) from None
     return model, best, history
+
+
+def _check_together(
+    model: Any,
+    best: list[np.ndarray],
+    history: list[dict[str, float]],
+    steps_an_epoch: int,
+) -> None:
+    """Raises `ValueError` unless weights, history and steps are of one moment."""
+    done = steps_done(model)
+    found = [(row["epoch"], row["step"]) for row in history]
+    wanted = [(i + 1, (i + 1) * steps_an_epoch) for i in range(len(history))]
+    if found != wanted or done != len(history) * steps_an_epoch:
+        raise ValueError(
+            f"{LAST} has done {done} steps, while {HISTORY} has {len(history)} epochs "
+            f"of {steps_an_epoch}"
+        )
+    weights = gathered_weights(model)
+    if [each.shape for each in best] != [each.shape for each in weights]:
+        raise ValueError(f"{BEST} holds the weights of another model")
+    chosen = [row.get(CHOSEN_BY, row["epoch"]) for row in history]
+    if max(chosen[:-1], default=-1.0) < chosen[-1] and any(
+        one.tobytes() != other.tobytes()
+        for one, other in zip(best, weights, strict=True)
+    ):
+        raise ValueError(f"the last epoch is the best, but {BEST} is not {LAST}")
 
 
 def _known(array: np.ndarray) -> np.ndarray:
@@ -113,16 +168,25 @@ def _known(array: np.ndarray) -> np.ndarray:
 
 def clear_state(state: Path) -> None:
     """Removes the state of an older training, and nothing else."""
+    _check_is_state(state)
+    if state.exists():
+        discard(state)
+
+
+def _check_is_state(state: Path) -> None:
+    """Raises `FileExistsError` where there is anything but a state, whole or not."""
     if not state.exists():
         return
-    if not state.is_dir() or (
-        any(state.iterdir()) and not (state / "recipe.json").is_file()
-    ):
-        raise FileExistsError(
-            f"{state} is where the state of the training goes, but it exists and is "
-            "none: it will not be replaced. Choose another name or remove it."
-        )
-    shutil.rmtree(state)
+    if state.is_dir():
+        names = {each.name for each in state.iterdir()}
+        # A kill may have left a part of it: hidden names, or all but the recipe.
+        ours = {n for n in names if n in _KNOWN or n[1:].startswith(tuple(_KNOWN))}
+        if names == ours and names != {HISTORY}:
+            return
+    raise FileExistsError(
+        f"{state} is where the state of the training goes, but it exists and is "
+        "none: it will not be replaced. Choose another name or remove it."
+    )
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
@@ -147,8 +211,11 @@ def _read_history(path: Path) -> list[dict[str, float]]:
 
 
 def is_interrupted(state: Path) -> bool:
-    """Whether there is something to go on from."""
-    return (state / LAST).is_file()
+    """Whether there is something that was saved."""
+    with contextlib.suppress(FileNotFoundError):
+        existing_folder(state / SAVED)
+    # An earlier version's cannot be resumed, but is not to go without a word either.
+    return (state / SAVED / MANIFEST).is_file() or (state / LAST).is_file()
 
 
 def begin(
@@ -170,8 +237,11 @@ def begin(
             f"{state} holds what a training saved. Go on with resume=True, or "
             "begin anew with overwrite=True."
         )
-    clear_state(state)
-    write_json(state / "recipe.json", _as_json(recipe, split, begun_with))
+    _check_is_state(state)
+    with replace_folder(state) as temporary:
+        head = {"format": FORMAT, "version": VERSION}
+        content = head | _as_json(recipe, split, begun_with)
+        write_manifest(temporary / RECIPE, content, {})
 
 
 def _as_json(recipe: Recipe, split: Split, begun_with: str | None) -> dict[str, Any]:
@@ -201,9 +271,18 @@ def check_same(
         raise ValueError(
             f"There is no interrupted training in {state}: nothing to resume."
         )
-    before = read_json(state / "recipe.json")
-    now = _as_json(recipe, split, begun_with)
-    if "settings" not in before:
+    before, now = read_json(state / RECIPE), _as_json(recipe, split, begun_with)
+    if isinstance(before, dict) and ("format" in before or "sha256" in before):
+        read_format(state / RECIPE, FORMAT, VERSION)
+    sections = ("settings", "training")
+    if not isinstance(before, dict) or not all(
+        isinstance(before.get(section, {}), dict) for section in sections
+    ):
+        raise DamagedFileError(
+            f"{state / RECIPE} is damaged: train anew, without resuming "
+            "(overwrite=True, --overwrite)."
+        )
+    if "settings" not in before or not (state / SAVED).is_dir():
         raise ValueError(
             f"The training in {state} was begun by an earlier version of this package, "
             "whose state cannot be resumed: train anew, without resuming."

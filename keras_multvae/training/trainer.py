@@ -18,7 +18,7 @@ from keras_multvae.callbacks import BetaAnneal
 from keras_multvae.data import Split, UserBatches
 from keras_multvae.data.columns.clicks import weights_of_users
 from keras_multvae.distribution import spread
-from keras_multvae.files import new_parents
+from keras_multvae.files import lock, new_parents
 from keras_multvae.models.placement import undistributed
 from keras_multvae.training.checkpoint import (
     Checkpoint,
@@ -28,7 +28,6 @@ from keras_multvae.training.checkpoint import (
     fingerprint,
     is_interrupted,
     load_state,
-    steps_done,
 )
 from keras_multvae.training.linear_path import add_linear_path, check_choice
 from keras_multvae.training.recipe import Recipe
@@ -92,6 +91,7 @@ def train(
             finite. Where nothing was saved yet, nothing is left of `state`.
         TypeError: `warm_start` is no Recommender.
         FileExistsError: `state` holds an interrupted training, or other files.
+        FolderInUseError: Another process trains with the same `state`.
         DamagedFileError: The state is damaged.
 
     Example:
@@ -110,7 +110,30 @@ def train(
     >>> len(history)
     2
     """
-    state = Path(state)
+    with _alone(Path(state)):
+        return _train(
+            split,
+            recipe,
+            Path(state),
+            resume,
+            overwrite,
+            save_every,
+            callbacks,
+            warm_start,
+        )
+
+
+def _train(
+    split: Split,
+    recipe: Recipe,
+    state: Path,
+    resume: bool,
+    overwrite: bool,
+    save_every: float,
+    callbacks: Sequence[keras.callbacks.Callback],
+    warm_start: Any,
+) -> tuple[Any, list[dict[str, float]]]:
+    """As `train`, where nobody else does."""
     recipe = recipe.resolved(split.train.num_users)
     if recipe.linear_path is not None:
         check_choice(split, recipe.linear_path)
@@ -127,9 +150,7 @@ def train(
         if backend.is_first():
             check_same(state, recipe, split, begun_with)
         with undistributed():
-            model, best, history = load_state(state)
-        # The weights are written after the history: a kill between leaves one row over.
-        del history[steps_done(model) // len(batches) :]
+            model, best, history = load_state(state, len(batches))
     else:
         _warn_of_few_steps(recipe, batches)
         with undistributed():
@@ -213,14 +234,23 @@ def _new_state(
     if resume or not backend.is_first():
         yield
         return
-    with new_parents(state):
-        begin(state, recipe, split, overwrite, begun_with)
-        try:
-            yield
-        except BaseException:
-            if not is_interrupted(state):
-                clear_state(state)
-            raise
+    begin(state, recipe, split, overwrite, begun_with)
+    try:
+        yield
+    except BaseException:
+        if not is_interrupted(state):
+            clear_state(state)
+        raise
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """A context in which no other training writes the same state."""
+    if not backend.is_first():
+        yield
+        return
+    with new_parents(state), lock(state):
+        yield
 
 
 def _validation(split: Split, batches: UserBatches) -> UserBatches | None:

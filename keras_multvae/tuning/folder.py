@@ -13,6 +13,7 @@ it is. So whatever is killed when, the best trial that the study knows has its m
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -24,7 +25,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from keras_multvae.data import Split
-from keras_multvae.files import read_format, write_json
+from keras_multvae.files import (
+    DamagedFileError,
+    existing_folder,
+    read_format,
+    replace_folder,
+    write_manifest,
+)
 from keras_multvae.training.checkpoint import fingerprint
 from keras_multvae.training.recipe import LinearPath, Recipe
 from keras_multvae.tuning.space import Space
@@ -72,19 +79,22 @@ class StudyFolder:
                 "(resume=True, --resume), remove it, or choose another name."
             )
         made = cls(path, space, fingerprint(split), seed)
-        (path / MODELS).mkdir(parents=True)
-        (path / "workers").mkdir()
-        write_json(
-            path / STUDY,
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                "data": made.data,
-                "models": list(space.models),
-                "base": space.base.to_json(),
-                "seed": seed,
-            },
-        )
+        # All of it or nothing: a kill leaves no folder that is no study.
+        with replace_folder(path) as temporary:
+            (temporary / MODELS).mkdir()
+            (temporary / "workers").mkdir()
+            write_manifest(
+                temporary / STUDY,
+                {
+                    "format": FORMAT,
+                    "version": VERSION,
+                    "data": made.data,
+                    "models": list(space.models),
+                    "base": space.base.to_json(),
+                    "seed": seed,
+                },
+                {},
+            )
         return made
 
     @classmethod
@@ -95,11 +105,18 @@ class StudyFolder:
             ValueError: There is none, or of models that are not known here.
             DamagedFileError: A foreign, damaged or newer file.
         """
+        with contextlib.suppress(FileNotFoundError):
+            existing_folder(path)
         if not (path / STUDY).is_file():
             raise ValueError(f"There is no study in {path}: nothing to resume.")
         values = read_format(path / STUDY, FORMAT, VERSION)
-        space = Space(tuple(values["models"]), Recipe.from_json(values["base"]))
-        return cls(path, space, values["data"], values["seed"])
+        try:
+            space = Space(tuple(values["models"]), Recipe.from_json(values["base"]))
+            return cls(path, space, values["data"], values["seed"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DamagedFileError(
+                f"{path / STUDY} is damaged ({error!r}): begin another study."
+            ) from None
 
     def check(
         self, split: Split, models: Sequence[str] | None, base: Recipe | None
@@ -136,16 +153,22 @@ class StudyFolder:
     @property
     def linear(self) -> LinearPath | None:
         """The settings of the linear path, if they are chosen."""
-        if not (self.path / LINEAR).is_file():
+        if not os.path.lexists(self.path / LINEAR):
             return None
         values = read_format(self.path / LINEAR, FORMAT, VERSION)
-        return LinearPath.from_json(values["linear_path"])
+        try:
+            return LinearPath.from_json(values["linear_path"])
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise DamagedFileError(
+                f"{self.path / LINEAR} is damaged ({error!r}): remove it, and the "
+                "settings are chosen again."
+            ) from None
 
     def keep_linear(self, settings: LinearPath) -> None:
         """Notes the settings of the linear path."""
         values = {"linear_path": settings.to_json()}
         head = {"format": FORMAT, "version": VERSION}
-        write_json(self.path / LINEAR, {**head, **values})
+        write_manifest(self.path / LINEAR, {**head, **values}, {})
 
     def model(self, number: int) -> Path:
         """The folder of a trial's model."""

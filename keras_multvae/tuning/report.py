@@ -14,7 +14,7 @@ from keras_multvae.extras import import_extra
 from keras_multvae.files import replace_folder
 from keras_multvae.plots import plot_importances
 from keras_multvae.recommender import Recommender
-from keras_multvae.recommender.storage import check_out
+from keras_multvae.recommender.storage import check_out, seal
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.record import read_recipe
 from keras_multvae.tuning.folder import StudyFolder
@@ -134,6 +134,7 @@ def write(folder: StudyFolder, study: Any, optuna: Any, out: Path) -> Tuning:
         if importances:
             axes = plot_importances(importances)
             axes.figure.savefig(temporary / "importance.png", dpi=120)
+        seal(temporary)
     model = Recommender.load(out).model
     return Tuning(model, read_recipe(out), best.value, trials, importances)
 

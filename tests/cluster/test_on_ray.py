@@ -10,10 +10,12 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars
 import pytest
+from conftest import contents
 from polars.testing import assert_frame_equal
 
 from keras_multvae import MultVAE, Recommender, recommend_on_ray
@@ -22,6 +24,7 @@ from keras_multvae.cluster import on_ray
 from keras_multvae.data import Interactions, UnknownIdError, load_prepared
 from keras_multvae.data.prepared import save_prepared
 from keras_multvae.data.splits.strong import strong_generalization
+from keras_multvae.files import DamagedFileError, FolderInUseError, lock
 
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -85,6 +88,12 @@ def single(folder, out, job=JOB, **options):
     options = {"k": job["k"], "batch_size": job["batch_size"], **options}
     recommender.recommend_to_parquet(out, **options)
     return polars.read_parquet(out)
+
+
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
 
 
 def parts(out):
@@ -216,26 +225,59 @@ def test_another_job_is_refused(cluster, folder, tmp_path):
 
 @pytest.mark.once
 def test_a_shard_that_fails_ends_the_job_with_its_reason(cluster, folder, tmp_path):
-    prepared, out = tmp_path / "prepared", tmp_path / "out"
-    shutil.copytree(folder / "prepared", prepared)
-    values = np.load(prepared / "train" / "data.npy")
-    starts = np.load(prepared / "train" / "indptr.npy")
-    good = values[starts[47]]
-    values[starts[47]] = np.nan
-    np.save(prepared / "train" / "data.npy", values)
-    arguments = (folder / "model", out, prepared)
-    with pytest.raises(RuntimeError, match=r"users 40 to 59\) failed.*must be finite"):
-        recommend_on_ray(*arguments, num_workers=1, **JOB)
+    def failing(job, shard, models):
+        if shard == 2:
+            raise ValueError("no such thing")
+        job.fill(shard)
+
+    out = tmp_path / "out"
+    arguments = (folder / "model", out, folder / "prepared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(on_ray, "_fill", failing)
+        with pytest.raises(RuntimeError, match=r"40 to 59\) failed.*no such thing"):
+            recommend_on_ray(*arguments, num_workers=1, **JOB)
     # One after the other, and none again.
     assert [path.name for path in parts(out)] == [
         "part-00000.parquet",
         "part-00001.parquet",
     ]
     assert not is_complete(out)
-    values[starts[47]] = good
-    np.save(prepared / "train" / "data.npy", values)
-    with pytest.raises(FileExistsError, match="histories"):
-        recommend_on_ray(*arguments, **JOB)
+
+
+@pytest.mark.once
+def test_damage_is_found(cluster, folder, tmp_path):
+    """In the histories before anything is done, in parts before they count as done."""
+    prepared, out = tmp_path / "prepared", tmp_path / "out"
+    shutil.copytree(folder / "prepared", prepared)
+    flip(prepared / "train" / "data.npy", 200)
+    job = {"shard_size": 400, "k": 5, "resources": {"num_cpus": 1}}
+    with pytest.raises(DamagedFileError, match=r"train/data\.npy is damaged"):
+        recommend_on_ray(folder / "model", out, prepared, **job)
+    assert not out.exists()
+    rows = recommend_on_ray(folder / "model", out, folder / "prepared", **job)
+    whole = contents(out)
+    assert json.loads(whole["manifest.json"])["files"].keys() == whole.keys() - {
+        "manifest.json"
+    }
+    flip(out / "parts" / "part-00001.parquet", 300)
+    # In a folder that is complete, and in one that is not yet.
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            recommend_on_ray(folder / "model", out, folder / "prepared", **job)
+    (out / "parts" / "part-00002.parquet").write_bytes(b"PAR1")
+    again = recommend_on_ray(folder / "model", out, folder / "prepared", **job)
+    assert (again, contents(out)) == (rows, whole)
+
+
+@pytest.mark.once
+def test_one_job_at_a_time(cluster, folder, tmp_path):
+    out = tmp_path / "out"
+    with lock(out), ThreadPoolExecutor(1) as other:
+        job = {"k": 5, "shard_size": 400}
+        with pytest.raises(FolderInUseError, match="being written by process"):
+            other.submit(recommend_on_ray, folder / "kept", out, **job).result()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_events_from_files_and_the_command(cluster, folder, tmp_path, capsys):
@@ -339,7 +381,7 @@ def test_a_shard_that_kills_its_workers_comes_to_an_end(
     cluster, folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(on_ray, "RETRIES", 1)
-    monkeypatch.setattr(on_ray, "_fill", lambda job, shard, models: os._exit(1))
+    monkeypatch.setattr(on_ray, "_fill", lambda *_: os._exit(1))
     with pytest.raises(RuntimeError, match=r"Shard 0 .* failed: WorkerCrashedError"):
         recommend_on_ray(folder / "kept", tmp_path / "out")
 
@@ -365,7 +407,8 @@ def test_a_driver_that_is_killed(cluster, folder, tmp_path):
     done = times(out)
     assert len(done) < shards(folder, LONG) and not is_complete(out)
     recommend_on_ray(folder / "kept", out, **LONG)
-    assert done.items() <= times(out).items()
+    # But for those of which a worker was killed before it had noted the sum.
+    assert len(done.items() - times(out).items()) <= 2
     table = polars.read_parquet(out / "parts")
     assert_frame_equal(table, single(folder, tmp_path / "single.parquet", LONG))
 

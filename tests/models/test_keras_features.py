@@ -82,10 +82,12 @@ def test_hdf5_is_refused_and_harms_nothing(tmp_path):
     np.testing.assert_array_equal(loaded.score(CLICKS), model.score(CLICKS))
 
 
-def test_float64_is_refused_alike():
+def test_what_not_every_backend_computes_in_is_refused_alike():
     for kind in (MultVAE, MultDAE):
         with pytest.raises(ValueError, match=r"must be float32, or .*dtype='float64'"):
             kind(12, dtype="float64")
+        with pytest.raises(ValueError, match=r"or a policy as mixed_float16"):
+            kind(12, dtype="float16")
 
 
 def test_integers_of_numpy_are_integers():

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.data.columns.csr import without_zeros
+from keras_multvae.data.columns.csr import LARGEST, SMALLEST, in_range, without_zeros
 from keras_multvae.data.columns.mapped import is_mapped, slices
 from keras_multvae.data.interactions import Interactions
 from keras_multvae.data.splits.base import FoldIn
@@ -15,7 +15,6 @@ from keras_multvae.data.splits.base import FoldIn
 EXPECTED = (
     "Interactions, a FoldIn, a SciPy sparse matrix or a dense array (users, items)"
 )
-LARGEST = float(np.finfo("float32").max)
 
 
 def as_csr(rows: Any, name: str, num_items: int | None = None) -> sparse.csr_matrix:
@@ -135,11 +134,15 @@ def _checked(values: np.ndarray, name: str) -> tuple[bool, bool]:
     """Whether there are zeros among the values, and whether they are all 1."""
     zeros, binary = False, True
     for part in slices(values):
-        good = (part >= 0) & (part <= LARGEST)
+        if part.size and part.min() >= SMALLEST and part.max() <= LARGEST:
+            binary = binary and bool((part == 1).all())
+            continue
+        good = in_range(part)
         if not good.all():
             raise ValueError(
                 f"The values of `{name}` must be finite and >= 0; found "
-                f"{part[~good][0]}."
+                f"{part[~good][0]}. Those above 0 must be from {SMALLEST:g} to "
+                f"{LARGEST:g}."
             )
         zeros = zeros or not part.all()
         binary = binary and bool((part == 1).all())

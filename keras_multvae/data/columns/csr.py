@@ -7,6 +7,14 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+# What a value may be, if it is not 0: squares and sums over all users stay in float32.
+SMALLEST, LARGEST = 1e-12, 1e12
+
+
+def in_range(values: np.ndarray) -> np.ndarray:
+    """Where values are 0 or from `SMALLEST` to `LARGEST`; NaN is neither."""
+    return (values == 0) | ((values >= SMALLEST) & (values <= LARGEST))
+
 
 def runs(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """`arange(start, start + size)` of each pair, one after the other."""

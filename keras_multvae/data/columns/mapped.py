@@ -5,18 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_multvae.data.columns.csr import runs
-
-
-def map_array(path: Path) -> np.ndarray:
-    """Maps a `.npy` file, read-only, and keeps it open for `take_runs`."""
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return keep_open(array, path.open("rb"), array.offset)
+from keras_multvae.data.columns.csr import LARGEST, SMALLEST, csr_over, in_range, runs
 
 
 def keep_open(array: Any, file: Any, offset: int) -> np.ndarray:
@@ -35,11 +28,18 @@ def is_mapped(array: np.ndarray) -> bool:
 def check_clean(matrix: Any) -> None:
     """Raises ValueError for a CSR matrix out of order, with repeated entries or zeros.
 
-    What is mapped was written by us, and is clean; looking would read it all.
+    What is mapped was written by us, or verified when it was opened.
     """
     if is_mapped(matrix.data):
         return
-    if not (matrix.has_canonical_format and matrix.data.all()):
+    good = matrix.has_canonical_format and matrix.data.all()
+    if good and not in_range(matrix.data).all():
+        bad = matrix.data[~in_range(matrix.data)][0]
+        raise ValueError(
+            f"Values must be from {SMALLEST:g} to {LARGEST:g}, where float32 can be "
+            f"trusted. Received: {bad}. Scale them, or leave such entries out."
+        )
+    if not good:
         raise ValueError(
             "`matrix` must have each user's items in order, none twice and none with "
             "a 0. Interactions.from_matrix() sees to that."
@@ -94,10 +94,20 @@ def slices(array: np.ndarray, size: int = 1 << 18) -> Iterator[np.ndarray]:
         yield piece(array, start, min(start + size, len(array)))
 
 
-def save_array(path: Path, array: np.ndarray, dtype: str) -> None:
-    """Writes a 1-D array as `np.save` does, a piece at a time."""
-    header = {"descr": dtype, "fortran_order": False, "shape": array.shape}
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in slices(array):
-            file.write(np.ascontiguousarray(part, dtype).data)
+def in_memory(matrix: Any) -> Any:
+    """A CSR matrix without mapped arrays, for routines that go through all of it.
+
+    A mapping of a file that was cut short meanwhile ends the process (SIGBUS); reading
+    the file is an error.
+    """
+    if not (is_mapped(matrix.indices) or is_mapped(matrix.data)):
+        return matrix
+    arrays = {}
+    for name in ("data", "indices"):
+        mapped = getattr(matrix, name)
+        arrays[name] = np.empty(mapped.shape, mapped.dtype)
+        start = 0
+        for part in slices(mapped):
+            arrays[name][start : start + len(part)] = part
+            start += len(part)
+    return csr_over(arrays["data"], arrays["indices"], matrix.indptr, matrix.shape)

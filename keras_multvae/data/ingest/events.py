@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_multvae.data.columns.csr import LARGEST, SMALLEST, in_range
 from keras_multvae.data.columns.plain import as_array, missing, plain
 from keras_multvae.data.columns.spilled import Columns
 from keras_multvae.data.ingest.numbering import Encoded, Ids, blaming, missing_of
@@ -178,13 +179,14 @@ def _codes(column: Any) -> Any:
 
 
 def check_values(values: np.ndarray, at: Callable[[int], str] = row_at) -> None:
-    """Raises ValueError at the first value that is negative, infinite or NaN."""
-    good = np.isfinite(values) & (values >= 0)
+    """Raises ValueError at the first value that is negative, or that is no amount."""
+    good = in_range(values)
     if not good.all():
         row = int(np.argmin(good))
         raise ValueError(
-            "Values must be finite and >= 0 (they are how much an event counts). "
-            f"Received {values[row]} at {at(row)}."
+            "Values must be finite and >= 0, and from "
+            f"{SMALLEST:g} to {LARGEST:g} if they are not 0 (they are how much an "
+            f"event counts). Received {values[row]} at {at(row)}."
         )
 
 

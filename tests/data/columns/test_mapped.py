@@ -18,7 +18,8 @@ from keras_multvae.data import (
     load_prepared,
     save_prepared,
 )
-from keras_multvae.data.columns.mapped import map_array, slices, take_runs
+from keras_multvae.data.columns.mapped import slices, take_runs
+from keras_multvae.data.columns.stored import open_array
 
 
 @pytest.fixture(params=["ones", "counts"])
@@ -96,7 +97,7 @@ def test_runs_and_slices(tmp_path):
     np.save(tmp_path / "a.npy", values)
     starts, sizes = np.array([990, 0, 5, 7]), np.array([10, 0, 3, 1])
     expected = np.concatenate([values[990:], values[5:8], values[7:8]])
-    mapped = map_array(tmp_path / "a.npy")
+    mapped = open_array(tmp_path / "a.npy", {"dtype": "<f4", "shape": [1000]}, True)
     for array in (values, mapped, mapped[:]):
         np.testing.assert_array_equal(take_runs(array, starts, sizes), expected)
         pieces = list(slices(array, 300))

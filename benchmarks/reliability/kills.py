@@ -1,0 +1,142 @@
+"""SIGKILL at operations on files of prepare, train, recommend and export.
+
+    python -m benchmarks.reliability.kills --seed 0 --tries 1000
+
+Each try has a command killed once, twice or three times in a row, at operations that
+are chosen by the seed, fresh or over an older result. After each kill the name holds
+the older result, the new one, or nothing where there was nothing. Then the command is
+called again, and with the option that its refusal names, if it refuses: the result
+must be that of an uninterrupted run, and nothing may be left beside it. One in four
+tries is as on a system that cannot exchange names, where a kill may leave the older
+result under a hidden name; the next run puts it back.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.reliability import faults
+from benchmarks.reliability.commands import COMMANDS, Command, make_data
+from benchmarks.reliability.tries import Tries, options
+
+# Under PyTorch an export starts a process under TensorFlow, some ten seconds.
+WEIGHTS = {"prepare": 8, "train": 6, "recommend": 5, "export": 1}
+
+
+def main() -> None:
+    faults.reload()
+    parser = options(__doc__ or "", 1000)
+    parser.add_argument("--commands", nargs="+", choices=WEIGHTS, default=[*WEIGHTS])
+    given = parser.parse_args()
+    tries = Tries(given)
+    faults.warm()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        made, _ = faults.forked(partial(make_data, folder))
+        if made.error or made.signal:
+            raise RuntimeError(made.said)
+        known = {name: uninterrupted(folder, COMMANDS[name]) for name in given.commands}
+        for name, (_, operations, _) in known.items():
+            print(f"{name}: {operations} operations on files")
+        kinds = {
+            f"{name}, {how}, {at}": 0
+            for at in range(max(WEIGHTS.values()))
+            for name in given.commands
+            if at < WEIGHTS[name]
+            for how in ("fresh", "over an older one")
+        }
+        tries.run(kinds, partial(attack, folder, known))
+    for found in tries._done.values():
+        found["kind"] = found["kind"].rpartition(", ")[0]
+    print(f"Backend: {os.environ.get('KERAS_BACKEND')}.")
+    print(tries.table())
+
+
+def uninterrupted(folder: Path, command: Command) -> tuple[Any, int, Any]:
+    """What a run comes to, its operations, and an older result."""
+    fresh(folder)
+    ended, operations = command.run(folder)
+    if ended.error or ended.signal:
+        raise RuntimeError(ended.said)
+    found = command.found(folder)
+    older = folder / "older" / command.name
+    shutil.copytree(folder / "work", older)
+    # Another result under the same name, which can be told from the new one.
+    return found, operations, older
+
+
+def fresh(folder: Path) -> None:
+    shutil.rmtree(folder / "work", ignore_errors=True)
+    (folder / "work").mkdir()
+
+
+def attack(
+    folder: Path, known: dict[str, Any], kind: str, rng: np.random.Generator
+) -> tuple[str, bool]:
+    name, how, _ = kind.split(", ")
+    command = COMMANDS[name]
+    wanted, operations, older = known[name]
+    fresh(folder)
+    over = how != "fresh" and name != "export"
+    options_ = ["--overwrite"] if over and name == "train" else []
+    if over:
+        shutil.rmtree(folder / "work")
+        shutil.copytree(older, folder / "work")
+    exchange = bool(rng.integers(4))
+    here = [wanted] if over else [None, wanted]
+    more = list(options_)
+    kills = 0
+    for _ in range(int(rng.integers(1, 4))):
+        at = int(rng.integers(1, operations + 1))
+        ended, _ = command.run(folder, *more, at=at, exchange=exchange)
+        if ended.hung:
+            return f"hang at operation {at}", False
+        kills += ended.signal != 0
+        found = command.found(folder)
+        hidden = not exchange and over and found is None
+        if not hidden and found not in here:
+            return f"after a kill at {at}: {str(found)[:200]}", False
+        if not over and found is not None:
+            break
+    outcome = go_on(command, folder, more)
+    if outcome is not None:
+        return outcome, False
+    found = command.found(folder)
+    if found != wanted:
+        return f"in the end: {str(found)[:200]}", False
+    left = [p.name for p in (folder / "work").rglob(".*")]
+    left += [p.name for p in (folder / "work").glob("*.training")]
+    if left:
+        return f"left behind: {left}", False
+    return f"as uninterrupted, after {kills} kills", True
+
+
+def go_on(command: Command, folder: Path, more: list[str]) -> str | None:
+    """Calls the command until it is done, as its lines say; else what went wrong."""
+    refused = ""
+    for _ in range(3):
+        ended, _ = command.run(folder, *more)
+        if ended.error is None and not ended.signal:
+            return None
+        lines = [line for line in ended.said.splitlines() if " error: " in line]
+        if len(lines) != 1 or "Traceback (most" in ended.said.split(lines[0])[0]:
+            return f"no one line: {ended.said[-300:]}"
+        refused = lines[0]
+        if command.name == "export" and "exists" in refused:
+            return None  # It was finished before the kill.
+        named = [option for option in command.again if option in refused]
+        if not named:
+            break
+        more = [named[0] if named[0] not in more else named[-1]]
+    return f"refused: {refused}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""One writer a folder: a lock beside it, which says who holds it.
+
+The system takes a lock (`flock`) back when its process ends, whatever ends it. What
+stands in the file is for those whom the system cannot tell: another host, and a process
+that was forked and outlived its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows: what stands in the file is all there is.
+    fcntl = None  # type: ignore[assignment]
+
+# Seconds between signs of life, and of silence after which an owner on another host
+# counts as gone.
+BEAT, SILENCE = 5.0, 120.0
+
+_held = threading.local()
+
+
+class FolderInUseError(OSError):
+    """Another process writes this folder."""
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """A context in which no other process or thread writes the folder `path`.
+
+    The thread that holds a lock may take it again.
+
+    Args:
+        path: The folder, which need not exist; the one above it must.
+
+    Raises:
+        FolderInUseError: Somebody else holds it; who, and what to do.
+
+    Example:
+
+    >>> folder = Path(tempfile.mkdtemp()) / "model"
+    >>> with lock(folder):
+    ...     [file.name for file in folder.parent.iterdir()]
+    ['.model.lock']
+    >>> list(folder.parent.iterdir())
+    []
+    """
+    paths = _held.__dict__.setdefault("paths", set())
+    if path in paths:
+        yield
+        return
+    file = path.with_name(f".{path.name}.lock")
+    handle = _taken(file, path)
+    end = threading.Event()
+    beat = threading.Thread(target=_beat, args=(handle, end), daemon=True)
+    beat.start()
+    paths.add(path)
+    try:
+        yield
+    finally:
+        paths.discard(path)
+        end.set()
+        beat.join()
+        # While it is held: nobody can have taken it over, unless we were silent.
+        if _is(file, handle):
+            file.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _taken(file: Path, path: Path) -> int:
+    """The open lock file, which is ours."""
+    while True:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            free = flock(handle)
+            # Another may have removed it between our opening and our locking.
+            if _is(file, handle):
+                owner = _owner(handle)
+                gone = owner is None or _is_gone(owner, handle, file)
+                if free is False and owner is not None and gone:
+                    # A process that the owner forked keeps the system's lock.
+                    file.unlink(missing_ok=True)
+                elif free is False or not gone:
+                    raise FolderInUseError(_refusal(path, file, owner))
+                else:
+                    text = json.dumps({**_myself(), "token": uuid.uuid4().hex})
+                    os.ftruncate(handle, 0)
+                    os.pwrite(handle, text.encode(), 0)
+                    taken, handle = handle, -1
+                    return taken
+        finally:
+            if handle >= 0:
+                os.close(handle)
+
+
+def flock(handle: int) -> bool | None:
+    """Whether the system's lock of an open file is ours now; None where it has none."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        return None  # a file system without locks
+    return True
+
+
+def _is(file: Path, handle: int) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(file.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _owner(handle: int) -> dict[str, Any] | None:
+    """What stands in a lock; None where nothing does."""
+    try:
+        found = json.loads(os.pread(handle, 4096, 0))
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _is_gone(owner: dict[str, Any], handle: int, file: Path) -> bool:
+    me = _myself()
+    if owner.get("machine") == me["machine"]:
+        return started(owner.get("process")) != owner.get("started")
+    # Both times by the clock of the file system.
+    with tempfile.TemporaryFile(dir=file.parent) as now:
+        silence = os.fstat(now.fileno()).st_mtime - os.fstat(handle).st_mtime
+    return silence > SILENCE
+
+
+def _refusal(path: Path, file: Path, owner: dict[str, Any] | None) -> str:
+    who = "another process"
+    if owner is not None:
+        who = f"process {owner.get('process')} on {owner.get('host')}"
+    return (
+        f"{path} is being written by {who}: wait until it has ended, or choose another "
+        f"name. (The lock is {file}.)"
+    )
+
+
+def _beat(handle: int, end: threading.Event) -> None:
+    while not end.wait(BEAT):
+        with contextlib.suppress(OSError):
+            os.utime(handle)
+
+
+def _myself() -> dict[str, Any]:
+    process = os.getpid()
+    return {**_machine(), "process": process, "started": started(process)}
+
+
+@cache
+def _machine() -> dict[str, str]:
+    """The host, and within which boot and container a number means a process."""
+    host = socket.gethostname()
+    parts = [host]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return {"host": host, "machine": " ".join(parts)}
+
+
+def started(process: Any) -> str | None:
+    """When a process of this machine began, as the system puts it; None if it ended."""
+    if not isinstance(process, int) or process <= 0:
+        return None
+    if sys.platform == "linux":
+        try:
+            stat = Path(f"/proc/{process}/stat").read_text()
+        except OSError:
+            return None
+        # After the name in brackets, which may hold anything: the state is the first.
+        fields = stat.rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
+    found = subprocess.run(
+        ["ps", "-p", str(process), "-o", "lstart="],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip() or None

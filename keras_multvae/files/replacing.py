@@ -1,0 +1,252 @@
+"""Files and folders that are whole or not there: written beside, then renamed.
+
+What is not finished has a hidden name beside its place, which says what it is:
+
+    .NAME.<8 hex digits>.unfinished   being written
+    .NAME.<8 hex digits>.replaced     the older folder, while the new one takes its name
+    .NAME.<8 hex digits>.removed      going away
+
+Whoever writes NAME next finds what a kill left there, and removes it or puts it back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import stat
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from keras_multvae.files.exchange import exchange
+from keras_multvae.files.locks import FolderInUseError, flock, lock, started
+
+_LEFTOVER = r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<kind>unfinished|replaced|removed)"
+_UNFINISHED_FILE = r"\.[0-9]+-[0-9a-f]{8}\.unfinished"
+
+
+@contextlib.contextmanager
+def new_parents(path: Path) -> Iterator[None]:
+    """Makes the folders above `path`, and removes them again on any error."""
+    missing = [each for each in path.parents if not each.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        _sync(each.parent)
+    try:
+        yield
+    except BaseException:
+        for each in missing:
+            # Somebody else may have put something there.
+            with contextlib.suppress(OSError):
+                each.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary path beside `path` and renames it to `path` on success.
+
+    On any error the temporary file goes and an older `path` stays as it was. A symbolic
+    link stays, and where it leads is replaced.
+
+    Raises:
+        FileExistsError: `path` is a device, a pipe or a socket.
+        IsADirectoryError: `path` is a folder.
+    """
+    path = _place(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder. Name a file.")
+    with new_parents(path):
+        _sweep_files(path)
+        token = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        temporary = path.with_name(f".{path.name}.{token}.unfinished{path.suffix}")
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        try:
+            # Whoever finds it locked knows that somebody is still writing.
+            flock(handle)
+            yield temporary
+            # A folder that is not finished is synced as a whole.
+            finished = not any(re.fullmatch(_LEFTOVER, p.name) for p in path.parents)
+            if finished:
+                _sync(temporary)
+            temporary.replace(path)
+            if finished:
+                _sync(path.parent)
+        finally:
+            os.close(handle)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+@contextlib.contextmanager
+def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary folder beside `path` that gets the name `path` on success.
+
+    There is never a half-written folder under that name, and where the system can
+    exchange two names, none is missing for a moment. Nobody else may write `path`
+    meanwhile. A symbolic link stays, and where it leads is replaced.
+
+    Raises:
+        FolderInUseError: Another process writes `path`.
+        FileExistsError: `path` is no folder.
+    """
+    path = _place(path)
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path} exists and is no folder. Choose another name.")
+    with new_parents(path), lock(path):
+        _recover(path)
+        temporary = _beside(path, "unfinished")
+        temporary.mkdir()
+        try:
+            yield temporary
+            _sync_all(temporary)
+            _put(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes `value` as UTF-8 JSON, atomically."""
+    with replace_file(path) as temporary:
+        temporary.write_text(as_text(value), encoding="utf-8")
+
+
+def as_text(value: Any) -> str:
+    """JSON as our files have it."""
+    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+
+
+def discard(folder: Path) -> None:
+    """Removes a folder, of which a kill leaves all or nothing under its name."""
+    aside = _beside(folder, "removed")
+    folder.rename(aside)
+    shutil.rmtree(aside)
+
+
+def existing_folder(path: Path) -> Path:
+    """The folder, which a kill may have left under a hidden name.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+    """
+    if not path.is_dir():
+        recover(path)
+    if not path.is_dir():
+        raise FileNotFoundError(f"There is no folder {path}.")
+    return path
+
+
+def sweep(folder: Path) -> None:
+    """Removes or puts back what killed writers left in a folder.
+
+    What somebody is still writing stays, and so does all that bears no name of ours.
+    """
+    names = {found["name"] for found in _leftovers(folder, _LEFTOVER)}
+    for name in names:
+        with contextlib.suppress(FolderInUseError), lock(folder / name):
+            _recover(folder / name)
+
+
+def recover(path: Path) -> None:
+    """Puts a folder back of which a kill has left no more than the hidden name."""
+    found = _leftovers(path.parent, _LEFTOVER) if path.parent.is_dir() else ()
+    if any(each["name"] == path.name for each in found):
+        # Where we may not write, there is nothing that we could put back.
+        with contextlib.suppress(OSError), lock(path):
+            _recover(path)
+
+
+def _recover(path: Path) -> None:
+    for found in list(_leftovers(path.parent, _LEFTOVER)):
+        if found["name"] != path.name:
+            continue
+        left = path.parent / found.string
+        if found["kind"] == "replaced" and not path.exists():
+            left.rename(path)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _sweep_files(path: Path) -> None:
+    """Removes what killed writers of a file left."""
+    name, suffix = re.escape(path.name), re.escape(path.suffix)
+    for found in _leftovers(path.parent, rf"\.{name}{_UNFINISHED_FILE}{suffix}"):
+        left = path.parent / found.string
+        process = int(found.string[len(path.name) + 2 :].partition("-")[0])
+        if started(process) is not None:
+            continue
+        with contextlib.suppress(OSError):
+            handle = os.open(left, os.O_RDWR)
+            try:
+                if flock(handle) is not False:
+                    left.unlink()
+            finally:
+                os.close(handle)
+
+
+def _leftovers(folder: Path, pattern: str) -> Iterator[re.Match[str]]:
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(".")]
+    yield from filter(None, (re.fullmatch(pattern, name) for name in names))
+
+
+def _beside(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.{kind}")
+
+
+def _place(path: str | os.PathLike[str]) -> Path:
+    """Where a path leads, past symbolic links; nothing but files and folders there."""
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise FileExistsError(
+            f"{path} is a device, a pipe or a socket, and will not be replaced. Name a "
+            "file or a folder."
+        )
+    return Path(os.path.realpath(path))
+
+
+def _put(temporary: Path, path: Path) -> None:
+    """Gives a finished folder its name; `temporary` is then the older one, or gone."""
+    if not path.exists():
+        temporary.rename(path)
+    elif not exchange(temporary, path):
+        aside = _beside(path, "replaced")
+        path.rename(aside)
+        try:
+            temporary.rename(path)
+        except BaseException:
+            aside.rename(path)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+    _sync(path.parent)
+
+
+def _sync_all(folder: Path) -> None:
+    for each in folder.rglob("*"):
+        if each.is_file() or each.is_dir():
+            _sync(each)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    """Has the system write a file or a folder to the disk."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some file systems know no such thing for folders.
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
+    finally:
+        os.close(handle)
