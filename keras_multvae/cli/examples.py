@@ -11,6 +11,7 @@ EXAMPLES = {
     "similar": "keras-multvae similar model 1 364",
     "export": "keras-multvae export model --out saved_models/movielens --keep 3",
     "serve": "keras-multvae serve saved_models/movielens --port 8501",
+    "verify": "keras-multvae verify model",
     "demo": "keras-multvae demo --out demo",
 }
 

@@ -29,6 +29,7 @@ from keras_multvae.start import DEBUG
 from keras_multvae.training.recipe import Recipe
 
 DISTRIBUTIONS = ("data", "items")
+_AddOptions = Callable[[argparse.ArgumentParser], None]
 _positive, _non_negative = converter(POSITIVE_INT), converter(NON_NEGATIVE_INT)
 
 
@@ -81,7 +82,13 @@ def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
 def add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
     """Adds the commands, of which `train` has the options of a recipe."""
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, run, summary, add_options in (
+    for name, run, summary, add_options in _commands():
+        _add_command(subparsers, name, run, summary, add_options, recipe)
+
+
+def _commands() -> tuple[tuple[str, str, str, _AddOptions], ...]:
+    """Names, functions as "module:name", summaries, and what adds the options."""
+    return (
         (
             "prepare",
             "preparing:prepare",
@@ -138,8 +145,7 @@ def add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
             "Do all of it on MovieLens, in about two minutes.",
             _demo_options,
         ),
-    ):
-        _add_command(subparsers, name, run, summary, add_options, recipe)
+    )
 
 
 def _add_command(
@@ -147,7 +153,7 @@ def _add_command(
     name: str,
     run: str,
     summary: str,
-    add_options: Callable[[argparse.ArgumentParser], None],
+    add_options: _AddOptions,
     recipe: Recipe,
 ) -> None:
     sub = subparsers.add_parser(
