@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from scipy import sparse
 
+from keras_multvae.typing import Model
+
 
 class Ranks(Protocol):
     """Scores items for histories: evaluation, recommendation, comparison."""
@@ -101,7 +103,7 @@ _WORDS: dict[type, str] = {
 }
 
 
-def can(model: Any, ability: type) -> bool:
+def can(model: Model, ability: type) -> bool:
     """Whether a model, or a class of models, has all that an ability consists of.
 
     Nothing is computed: a property counts by being there.
@@ -117,7 +119,7 @@ def can(model: Any, ability: type) -> bool:
     return all(getattr_static(model, name, None) is not None for name in members)
 
 
-def require(model: Any, ability: type, what: str) -> None:
+def require(model: Model, ability: type, what: str) -> None:
     """Raises `TypeError` where a model lacks an ability.
 
     Args:

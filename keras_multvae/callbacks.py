@@ -13,6 +13,7 @@ from scipy import sparse
 from keras_multvae import backend, checks
 from keras_multvae.abilities import HasBeta, HasItemTables, can, require
 from keras_multvae.schedules import BetaSchedule, ConstantBeta, CyclicalBeta, LinearBeta
+from keras_multvae.typing import Logs
 
 # Of whom the products with a table are in memory at a time.
 USERS_AT_ONCE = 1 << 14
@@ -69,7 +70,7 @@ class BetaAnneal(keras.callbacks.Callback):
                 f"Received: schedule={schedule!r}."
             )
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         """Writes the schedule into the model."""
         _check_has_beta(self)
         self.model.set_beta_schedule(self.schedule)
@@ -108,13 +109,13 @@ class FreezeBeta(keras.callbacks.Callback):
         self.patience = checks.integer("patience", patience)
         self.frozen: float | None = None
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         """Forgets an earlier fit."""
         _check_has_beta(self)
         self.frozen = None
         self._best, self._beta, self._waited = -math.inf, 0.0, 0
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Looks at the metric, and freezes beta once it has fallen."""
         logs = logs or {}
         if self.monitor not in logs:
@@ -212,7 +213,7 @@ class ImplicitSLIM(keras.callbacks.Callback):
             )
         self.updates = 0
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         """Checks that model and clicks go together."""
         require(self.model, HasItemTables, "ImplicitSLIM")
         items = self.model.num_items - self.model.fillers
@@ -222,7 +223,7 @@ class ImplicitSLIM(keras.callbacks.Callback):
                 f"{self.clicks.shape} (users, items): pass those that it trains on."
             )
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Updates the tables, if it is time."""
         # Not at an epoch's end: what a training that is resumed begins with was saved
         # there, by a callback that may come before this one.

@@ -11,6 +11,7 @@ from keras_multvae import backend
 from keras_multvae.abilities import Spreads, require
 from keras_multvae.models.growth import compile_alike, copy_state
 from keras_multvae.models.placement import undistributed
+from keras_multvae.typing import Model
 
 USERS, ITEMS = "users", backend.ITEMS
 
@@ -151,7 +152,7 @@ def item_parallel(parts: int | None = None) -> Any:
     )
 
 
-def spread(model: Any) -> Any:
+def spread(model: Model) -> Any:
     """A copy of a model on the devices of the distribution in force.
 
     Weights, optimiser, random state and beta's count go along, so a training goes on.
@@ -187,7 +188,7 @@ def spread(model: Any) -> Any:
     return _copy(model, fillers)
 
 
-def gathered(model: Any) -> Any:
+def gathered(model: Model) -> Any:
     """The opposite of `spread`: a whole copy of a model, on one device.
 
     For saving, evaluation, recommendations and export. Every process must call it, and
@@ -213,7 +214,7 @@ def gathered(model: Any) -> Any:
         return _copy(model, -model.fillers)
 
 
-def gathered_weights(model: Any) -> list[np.ndarray]:
+def gathered_weights(model: Model) -> list[np.ndarray]:
     """The weights that `gathered(model)` has, as copies, in their order.
 
     Nothing is gathered of the optimiser, which has twice as much.
@@ -224,7 +225,7 @@ def gathered_weights(model: Any) -> list[np.ndarray]:
     return [np.array(backend.whole(weight)) for weight in model.weights]
 
 
-def _copy(model: Any, more_items: int, compiled: bool = True) -> Any:
+def _copy(model: Model, more_items: int, compiled: bool = True) -> Any:
     config = {**model.get_config(), "num_items": model.num_items + more_items}
     copy = type(model).from_config(config)
     copy.fillers = model.fillers + more_items
@@ -234,7 +235,7 @@ def _copy(model: Any, more_items: int, compiled: bool = True) -> Any:
     return copy
 
 
-def _filler(model: Any, variable: Any) -> float:
+def _filler(model: Model, variable: Any) -> float:
     return model.likelihood.absent_logit if variable is model.output_bias else 0.0
 
 

@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import sparse, stats
@@ -16,6 +15,7 @@ from keras_multvae.abilities import Ranks
 from keras_multvae.data import FoldIn
 from keras_multvae.data.columns.clicks import same_entries
 from keras_multvae.ranking import TopK, rank, top_k
+from keras_multvae.typing import Json
 
 
 def _discounts(k: int) -> np.ndarray:
@@ -98,7 +98,7 @@ class RankingReport:
         """Names of what was measured."""
         return [*self.values, *self.coverage]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """{"users": n, "recall@20": {"mean": m, "stderr": s}, ...}."""
         return {
             "users": self.users,

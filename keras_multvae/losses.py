@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_multvae import backend, bags, checks
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Json, Tensor
 
 
 class SampledLogits(NamedTuple):
@@ -174,7 +174,7 @@ class GaussianNLL(Likelihood):
         """f_i(z), the predicted click."""
         return logits, ops.zeros_like(logits[:, 0])
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Json:
         """See `keras.losses.Loss.get_config`."""
         return {
             **super().get_config(),

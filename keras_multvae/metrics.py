@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_multvae import backend, checks, compat
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Json, Tensor
 
 # Finite, so that no arithmetic on scores gives NaN; below every real score.
 MASKED = float(np.finfo("float32").min)
@@ -67,7 +67,7 @@ class _RankingMetric(keras.metrics.Metric):
         """The mean; 0 if no user had a target."""
         return ops.divide_no_nan(self.total, self.count)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Json:
         """See `keras.metrics.Metric.get_config`."""
         return {**super().get_config(), "k": self.k}
 

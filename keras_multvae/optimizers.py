@@ -12,7 +12,7 @@ from keras import ops
 from keras_multvae import backend, compat
 from keras_multvae.backend.adam import adam_step
 from keras_multvae.schedules import Alternation
-from keras_multvae.typing import Tensor, Variable
+from keras_multvae.typing import Json, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -241,7 +241,7 @@ class AlternatingAdam(FusedAdam):
         update = partial(adam_step, weights, m, v, gradient, **options)
         backend.assign_if(moves, tables, update)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Json:
         """See `keras.optimizers.Optimizer.get_config`."""
         names = ("name", "learning_rate", "beta_1", "beta_2", "epsilon")
         config = super().get_config()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from keras_multvae.checks import refused
+from keras_multvae.typing import Json
 
 
 class Kind:
@@ -323,7 +324,7 @@ class Settings:
         """The settings by name."""
         return {field.name: getattr(self, field.name) for field in settings_of(self)}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """The settings by name, as JSON has them."""
         return {
             field.name: field.metadata["kind"].to_json(getattr(self, field.name))

@@ -8,6 +8,22 @@ from typing import Any, TypeAlias, TypedDict
 Tensor: TypeAlias = Any
 # A `keras.Variable`.
 Variable: TypeAlias = Any
+# A `keras.random.SeedGenerator`.
+Seeds: TypeAlias = Any
+# A `keras.Model` or a baseline; what it must be able to do stands in `abilities`.
+Model: TypeAlias = Any
+# Users' clicks in any of the forms that `UserBatches` takes.
+Clicks: TypeAlias = Any
+# Histories in any of the forms that `Recommender` takes.
+Histories: TypeAlias = Any
+# A column of a data frame of any package, an array or a list.
+Column: TypeAlias = Any
+# A data frame of any package.
+Frame: TypeAlias = Any
+# An object of JSON.
+Json: TypeAlias = dict[str, Any]
+# What Keras tells callbacks.
+Logs: TypeAlias = dict[str, Any]
 
 
 class Batch(TypedDict):

@@ -19,6 +19,7 @@ import keras
 
 from keras_multvae.files import replace_folder
 from keras_multvae.registry import handover
+from keras_multvae.typing import Model
 
 
 def on_tensorflow() -> bool:
@@ -50,7 +51,7 @@ IMPORTS = (
 )
 
 
-def run_under_tensorflow(model: Any, code: str, *arguments: str) -> None:
+def run_under_tensorflow(model: Model, code: str, *arguments: str) -> None:
     """Runs Python code in a fresh process with KERAS_BACKEND=tensorflow.
 
     The class of `model`, if it comes from outside, is registered there too: the process
@@ -96,7 +97,7 @@ def save_module(module: Any, path: str | os.PathLike[str], **signatures: Any) ->
         tf.saved_model.save(module, str(temporary), signatures=signatures)
 
 
-def export_model(model: Any, path: str | os.PathLike[str]) -> None:
+def export_model(model: Model, path: str | os.PathLike[str]) -> None:
     """Writes a model's logits as a SavedModel: rows (users, items) in, logits out.
 
     Args:

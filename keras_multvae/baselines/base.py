@@ -14,6 +14,7 @@ from keras_multvae import checks
 from keras_multvae.data.columns.clicks import as_csr
 from keras_multvae.data.columns.mapped import in_memory
 from keras_multvae.files import DamagedFileError, open_regular, replace_file
+from keras_multvae.typing import Clicks
 
 Fitted = TypeVar("Fitted")
 
@@ -38,7 +39,7 @@ class Baseline:
         raise NotImplementedError
 
     def _matrix(
-        self, interactions: Any, name: str = "interactions"
+        self, interactions: Clicks, name: str = "interactions"
     ) -> sparse.csr_matrix:
         """The CSR matrix of whatever `as_csr` takes, with our items."""
         matrix = in_memory(as_csr(interactions, name))

@@ -11,6 +11,7 @@ from scipy import sparse
 from keras_multvae import checks
 from keras_multvae.baselines.base import Baseline, stored
 from keras_multvae.extras import import_extra
+from keras_multvae.typing import Clicks
 
 
 class IALS(Baseline):
@@ -67,7 +68,7 @@ class IALS(Baseline):
         self.seed = checks.integer("seed", seed, at_least=0)
         self.item_factors: np.ndarray | None = None
 
-    def fit(self, interactions: Any) -> IALS:
+    def fit(self, interactions: Clicks) -> IALS:
         """Computes the item factors, float32 (num_items, factors).
 
         Args:
@@ -101,7 +102,7 @@ class IALS(Baseline):
         self.item_factors = solver.item_factors
         return self
 
-    def score(self, histories: Any, batch_size: int = 500) -> np.ndarray:
+    def score(self, histories: Clicks, batch_size: int = 500) -> np.ndarray:
         """`x_u . y_i` for histories (users, num_items), seen items unmasked.
 
         Args:
@@ -132,7 +133,7 @@ class IALS(Baseline):
             users[user] = np.linalg.solve(matrix, (1 + extra) @ own)
         return users
 
-    def _counts(self, interactions: Any) -> sparse.csr_matrix:
+    def _counts(self, interactions: Clicks) -> sparse.csr_matrix:
         """A copy in float32; implicit would count explicit zeros as clicks."""
         matrix = self._matrix(interactions)
         return sparse.csr_matrix(matrix, dtype="float32", copy=True)

@@ -15,6 +15,7 @@ from keras_multvae.baselines import tuning
 from keras_multvae.baselines.base import Baseline
 from keras_multvae.data import Split
 from keras_multvae.data.columns.clicks import weights_of_users
+from keras_multvae.typing import Clicks
 
 SETTINGS = ("l2", "dropout", "user_weight")
 
@@ -45,7 +46,7 @@ class LinearModel(Baseline):
         self.user_weight = checks.number("user_weight", user_weight)
         self.weights = None
 
-    def fit(self, interactions: Any) -> Self:
+    def fit(self, interactions: Clicks) -> Self:
         """Computes B, float32 (num_items, num_items).
 
         Args:
@@ -120,7 +121,7 @@ class LinearModel(Baseline):
 
         return fitted(tuning.climb(value, over=lambda: time.monotonic() > end))
 
-    def score(self, histories: Any, batch_size: int = 500) -> np.ndarray:
+    def score(self, histories: Clicks, batch_size: int = 500) -> np.ndarray:
         """`x B` for histories (users, num_items), seen items unmasked.
 
         Args:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_multvae.baselines.base import Baseline, stored
+from keras_multvae.typing import Clicks
 
 
 class Popularity(Baseline):
@@ -29,7 +30,7 @@ class Popularity(Baseline):
         super().__init__(num_items)
         self.counts = np.zeros(num_items, "int64")
 
-    def fit(self, interactions: Any) -> Popularity:
+    def fit(self, interactions: Clicks) -> Popularity:
         """Counts users per item.
 
         Args:
@@ -45,7 +46,7 @@ class Popularity(Baseline):
         self.counts = np.bincount(matrix.indices, minlength=self.num_items)
         return self
 
-    def score(self, histories: Any, batch_size: int = 500) -> np.ndarray:
+    def score(self, histories: Clicks, batch_size: int = 500) -> np.ndarray:
         """The log of each item's share of the clicks, one added to every count.
 
         Args:

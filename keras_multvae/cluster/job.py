@@ -32,6 +32,7 @@ from keras_multvae.files import (
 )
 from keras_multvae.files.sums import MANIFEST, listed_files, sum_of
 from keras_multvae.recommender import Recommender, storage
+from keras_multvae.typing import Json
 
 FORMAT = "keras_multvae.recommendations"
 VERSION = 1
@@ -160,7 +161,7 @@ class Job:
         write_manifest(path, {**self._manifest(num_users), "complete": True}, files)
         shutil.rmtree(self.out / SUMS)
 
-    def _is_whole(self, shard: int, manifest: dict[str, Any]) -> bool:
+    def _is_whole(self, shard: int, manifest: Json) -> bool:
         """Whether a part is there, as it was written; one that is not goes."""
         path = self.path(shard)
         if not path.exists():
@@ -197,7 +198,7 @@ class Job:
     def _sum_of(self, shard: int) -> Path:
         return self.out / SUMS / f"part-{shard:05}.json"
 
-    def _manifest(self, num_users: int) -> dict[str, Any]:
+    def _manifest(self, num_users: int) -> Json:
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -208,7 +209,7 @@ class Job:
             "options": dict(self.options),
         }
 
-    def _check_manifest(self, num_users: int | None = None) -> dict[str, Any]:
+    def _check_manifest(self, num_users: int | None = None) -> Json:
         """The folder's manifest, or `FileExistsError` if it is of another job."""
         found = read_format(self.out / MANIFEST, FORMAT, VERSION)
         users = found.get("users") if num_users is None else num_users

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import wraps
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, ParamSpec
 
 import keras
@@ -180,7 +181,7 @@ def _gather_events(job: Job, folder: Path, reading: Mapping[str, Any]) -> Job:
 
 
 @contextlib.contextmanager
-def connected(ray: Any, address: str | None) -> Iterator[None]:
+def connected(ray: ModuleType, address: str | None) -> Iterator[None]:
     """A connection to the cluster; one that was there before stays."""
     if address is None and ray.is_initialized():
         yield
@@ -208,7 +209,7 @@ def _check_listening(address: str) -> None:
 
 
 def _filled(
-    ray: Any,
+    ray: ModuleType,
     job: Job,
     shards: list[int],
     num_users: int,
@@ -257,7 +258,7 @@ def _fill(job: Job, shard: int, models: str) -> None:
     job.fill(shard)
 
 
-def _check(ray: Any, done: Any, shard: int, users: range) -> None:
+def _check(ray: ModuleType, done: Any, shard: int, users: range) -> None:
     """Raises what became of a shard, if it failed."""
     try:
         ray.get(done)
@@ -270,7 +271,7 @@ def _check(ray: Any, done: Any, shard: int, users: range) -> None:
         ) from cause
 
 
-def processors(ray: Any, num_workers: int | None) -> int:
+def processors(ray: ModuleType, num_workers: int | None) -> int:
     """Processors a worker takes: a node's, or fewer where there are more workers."""
     nodes = [
         int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]

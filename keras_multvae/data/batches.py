@@ -18,6 +18,7 @@ from keras_multvae.data.columns.mapped import slices
 from keras_multvae.data.ingest.events import checked_weights
 from keras_multvae.data.packing import pack
 from keras_multvae.data.splits.base import FoldIn
+from keras_multvae.typing import Clicks
 
 
 class UserBatches(keras.utils.PyDataset):
@@ -78,11 +79,11 @@ class UserBatches(keras.utils.PyDataset):
 
     def __init__(
         self,
-        interactions: Any,
+        interactions: Clicks,
         batch_size: int = 500,
         shuffle: bool = True,
         seed: int = 0,
-        targets: Any = None,
+        targets: Clicks = None,
         sample_weight: Any = None,
         blocks: int | None = None,
         **kwargs: Any,
@@ -107,7 +108,7 @@ class UserBatches(keras.utils.PyDataset):
         self.upload: Callable[[Any], Any] | None = None
         self.epoch = 0
 
-    def _take(self, interactions: Any, targets: Any, sample_weight: Any) -> None:
+    def _take(self, interactions: Clicks, targets: Clicks, sample_weight: Any) -> None:
         """Checks and keeps what the batches are made of."""
         self.inputs, self._binary = as_clicks(interactions, "interactions")
         self.num_users = self.inputs.shape[0]
@@ -132,7 +133,7 @@ class UserBatches(keras.utils.PyDataset):
             )
         self.sample_weight: np.ndarray | None = sample_weight
 
-    def _take_targets(self, targets: Any) -> None:
+    def _take_targets(self, targets: Clicks) -> None:
         self.targets, self._binary_targets = as_clicks(targets, "targets")
         if self.targets.shape != self.inputs.shape:
             raise ValueError(

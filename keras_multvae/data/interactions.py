@@ -25,6 +25,7 @@ from keras_multvae.data.ingest.events import array_chunks, check_values, checked
 from keras_multvae.data.ingest.frames import ROLES, frame_chunks
 from keras_multvae.data.ingest.ids import converter
 from keras_multvae.data.vocabulary import Vocabulary, as_vocabulary
+from keras_multvae.typing import Clicks, Frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +160,7 @@ class Interactions:
     @classmethod
     def from_dataframe(
         cls,
-        df: Any,
+        df: Frame,
         *,
         user_column: str = "user_id",
         item_column: str = "item_id",
@@ -196,7 +197,7 @@ class Interactions:
 
     @classmethod
     def from_matrix(
-        cls, matrix: Any, users: Any = None, items: Any = None
+        cls, matrix: Clicks, users: Any = None, items: Any = None
     ) -> Interactions:
         """Builds interactions from a SciPy sparse matrix.
 

@@ -24,6 +24,7 @@ from keras_multvae.files import (
     write_json,
     write_manifest,
 )
+from keras_multvae.typing import Json
 
 PREPARED = "keras_multvae.prepared"
 INTERACTIONS = "keras_multvae.interactions"
@@ -200,7 +201,7 @@ def load_interactions(
     return _interactions(manifest, folder, "", arrays, users, items)
 
 
-def _write_part(interactions: Interactions, folder: Path, part: str) -> dict[str, Any]:
+def _write_part(interactions: Interactions, folder: Path, part: str) -> Json:
     """Writes the arrays of a part and gives its record for the manifest."""
     (folder / part).mkdir(exist_ok=True, parents=True)
     matrix = interactions.matrix
@@ -228,7 +229,7 @@ def _write_part(interactions: Interactions, folder: Path, part: str) -> dict[str
 
 
 def _interactions(
-    manifest: dict[str, Any],
+    manifest: Json,
     folder: Path,
     part: str,
     arrays: dict[str, np.ndarray],
@@ -261,7 +262,7 @@ def _interactions(
         raise DamagedFileError(f"{folder / part} is damaged: {error}") from None
 
 
-def _as_dict(value: Any, folder: Path, name: str) -> dict[str, Any]:
+def _as_dict(value: Any, folder: Path, name: str) -> Json:
     if not isinstance(value, dict):
         raise DamagedFileError(
             f"{name!r} in the manifest of {folder} must be an object. Received: "
@@ -270,7 +271,7 @@ def _as_dict(value: Any, folder: Path, name: str) -> dict[str, Any]:
     return value
 
 
-def _read_manifest(folder: Path, name: str) -> dict[str, Any]:
+def _read_manifest(folder: Path, name: str) -> Json:
     manifest = read_format(existing_folder(folder) / "manifest.json", name, VERSION)
     if not isinstance(manifest.get("parts"), dict):
         raise DamagedFileError(f"The manifest in {folder} lists no parts.")

@@ -22,6 +22,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from keras_multvae.typing import Json
+
 try:
     import fcntl
 except ImportError:  # Windows: what stands in the file is all there is.
@@ -128,7 +130,7 @@ def _is(file: Path, handle: int) -> bool:
         return False
 
 
-def _owner(handle: int) -> dict[str, Any] | None:
+def _owner(handle: int) -> Json | None:
     """What stands in a lock; None where nothing does."""
     try:
         found = json.loads(os.pread(handle, 4096, 0))
@@ -137,7 +139,7 @@ def _owner(handle: int) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _is_gone(owner: dict[str, Any], handle: int, file: Path) -> bool:
+def _is_gone(owner: Json, handle: int, file: Path) -> bool:
     me = _myself()
     if owner.get("machine") == me["machine"]:
         return started(owner.get("process")) != owner.get("started")
@@ -147,7 +149,7 @@ def _is_gone(owner: dict[str, Any], handle: int, file: Path) -> bool:
     return silence > SILENCE
 
 
-def _refusal(path: Path, file: Path, owner: dict[str, Any] | None) -> str:
+def _refusal(path: Path, file: Path, owner: Json | None) -> str:
     who = "another process"
     if owner is not None:
         who = f"process {owner.get('process')} on {owner.get('host')}"
@@ -163,7 +165,7 @@ def _beat(handle: int, end: threading.Event) -> None:
             os.utime(handle)
 
 
-def _myself() -> dict[str, Any]:
+def _myself() -> Json:
     process = os.getpid()
     return {**_machine(), "process": process, "started": started(process)}
 

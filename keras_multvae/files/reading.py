@@ -12,6 +12,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from keras_multvae.typing import Json
+
 # In the place of a manifest's SHA-256 of itself, while it is computed.
 ZEROS = "0" * 64
 _OWN = re.compile(rb'"sha256": "([^"\\]*)"\n\}\n\Z')
@@ -49,9 +51,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     return _parsed(Path(path))[0]
 
 
-def read_format(
-    path: str | os.PathLike[str], name: str, version: int
-) -> dict[str, Any]:
+def read_format(path: str | os.PathLike[str], name: str, version: int) -> Json:
     """Reads JSON of our format `name`, up to `version`; else `DamagedFileError`.
 
     Where it has a SHA-256 of itself, that must be right.

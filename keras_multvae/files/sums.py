@@ -14,13 +14,14 @@ from typing import Any
 
 from keras_multvae.files.reading import ZEROS, DamagedFileError, open_regular
 from keras_multvae.files.replacing import as_text, replace_file
+from keras_multvae.typing import Json
 
 # What a folder of ours inside another has; it lists the files beside it.
 MANIFEST = "manifest.json"
 
 
 def write_manifest(
-    path: Path, content: dict[str, Any], files: dict[str, dict[str, Any]] | None = None
+    path: Path, content: Json, files: dict[str, Json] | None = None
 ) -> None:
     """Writes the manifest of a folder with the sums of its files and of itself.
 
@@ -65,7 +66,7 @@ def sums_of(folder: Path, but: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
 
 def check_files(
     folder: Path,
-    manifest: dict[str, Any],
+    manifest: Json,
     names: Iterable[str] | None = None,
 ) -> None:
     """Holds files of a folder against the sums in its manifest.
@@ -88,7 +89,7 @@ def check_files(
             pass
 
 
-def check_file(path: Path, expected: dict[str, Any]) -> None:
+def check_file(path: Path, expected: Json) -> None:
     """Holds one file against its size and sum."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -102,7 +103,7 @@ def check_file(path: Path, expected: dict[str, Any]) -> None:
     check_sum(path, found, expected)
 
 
-def check_sum(path: Path, found: str, expected: dict[str, Any]) -> None:
+def check_sum(path: Path, found: str, expected: Json) -> None:
     """Raises `DamagedFileError` for a file whose SHA-256 is not what was written."""
     if found != expected["sha256"]:
         raise DamagedFileError(
@@ -112,7 +113,7 @@ def check_sum(path: Path, found: str, expected: dict[str, Any]) -> None:
         )
 
 
-def listed_files(folder: Path, manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def listed_files(folder: Path, manifest: Json) -> dict[str, dict[str, Any]]:
     """The sums of a manifest, which may name nothing outside of its folder."""
     files = manifest.get("files", {})
     good = isinstance(files, dict) and all(
@@ -139,7 +140,7 @@ def is_inside(name: str) -> bool:
     )
 
 
-def sum_of(path: Path) -> dict[str, Any]:
+def sum_of(path: Path) -> Json:
     """Size and SHA-256 of a file, as manifests have them."""
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_multvae.schedules import BetaSchedule, ConstantBeta
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Json, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -86,6 +86,6 @@ class Beta(keras.layers.Layer):
         """One more training batch."""
         self.batches_seen.assign_add(1)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Json:
         """See `keras.layers.Layer.get_config`."""
         return {**super().get_config(), "initial": self.initial}

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_multvae.layers.dense import Dense, seeds, tanh_stack, wide_dtype
 from keras_multvae.settings import INTEGER, POSITIVE_INT, Optional, Sizes, checked
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Json, Tensor
 
 
 class Decoder(keras.layers.Layer):
@@ -59,7 +59,7 @@ class Decoder(keras.layers.Layer):
         """(users, num_items)."""
         return (*input_shape[:-1], self.num_items)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Json:
         """See `keras.layers.Layer.get_config`."""
         return {
             **super().get_config(),
@@ -153,6 +153,6 @@ class ItemDecoder(Decoder):
         """The last bias, float32 (num_items,)."""
         return ops.convert_to_numpy(self.bias).astype("float32")
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Json:
         """See `keras.layers.Layer.get_config`."""
         return {**super().get_config(), "l2": self.l2}

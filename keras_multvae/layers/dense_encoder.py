@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_multvae.layers.dense import Dense, tanh_stack, wide_dtype
 from keras_multvae.layers.encoder import InteractionEncoder
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Json, Tensor
 
 DEPTH, EPSILON = 5, 0.1
 
@@ -97,7 +97,7 @@ class DenselyConnectedEncoder(InteractionEncoder):
         mean, log_var = ops.split(outputs, 2, axis=-1)
         return mean, log_var
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Json:
         """See `keras.layers.Layer.get_config`."""
         config = super().get_config()
         for name in ("hidden_dims", "l2", "table_dtype"):

@@ -28,7 +28,7 @@ from keras_multvae.settings import (
     Sizes,
     checked,
 )
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Json, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -189,7 +189,7 @@ class InteractionEncoder(SeededLayer):
         shape = _users(input_shape), self.latent_dim
         return shape, shape
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Json:
         """See `keras.layers.Layer.get_config`."""
         config = super().get_config()
         config.pop("autocast", None)

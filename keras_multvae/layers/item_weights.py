@@ -10,7 +10,7 @@ from keras import ops
 from scipy import sparse
 
 from keras_multvae import backend, bags
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Json, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -94,7 +94,7 @@ class ItemWeights(keras.layers.Layer):
         x = ops.cast(inputs, "float32") * self.weight
         return logits + ops.matmul(x, dense)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Json:
         """See `keras.layers.Layer.get_config`."""
         return {
             **super().get_config(),

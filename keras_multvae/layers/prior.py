@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Json, Tensor
 
 
 class Prior(keras.layers.Layer):
@@ -131,7 +131,7 @@ class CompositePrior(Prior):
         log_q = ops.sum(_log_normal(z, mean, log_var), axis=-1)
         return log_q - self.log_density(z, *old)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Json:
         """See `keras.layers.Layer.get_config`."""
         own = {"weights": list(self.mixture), "log_variance": self.log_variance}
         return {**super().get_config(), **own}

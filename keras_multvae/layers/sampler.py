@@ -11,7 +11,7 @@ from keras import ops
 from keras_multvae import backend, bags, checks
 from keras_multvae.layers.seeded import SeededLayer, Seeds
 from keras_multvae.settings import INTEGER, Optional, checked
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Json, Tensor
 
 SAMPLERS = ("log_uniform", "popularity", "in_batch")
 
@@ -172,7 +172,7 @@ class CandidateSampler(SeededLayer):
         keep = uniform < ops.take(self.threshold, first)
         return ops.where(keep, first, ops.take(self.alias, first))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Json:
         """See `keras.layers.Layer.get_config`."""
         config = super().get_config()
         config.pop("autocast", None)

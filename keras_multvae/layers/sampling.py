@@ -10,7 +10,7 @@ from keras import ops
 from keras_multvae import backend
 from keras_multvae.layers.seeded import SeededLayer, Seeds
 from keras_multvae.settings import INTEGER, Optional, checked
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Json, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -64,6 +64,6 @@ class Sampling(SeededLayer):
         """The shape of the mean."""
         return input_shape[0]
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Json:
         """See `keras.layers.Layer.get_config`."""
         return {**super().get_config(), "seed": self.seed}

@@ -21,7 +21,7 @@ from keras_multvae.layers.dense import (
 )
 from keras_multvae.layers.sampler import WorkingSet
 from keras_multvae.losses import SampledLogits
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Json, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -119,7 +119,7 @@ class TableDecoder(Decoder):
         logits = ops.matmul(hidden, ops.transpose(kernel)) + bias[:, 0]
         return ops.cast(logits, wide_dtype(self.compute_dtype))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Json:
         """See `keras.layers.Layer.get_config`."""
         return {**super().get_config(), "table_dtype": self.table_dtype}
 

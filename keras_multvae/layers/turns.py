@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_multvae import backend
 from keras_multvae.schedules import Alternation
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Json, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -103,7 +103,7 @@ class Turns(keras.layers.Layer):
             )
         return inputs
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Json:
         """See `keras.layers.Layer.get_config`."""
         first, second = self.alternation.first, self.alternation.second
         return {**super().get_config(), "first": first, "second": second}

@@ -10,7 +10,7 @@ from keras import ops
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.models.base import RankingModel
 from keras_multvae.models.placement import placement_of
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Clicks, Tensor
 
 
 class Autoencoder(RankingModel):
@@ -54,7 +54,7 @@ class Autoencoder(RankingModel):
         self._check_inner_products()
         return self.decoder.item_biases()
 
-    def query_vectors(self, histories: Any, batch_size: int = 500) -> np.ndarray:
+    def query_vectors(self, histories: Clicks, batch_size: int = 500) -> np.ndarray:
         """What the decoder's last layer takes, float32 (users, units).
 
         Their products with `item_vectors`, plus `item_biases`, are the logits.

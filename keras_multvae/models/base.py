@@ -27,7 +27,7 @@ from keras_multvae.settings import (
     checked,
     settings_of,
 )
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Clicks, Json, Tensor
 
 
 class RankingModel(Copies, Doors, backend.Training, keras.Model):
@@ -195,7 +195,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         trackers = (compat.loss_tracker(self), *self.trackers)
         return {tracker.name: tracker.result() for tracker in trackers}
 
-    def score(self, histories: Any, batch_size: int = 500) -> np.ndarray:
+    def score(self, histories: Clicks, batch_size: int = 500) -> np.ndarray:
         """Scores of all items for histories (users, num_items), seen ones unmasked.
 
         Args:
@@ -221,7 +221,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         return scores
 
     def unnormalized_scores(
-        self, histories: Any, pad_to: int = 0
+        self, histories: Clicks, pad_to: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
         """The scores of one batch, as two parts whose difference they are.
 
@@ -242,7 +242,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
 
     def best(
         self,
-        histories: Any,
+        histories: Clicks,
         k: int,
         exclude_seen: bool = True,
         allowed: np.ndarray | None = None,
@@ -286,7 +286,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         else:
             super().export(filepath, format=format, **kwargs)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Json:
         """See `keras.Model.get_config`."""
         path = self.linear_path
         return {
@@ -300,7 +300,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+    def from_config(cls, config: Json, custom_objects: Any = None) -> Self:
         """See `keras.Model.from_config`."""
         with keras.saving.custom_object_scope(custom_objects or {}):
             names = {field.name for field in settings_of(cls.Config)}
@@ -316,12 +316,12 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         model.build_layers()
         return model
 
-    def get_compile_config(self) -> dict[str, Any] | None:
+    def get_compile_config(self) -> Json | None:
         """What `compile` was called with."""
         config = super().get_compile_config()
         return portable(config, self._requested_jit_compile) if config else None
 
-    def compile_from_config(self, config: dict[str, Any]) -> None:
+    def compile_from_config(self, config: Json) -> None:
         """Compiles a loaded model as it was."""
         # The base class skips this for classes that override `compile`.
         self.compile(**keras.saving.deserialize_keras_object(config))

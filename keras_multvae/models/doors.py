@@ -21,7 +21,7 @@ from keras_multvae import backend
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.data.columns.clicks import EXPECTED, as_csr, check_dense, is_matrix
 from keras_multvae.registry import entry_of
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Clicks, Model, Tensor
 
 # Users a batch where the caller says nothing, as Keras has it for arrays.
 BATCH = 32
@@ -39,7 +39,7 @@ def _signature(method: str) -> Signature:
     return signature(getattr(keras.Model, method))
 
 
-def check_fit(model: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+def check_fit(model: Model, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `fit` with matrices made batches.
 
     Args:
@@ -72,7 +72,7 @@ def check_fit(model: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     return taken
 
 
-def warn_of_lost_models(model: Any) -> None:
+def warn_of_lost_models(model: Model) -> None:
     """Warns before a training whose model could not be loaded again."""
     likelihood = type(model.likelihood)
     try:
@@ -88,7 +88,7 @@ def warn_of_lost_models(model: Any) -> None:
 
 
 def check_rows(
-    model: Any, arguments: dict[str, Any], *, measured: bool
+    model: Model, arguments: dict[str, Any], *, measured: bool
 ) -> dict[str, Any]:
     """As `check_fit`, for what reads users in order.
 
@@ -104,7 +104,7 @@ def check_rows(
 
 
 def _with_batches(
-    model: Any, arguments: dict[str, Any], shuffle: bool, measured: bool = True
+    model: Model, arguments: dict[str, Any], shuffle: bool, measured: bool = True
 ) -> dict[str, Any]:
     """Arguments whose `x` Keras takes, and all that it would find out too late."""
     taken = dict(arguments)
@@ -132,7 +132,7 @@ def _with_batches(
     return taken
 
 
-def _validation(model: Any, arguments: dict[str, Any]) -> Any:
+def _validation(model: Model, arguments: dict[str, Any]) -> Any:
     """`validation_data` in a form that Keras takes."""
     given = arguments["validation_data"]
     parts = given if isinstance(given, tuple) else (given,)
@@ -143,12 +143,12 @@ def _validation(model: Any, arguments: dict[str, Any]) -> Any:
     return taken["x"] if isinstance(taken["x"], UserBatches) else given
 
 
-def _must_be_bags(model: Any, x: Tensor) -> bool:
+def _must_be_bags(model: Model, x: Tensor) -> bool:
     """Whether dense rows must be batches, as for a head that samples items."""
     return bool(model.needs_bags) and isinstance(x, np.ndarray)
 
 
-def _check_arrays(model: Any, x: Tensor, y: Tensor, measured: bool) -> None:
+def _check_arrays(model: Model, x: Tensor, y: Tensor, measured: bool) -> None:
     """Checks dense arrays; data sets and tensors are left to the step."""
     for name, rows in (("x", x), ("y", y)):
         if not isinstance(rows, np.ndarray) or rows.shape[-1:] == (0,):
@@ -166,7 +166,7 @@ def _check_arrays(model: Any, x: Tensor, y: Tensor, measured: bool) -> None:
         )
 
 
-def _refuse_counts(model: Any) -> None:
+def _refuse_counts(model: Model) -> None:
     if not model.likelihood.takes_counts:
         raise ValueError(
             f"{type(model.likelihood).__name__} takes 0 and 1 alone: with other "
@@ -250,7 +250,7 @@ class Doors:
             users, items = x.inputs.shape
             self.check_shape((users, items + self.fillers), type(x.inputs))
 
-    def _rows(self, histories: Any) -> sparse.csr_matrix:
+    def _rows(self, histories: Clicks) -> sparse.csr_matrix:
         rows = as_csr(histories, "histories")
         self.check_shape(rows.shape, type(histories))
         return rows

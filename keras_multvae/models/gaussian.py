@@ -13,7 +13,7 @@ from keras_multvae.models.autoencoder import Autoencoder
 from keras_multvae.models.placement import placement_of
 from keras_multvae.models.steps import weighed
 from keras_multvae.settings import Settings
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Clicks, Tensor
 
 
 class GaussianAutoencoder(Autoencoder):
@@ -64,7 +64,7 @@ class GaussianAutoencoder(Autoencoder):
         """What is counted once the loss of a batch is computed, inside the step."""
 
     def embed(
-        self, histories: Any, batch_size: int = 500
+        self, histories: Clicks, batch_size: int = 500
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of q(z | x): two float32 arrays (users, latent_dim)."""
         histories = self._rows(histories)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_multvae import backend
-from keras_multvae.typing import Variable
+from keras_multvae.typing import Model, Variable
 
 
 def compile_alike(old: Any, new: Any) -> None:
@@ -88,7 +88,7 @@ def take_weights(old: Any, new: Any, places: np.ndarray) -> None:
         target.assign(values)
 
 
-def _item_axes(model: Any) -> list[int | None]:
+def _item_axes(model: Model) -> list[int | None]:
     """For each weight the axis of the items: that which a further item makes longer."""
     config = {**model.get_config(), "num_items": model.num_items + 1}
     larger = type(model).from_config(config)
@@ -99,12 +99,12 @@ def _item_axes(model: Any) -> list[int | None]:
     return axes
 
 
-def _layers(model: Any) -> list[Any]:
+def _layers(model: Model) -> list[Any]:
     """A model's layers but for its linear path."""
     return [layer for layer in model.layers if layer is not model.linear_path]
 
 
-def _weights(model: Any) -> list[Any]:
+def _weights(model: Model) -> list[Any]:
     """A model's weights but for those of its linear path."""
     path = [] if model.linear_path is None else model.linear_path.weights
     of_path = {id(weight) for weight in path}

@@ -11,6 +11,7 @@ from keras_multvae.layers import InteractionEncoder, ItemDecoder, TableDecoder
 from keras_multvae.models.heads import SampledSoftmax
 from keras_multvae.models.multvae_config import MultVAEConfig
 from keras_multvae.models.sampled import SampledTraining
+from keras_multvae.typing import Json
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -126,7 +127,7 @@ class MultVAE(SampledTraining):
         return ItemDecoder(*sizes, **options)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+    def from_config(cls, config: Json, custom_objects: Any = None) -> Self:
         """See `keras.Model.from_config`."""
         return super().from_config(_of_before(config), custom_objects)
 

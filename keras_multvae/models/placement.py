@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 
 from keras_multvae import compat
+from keras_multvae.typing import Model
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def undistributed() -> Iterator[None]:
 
 
 @contextmanager
-def placement_of(model: Any) -> Iterator[None]:
+def placement_of(model: Model) -> Iterator[None]:
     """A context for computing with a model, wherever it was made.
 
     A model that was made on one device may be used by one process alone, while its

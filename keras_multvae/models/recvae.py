@@ -22,7 +22,7 @@ from keras_multvae.models.doors import arguments_of
 from keras_multvae.models.gaussian import GaussianAutoencoder
 from keras_multvae.models.recvae_config import RecVAEConfig
 from keras_multvae.optimizers import AlternatingAdam
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Logs, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -225,7 +225,7 @@ class RecVAE(GaussianAutoencoder):
 class _BeginPass(keras.callbacks.Callback):
     """Tells a model how many batches Keras has counted in an epoch."""
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         batches = (self.params or {}).get("steps")
         if not batches:
             raise ValueError(

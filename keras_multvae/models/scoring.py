@@ -12,7 +12,7 @@ from scipy import sparse
 from keras_multvae import backend, bags
 from keras_multvae.data.batches import pack
 from keras_multvae.models.placement import placement_of
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Model, Tensor
 
 
 class Scoring:
@@ -25,7 +25,7 @@ class Scoring:
         model: A `RankingModel`. Its weights are read at each call.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Model) -> None:
         self._model = model
         self._variables: list[Any] = []
         self._compiled: dict[Any, Callable[[Any], tuple[np.ndarray, ...]]] = {}

@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops
 
 from keras_multvae import bags, compat
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Json, Tensor
 
 
 def has_targets(y: Tensor) -> bool:
@@ -38,7 +38,7 @@ def check_policy(policy: Any) -> None:
         )
 
 
-def portable(config: dict[str, Any], jit_compile: bool | str) -> dict[str, Any]:
+def portable(config: Json, jit_compile: bool | str) -> dict[str, Any]:
     """What `compile` was called with, as it holds on every backend.
 
     Keras keeps what "auto" came to on this backend, wrong on the next, and on PyTorch
@@ -52,7 +52,7 @@ def portable(config: dict[str, Any], jit_compile: bool | str) -> dict[str, Any]:
     return {**config, "optimizer": optimizer, "jit_compile": jit_compile}
 
 
-def _portable_optimizer(config: dict[str, Any]) -> dict[str, Any]:
+def _portable_optimizer(config: Json) -> dict[str, Any]:
     optimizer = dict(config)
     if compat.is_for_torch_only(optimizer["module"]):
         optimizer.update(module="keras.optimizers", registered_name=None)

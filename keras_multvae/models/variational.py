@@ -12,7 +12,7 @@ from keras_multvae.metrics import LastValue
 from keras_multvae.models.gaussian import GaussianAutoencoder
 from keras_multvae.schedules import BetaSchedule
 from keras_multvae.settings import NON_NEGATIVE, Settings, checked
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Json, Tensor
 
 
 class VariationalModel(GaussianAutoencoder):
@@ -90,6 +90,6 @@ class VariationalModel(GaussianAutoencoder):
         if training:
             self.beta.count_batch()
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Json:
         """See `keras.Model.get_config`."""
         return {**super().get_config(), "beta": self.beta.initial}

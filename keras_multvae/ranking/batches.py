@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -17,6 +16,7 @@ from keras_multvae.data.columns.csr import csr_over
 from keras_multvae.data.columns.mapped import take_runs
 from keras_multvae.models.base import RankingModel
 from keras_multvae.ranking.topk import TopK, processors, top_k
+from keras_multvae.typing import Model
 
 # Users a batch where memory does not ask for fewer: at most, and at least, as products
 # of few rows leave processors idle.
@@ -101,7 +101,7 @@ def rank(
 
 
 def best(
-    model: Any,
+    model: Model,
     histories: sparse.csr_matrix,
     k: int,
     exclude_seen: bool,
@@ -160,7 +160,7 @@ def take_rows(matrix: sparse.csr_matrix, users: np.ndarray) -> sparse.csr_matrix
 
 
 def _scores(
-    model: Any, histories: sparse.csr_matrix, batch_size: int, several: bool
+    model: Model, histories: sparse.csr_matrix, batch_size: int, several: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Scores, and what to subtract from those of each user."""
     if _scores_itself(model):
@@ -168,7 +168,7 @@ def _scores(
     return model.score(histories, batch_size=batch_size), None
 
 
-def _scores_itself(model: Any) -> bool:
+def _scores_itself(model: Model) -> bool:
     """Whether a model's scores are ours: one of its own is taken at its word."""
     return getattr(type(model), "score", None) is RankingModel.score
 

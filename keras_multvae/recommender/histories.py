@@ -13,6 +13,7 @@ from scipy import sparse
 from keras_multvae import checks
 from keras_multvae.data import FoldIn, Interactions, Vocabulary
 from keras_multvae.data.columns.clicks import as_csr, is_matrix
+from keras_multvae.typing import Histories
 
 OnUnknown = Literal["raise", "skip"]
 
@@ -31,7 +32,7 @@ class Rows(NamedTuple):
     single: bool
 
 
-def as_rows(histories: Any, name: str = "histories") -> Rows:
+def as_rows(histories: Histories, name: str = "histories") -> Rows:
     """Whatever may be given for histories, as the list of lists that it means.
 
     A history is any iterable of ids, or a dict from ids to counts; there may be one, an
@@ -142,7 +143,7 @@ def matrix_of(
     return matrix
 
 
-def _counts(history: Any) -> dict[Any, float]:
+def _counts(history: Histories) -> dict[Any, float]:
     """The clicks of a history: those that count for something."""
     if not isinstance(history, Mapping):
         return dict.fromkeys(history, 1.0)
@@ -160,7 +161,7 @@ def _counts(history: Any) -> dict[Any, float]:
 
 
 def selected(
-    histories: Any, items: Vocabulary, on_unknown: OnUnknown
+    histories: Histories, items: Vocabulary, on_unknown: OnUnknown
 ) -> tuple[list[Any], sparse.csr_matrix, np.ndarray]:
     """Users, a matrix with the histories that were given, and their rows in it.
 

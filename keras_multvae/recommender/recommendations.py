@@ -10,6 +10,7 @@ import numpy as np
 from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.ranking import TopK
 from keras_multvae.recommender.reasons import Reason, Reasons
+from keras_multvae.typing import Json
 
 
 class Recommendations:
@@ -83,7 +84,7 @@ class Recommendations:
                 lines.append(f"     because of {', '.join(words)}")
         return "\n".join(lines)
 
-    def to_dict(self, index: int) -> dict[str, Any]:
+    def to_dict(self, index: int) -> Json:
         """The ranking of a user as JSON has it.
 
         Returns:

@@ -27,6 +27,7 @@ from keras_multvae.recommender.recommendations import Recommendations, as_titles
 from keras_multvae.recommender.selected import collected, rankings_of
 from keras_multvae.recommender.similar import similar
 from keras_multvae.training.record import TrainingRecord
+from keras_multvae.typing import Histories, Model
 
 
 class Recommender:
@@ -58,7 +59,7 @@ class Recommender:
 
     def __init__(
         self,
-        model: Any,
+        model: Model,
         items: Vocabulary,
         *,
         histories: Interactions | None = None,
@@ -81,7 +82,7 @@ class Recommender:
 
     def recommend(
         self,
-        histories: Any = None,
+        histories: Histories = None,
         *,
         user_ids: Sequence[Any] | Literal["all"] | None = None,
         k: int = 10,
@@ -220,7 +221,7 @@ class Recommender:
 
     def embed(
         self,
-        histories: Any = None,
+        histories: Histories = None,
         *,
         user_ids: Sequence[Any] | None = None,
         on_unknown: OnUnknown = "raise",
@@ -233,7 +234,7 @@ class Recommender:
 
     def query_vectors(
         self,
-        histories: Any = None,
+        histories: Histories = None,
         *,
         user_ids: Sequence[Any] | Literal["all"] | None = None,
         on_unknown: OnUnknown = "raise",
@@ -290,7 +291,7 @@ class Recommender:
 
     def _selected(
         self,
-        histories: Any,
+        histories: Histories,
         user_ids: Sequence[Any] | Literal["all"] | None,
         on_unknown: OnUnknown,
     ) -> tuple[list[Any], sparse.csr_matrix, np.ndarray]:

@@ -29,6 +29,7 @@ from keras_multvae.files import (
 from keras_multvae.files.sums import MANIFEST
 from keras_multvae.registry import Entry, UnknownModelError, entry_of, find
 from keras_multvae.training.record import TrainingRecord
+from keras_multvae.typing import Model
 
 FORMAT = "keras_multvae.recommender"
 VERSION = 1
@@ -37,7 +38,7 @@ METADATA, ITEMS, HISTORIES = "metadata.json", "items.json", "histories"
 
 def write(
     folder: Path,
-    model: Any,
+    model: Model,
     items: Vocabulary,
     histories: Interactions | None,
     titles: dict[Any, str],

@@ -24,6 +24,7 @@ from keras_multvae.selection.comparison import Comparison
 from keras_multvae.training.linear_path import add_linear_path, check_choice
 from keras_multvae.training.recipe import LinearPath, Recipe
 from keras_multvae.training.trainer import train
+from keras_multvae.typing import Model
 
 # l2, dropout and user weight: as published, and what did best on most data.
 EASE_SETTINGS = [
@@ -210,5 +211,5 @@ def _network_of(recipe: Recipe) -> Recipe:
     return replace(recipe, linear_path=None)
 
 
-def _validate(model: Any, validation: FoldIn) -> float:
+def _validate(model: Model, validation: FoldIn) -> float:
     return evaluate_ranking(model, validation, [CHOSEN_BY]).mean(CHOSEN_BY)

@@ -13,6 +13,7 @@ from keras_multvae.evaluation import (
     paired_difference,
 )
 from keras_multvae.training.recipe import Recipe
+from keras_multvae.typing import Json
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ class Comparison:
             self.reports[name], self.reports[self.reference], metric
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Every figure, as JSON has it.
 
         Returns:

@@ -15,6 +15,7 @@ from keras_multvae.extras import import_extra
 from keras_multvae.server.parsing import Input
 from keras_multvae.server.status import CODES, StatusError, invalid
 from keras_multvae.serving.versions import WARMUP
+from keras_multvae.typing import Json
 
 logger = logging.getLogger(__name__)
 PREDICT = "tensorflow/serving/predict"
@@ -87,7 +88,7 @@ class LoadedModel:
         """The outputs of a signature; `StatusError` if the graph refuses the inputs."""
         return self._signature(name).run(inputs)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Json:
         """All signatures, as GET /metadata gives them."""
         from google.protobuf import json_format
 

@@ -28,6 +28,7 @@ from keras_multvae.server.tensors import (
     tensor,
     too_deep,
 )
+from keras_multvae.typing import Json
 
 DEFAULT_SIGNATURE = "serving_default"
 # What Python's reader says, as TensorFlow Serving's says it.
@@ -130,7 +131,7 @@ def parse_predict(
     return Request(name, arrays, by_row)
 
 
-def _read_json(body: bytes) -> dict[str, Any]:
+def _read_json(body: bytes) -> Json:
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     try:

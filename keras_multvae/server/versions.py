@@ -18,6 +18,7 @@ from keras_multvae.server.servable import Servable, load
 from keras_multvae.server.status import StatusError, invalid, not_found
 from keras_multvae.serving.versions import name_of
 from keras_multvae.serving.whole import NotWholeError, check_whole
+from keras_multvae.typing import Model
 
 logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0  # As TensorFlow Serving's own default.
@@ -227,7 +228,7 @@ class ModelManager:
             self._failed.pop(number, None)
             aside(loading.result()[0].close)
 
-    def _serve(self, number: int, folder: Path, model: Any, catalogue: Any) -> None:
+    def _serve(self, number: int, folder: Path, model: Model, catalogue: Any) -> None:
         servable = Servable(
             number,
             folder,

@@ -16,6 +16,7 @@ from keras_multvae.evaluation import RankingReport
 from keras_multvae.recommender import Recommender
 from keras_multvae.serving.config import read_template
 from keras_multvae.training.record import TrainingRecord
+from keras_multvae.typing import Model
 
 CARD = "MODEL_CARD.md"
 UNKNOWN = "not stated"
@@ -93,7 +94,7 @@ def render(
     )
 
 
-def _network(model: Any) -> str:
+def _network(model: Model) -> str:
     """The sizes of an autoencoder's layers; else the names of the layers."""
     settings = model.settings.arguments()
     if not {"hidden_dims", "latent_dim"} <= set(settings):

@@ -19,6 +19,7 @@ from keras_multvae.abilities import HasItemVectors, can
 from keras_multvae.models import Autoencoder
 from keras_multvae.serving.plain import check_quantize, is_plain
 from keras_multvae.serving.tables import ItemEntries, ItemMatrix, Table
+from keras_multvae.typing import Model
 
 
 class Forward(tf.Module):
@@ -40,7 +41,7 @@ class Forward(tf.Module):
     has_code = True
     items: ItemMatrix | None = None
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__(name="network")
         self.num_items = model.num_items
         self._likelihood = model.likelihood
@@ -57,7 +58,7 @@ class Forward(tf.Module):
         raise NotImplementedError
 
 
-def forward_of(model: Any, quantize: str | None = None) -> Forward:
+def forward_of(model: Model, quantize: str | None = None) -> Forward:
     """The forward pass of a model.
 
     Args:
@@ -80,7 +81,7 @@ class PlainForward(Forward):
         quantize: See `forward_of`.
     """
 
-    def __init__(self, model: Any, quantize: str | None = None) -> None:
+    def __init__(self, model: Model, quantize: str | None = None) -> None:
         super().__init__(model)
         encoder, decoder = model.encoder, model.decoder
         self._has_variance = encoder.outputs == 2
@@ -125,7 +126,7 @@ class TracedForward(Forward):
         model: A `RankingModel` under the TensorFlow backend.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__(model)
         # Untracked by TensorFlow, or the graph would carry beta and random state.
         self._model = _Untracked(model)

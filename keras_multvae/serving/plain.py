@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras_multvae.layers import (
     InteractionEncoder,
     ItemDecoder,
@@ -11,11 +9,12 @@ from keras_multvae.layers import (
     TableDecoder,
 )
 from keras_multvae.models import Autoencoder, RankingModel
+from keras_multvae.typing import Model
 
 QUANTIZE = (None, "bfloat16", "int8")
 
 
-def is_plain(model: Any) -> bool:
+def is_plain(model: Model) -> bool:
     """Whether a model's scores come from layers of this package, by its methods."""
     cls = type(model)
     return (
@@ -30,7 +29,7 @@ def is_plain(model: Any) -> bool:
     )
 
 
-def check_quantize(model: Any, quantize: str | None) -> None:
+def check_quantize(model: Model, quantize: str | None) -> None:
     """Raises `ValueError` where a model's tables cannot be quantized so."""
     if quantize not in QUANTIZE:
         raise ValueError(

@@ -35,6 +35,7 @@ from keras_multvae.files import (
 from keras_multvae.files.sums import MANIFEST
 from keras_multvae.models.placement import undistributed
 from keras_multvae.training.recipe import CHOSEN_BY, Recipe
+from keras_multvae.typing import Json, Model
 
 FORMAT, VERSION = "keras_multvae.training", 1
 # The folder that is exchanged as a whole, so that what is in it belongs together.
@@ -100,7 +101,7 @@ class Checkpoint(keras.callbacks.Callback):
             write_manifest(temporary / MANIFEST, values)
 
 
-def steps_done(model: Any) -> int:
+def steps_done(model: Model) -> int:
     """Optimiser steps so far."""
     return int(keras.ops.convert_to_numpy(model.optimizer.iterations))
 
@@ -136,7 +137,7 @@ def load_state(
 
 
 def _check_together(
-    model: Any,
+    model: Model,
     best: list[np.ndarray],
     history: list[dict[str, float]],
     steps_an_epoch: int,
@@ -244,7 +245,7 @@ def begin(
         write_manifest(temporary / RECIPE, content, {})
 
 
-def _as_json(recipe: Recipe, split: Split, begun_with: str | None) -> dict[str, Any]:
+def _as_json(recipe: Recipe, split: Split, begun_with: str | None) -> Json:
     found = {**recipe.to_json(), "data": fingerprint(split)}
     return found if begun_with is None else {**found, "warm_start": begun_with}
 

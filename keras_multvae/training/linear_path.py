@@ -12,6 +12,7 @@ from keras_multvae.baselines import EASE, SparseEASE
 from keras_multvae.data import FoldIn, Split, UserBatches
 from keras_multvae.evaluation import CHOSEN_BY, values_of_scores
 from keras_multvae.training.recipe import LinearPath
+from keras_multvae.typing import Model
 
 DENSITIES = (0.001, 0.003, 0.01)
 WEIGHTS = tuple(2.0 ** (n / 2) for n in range(13))
@@ -20,7 +21,7 @@ SCORES = 1 << 25
 
 
 def add_linear_path(
-    model: Any, split: Split, settings: LinearPath | None = None
+    model: Model, split: Split, settings: LinearPath | None = None
 ) -> Any:
     """A copy of a trained network with a linear model beside it: f(x) + w (x B).
 
@@ -95,7 +96,7 @@ def fitted(split: Split, settings: LinearPath) -> EASE | SparseEASE:
 
 
 def values_of_paths(
-    network: Any,
+    network: Model,
     validation: FoldIn,
     cuts: Sequence[sparse.csr_matrix],
     weights: Sequence[float],
@@ -124,7 +125,7 @@ def values_of_paths(
 
 
 def _pieces(
-    network: Any, validation: FoldIn
+    network: Model, validation: FoldIn
 ) -> Iterator[tuple[np.ndarray, sparse.csr_matrix, sparse.csr_matrix]]:
     """Logits, inputs and targets of the users with targets, some users at a time."""
     inputs, targets = validation.input.matrix, validation.targets.matrix

@@ -22,6 +22,7 @@ from keras_multvae.settings import (
     Settings,
     setting,
 )
+from keras_multvae.typing import Json, Model
 
 # The log by which the best epoch is chosen.
 CHOSEN_BY = "val_ndcg_at_100"
@@ -229,11 +230,11 @@ class Recipe(Settings):
         self.compile(model, steps)
         return model
 
-    def compile(self, model: Any, steps: int | None = None) -> None:
+    def compile(self, model: Model, steps: int | None = None) -> None:
         """Compiles a model as this recipe trains it, with an optimiser that is new."""
         model.compile(model.default_optimizer(**self._rate(model, steps)))
 
-    def _rate(self, model: Any, steps: int | None) -> dict[str, Any]:
+    def _rate(self, model: Model, steps: int | None) -> dict[str, Any]:
         """The learning rate, or its schedule, where it is not the model's own."""
         rate = self.learning_rate
         if self.decay == "none":
@@ -256,7 +257,7 @@ class Recipe(Settings):
         best = max(range(len(values)), key=lambda epoch: values[epoch])
         return len(values) - 1 - best >= self.patience
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Every setting, as JSON has it."""
         return {
             "model": self.model_name,

@@ -37,6 +37,7 @@ from keras_multvae.training.warm_start import (
     take_over,
     weights_digest,
 )
+from keras_multvae.typing import Model
 
 # Scores of a validation batch at most, of which metrics make several arrays.
 VALIDATION_SCORES = 1 << 26
@@ -182,7 +183,7 @@ def _train(
     return kept, history
 
 
-def _annealing(model: Any, recipe: Recipe, batches: UserBatches) -> list[BetaAnneal]:
+def _annealing(model: Model, recipe: Recipe, batches: UserBatches) -> list[BetaAnneal]:
     """What moves beta, for models that have one."""
     if not can(model, HasBeta):
         return []

@@ -12,6 +12,7 @@ from keras_multvae.data import Vocabulary
 from keras_multvae.models.growth import take_weights
 from keras_multvae.settings import Settings, settings_of
 from keras_multvae.training.recipe import Recipe
+from keras_multvae.typing import Model
 
 
 def check_warm_start(warm_start: Any, recipe: Recipe, items: Vocabulary) -> np.ndarray:
@@ -52,7 +53,7 @@ def check_warm_start(warm_start: Any, recipe: Recipe, items: Vocabulary) -> np.n
     return places
 
 
-def take_over(warm_start: Any, model: Any, places: np.ndarray) -> None:
+def take_over(warm_start: Any, model: Model, places: np.ndarray) -> None:
     """Gives a new model the weights of an earlier one, item by item.
 
     Raises:
@@ -84,7 +85,7 @@ def _value(settings: Settings, name: str) -> Any:
     return settings.to_json()[name]
 
 
-def weights_digest(model: Any) -> str:
+def weights_digest(model: Model) -> str:
     """SHA-256 of a model's weights: what a training began with."""
     sha = hashlib.sha256()
     for weight in model.weights:

@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Self
 
 from keras_multvae.data import Split
@@ -139,7 +140,7 @@ class StudyFolder:
                 f"{self.space.base}. Received: {base}."
             )
 
-    def study(self, optuna: Any, sampler: Any = None) -> Any:
+    def study(self, optuna: ModuleType, sampler: Any = None) -> Any:
         """Optuna's study, with its first guesses if it is new."""
         backend = optuna.storages.journal.JournalFileBackend(str(self.path / JOURNAL))
         return optuna.create_study(
@@ -190,7 +191,7 @@ class StudyFolder:
                 # Another process may be removing it, too.
                 shutil.rmtree(self.model(trial.number), ignore_errors=True)
 
-    def bury_the_dead(self, study: Any, optuna: Any) -> int:
+    def bury_the_dead(self, study: Any, optuna: ModuleType) -> int:
         """Marks trials whose process is gone as failed, and has them done again.
 
         Returns:

@@ -16,6 +16,7 @@ from keras_multvae.training.linear_path import (
     values_of_paths,
 )
 from keras_multvae.training.recipe import LinearPath
+from keras_multvae.typing import Model
 
 # Above, B is not made as a dense matrix; and the weights that an item then has.
 DENSE, NEIGHBOURS = 20_000, 200
@@ -49,7 +50,7 @@ class Paths:
         self._split, self._settings = split, settings
         self._cuts: dict[float, sparse.csr_matrix] = {}
 
-    def beside(self, network: Any) -> tuple[Any, LinearPath | None, float, float]:
+    def beside(self, network: Model) -> tuple[Any, LinearPath | None, float, float]:
         """The network with the path, if that is better.
 
         Returns:

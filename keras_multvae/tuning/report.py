@@ -8,6 +8,7 @@ import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from keras_multvae.extras import import_extra
@@ -101,7 +102,7 @@ def rows_of(study: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def importances_of(study: Any, optuna: Any) -> dict[str, float]:
+def importances_of(study: Any, optuna: ModuleType) -> dict[str, float]:
     """How much each setting mattered, by PED-ANOVA, which needs no scikit-learn."""
     trials = study.get_trials(deepcopy=False)
     if sum(trial.state.name == "COMPLETE" for trial in trials) < ENOUGH:
@@ -114,7 +115,7 @@ def importances_of(study: Any, optuna: Any) -> dict[str, float]:
     return {name: float(value) for name, value in found.items()}
 
 
-def write(folder: StudyFolder, study: Any, optuna: Any, out: Path) -> Tuning:
+def write(folder: StudyFolder, study: Any, optuna: ModuleType, out: Path) -> Tuning:
     """Puts the best model and the tables in their place, all of it or nothing.
 
     Raises:

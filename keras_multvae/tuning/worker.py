@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -23,6 +24,7 @@ from keras_multvae.tuning.folder import Alive, StudyFolder
 from keras_multvae.tuning.linear import Paths, chosen
 from keras_multvae.tuning.pruning import is_hopeless
 from keras_multvae.tuning.quiet import optuna as quiet_optuna
+from keras_multvae.typing import Model
 
 # Parts of all the time: for the settings of the linear path, for one training, and for
 # what comes after a training before it is known how long that takes.
@@ -122,7 +124,7 @@ class Worker:
                         f"{reason} The study stays in {self.folder.path}."
                     )
 
-    def _sampler(self, optuna: Any) -> Any:
+    def _sampler(self, optuna: ModuleType) -> Any:
         """TPE, which draws anew in each process and after each interruption."""
         before = len(self.folder.study(optuna).get_trials(deepcopy=False))
         seed = (self.folder.seed + 1000 * self._index + before) % 2**32
@@ -227,7 +229,7 @@ class Worker:
         return clock() + 1.1 * epoch_seconds > end
 
     def _save(
-        self, number: int, model: Any, recipe: Recipe, history: list[dict[str, float]]
+        self, number: int, model: Model, recipe: Recipe, history: list[dict[str, float]]
     ) -> None:
         """Writes the recommender of a trial; see `folder`."""
         found = versions(keras.backend.backend())

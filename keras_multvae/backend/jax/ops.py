@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from keras_multvae.backend.jax import mesh
-from keras_multvae.typing import Tensor, Variable
+from keras_multvae.typing import Seeds, Tensor, Variable
 
 # Parts of a batch's entries that are gathered one after the other.
 PARTS = 16
@@ -147,12 +147,12 @@ def segment_sum(values: Tensor, rows: Tensor, users: Tensor) -> Tensor:
     return jax.ops.segment_sum(values, rows, users, indices_are_sorted=True)
 
 
-def normal(shape: Any, seeds: Any) -> Tensor:
+def normal(shape: Any, seeds: Seeds) -> Tensor:
     """See `keras_multvae.backend`."""
     return keras.random.normal(shape, dtype="float32", seed=seeds)
 
 
-def dropout(values: Tensor, rate: float, seeds: Any) -> Tensor:
+def dropout(values: Tensor, rate: float, seeds: Seeds) -> Tensor:
     """See `keras_multvae.backend`."""
     return keras.random.dropout(values, rate, seed=seeds)
 

@@ -20,7 +20,7 @@ from keras_multvae import compat
 from keras_multvae.backend.adam import adam_step
 from keras_multvae.backend.jax import mesh
 from keras_multvae.backend.jax.ops import _add_rows
-from keras_multvae.typing import Tensor, Variable
+from keras_multvae.typing import Model, Tensor, Variable
 
 COMPILES = True
 
@@ -244,7 +244,7 @@ class Training:
         return logs, (trainable, non_trainable, of_optimizer, of_metrics)
 
 
-def _kept(model: Any, function: Any, names: tuple[str, ...]) -> Tensor:
+def _kept(model: Model, function: Any, names: tuple[str, ...]) -> Tensor:
     """A function of (state, iterator) that gives the state back where it fails."""
 
     def run(state: Any, iterator: Any) -> Tensor:

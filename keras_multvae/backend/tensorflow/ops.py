@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_multvae.typing import Tensor, Variable
+from keras_multvae.typing import Seeds, Tensor, Variable
 
 # Entries of an item's weights that are added at a time, for all clicks of a batch.
 WEIGHTS = 32
@@ -94,12 +94,12 @@ def segment_sum(values: Tensor, rows: Tensor, users: Tensor) -> Tensor:
     return tf.math.unsorted_segment_sum(values, rows, users)
 
 
-def normal(shape: Any, seeds: Any) -> Tensor:
+def normal(shape: Any, seeds: Seeds) -> Tensor:
     """See `keras_multvae.backend`."""
     return keras.random.normal(shape, dtype="float32", seed=seeds)
 
 
-def dropout(values: Tensor, rate: float, seeds: Any) -> Tensor:
+def dropout(values: Tensor, rate: float, seeds: Seeds) -> Tensor:
     """See `keras_multvae.backend`."""
     return keras.random.dropout(values, rate, seed=seeds)
 

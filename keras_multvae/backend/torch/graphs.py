@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Seeds, Tensor
 
 # Steps of a shape that run as they are before one is recorded: they make what lasts,
 # such as workspaces of libraries and constants.
@@ -27,12 +27,12 @@ WARM_UP = 3
 _sources: list[Callable[[Any], Any]] = []
 
 
-def seed_of(seeds: Any) -> int:
+def seed_of(seeds: Seeds) -> int:
     """The next seed, as Keras makes it of its generator's state."""
     return int(sum(seeds.next())) & 0xFFFFFFFF
 
 
-def generator(seeds: Any) -> Any:
+def generator(seeds: Seeds) -> Any:
     """PyTorch's generator for one operation."""
     if _sources:
         return _sources[-1](seeds)
@@ -100,7 +100,7 @@ class RecordedStep:
         finally:
             _sources.pop()
 
-    def _draw(self, seeds: Any) -> Any:
+    def _draw(self, seeds: Seeds) -> Any:
         self._drawn.append(seeds)
         return torch.Generator(_device()).manual_seed(seed_of(seeds))
 
@@ -151,7 +151,7 @@ class _Recording:
         torch.cuda.synchronize()
         draws = iter(self._draws)
 
-        def draw(seeds: Any) -> Any:
+        def draw(seeds: Seeds) -> Any:
             expected, made = next(draws)
             if expected is not seeds:
                 raise RuntimeError("Random numbers are drawn in another order.")

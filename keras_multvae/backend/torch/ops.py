@@ -18,7 +18,7 @@ from keras_multvae.backend.torch.adam import fuses_adam as fuses_adam
 from keras_multvae.backend.torch.graphs import generator
 from keras_multvae.backend.torch.ranking import log_sum_exp as log_sum_exp
 from keras_multvae.backend.torch.ranking import top_k as top_k
-from keras_multvae.typing import Tensor, Variable
+from keras_multvae.typing import Seeds, Tensor, Variable
 
 # Entries that are nothing but padding, in a bag on a GPU.
 PADDING = 512
@@ -167,13 +167,13 @@ def segment_sum(values: Tensor, rows: Tensor, users: Tensor) -> Tensor:
     return zeros.index_add(0, rows, values)
 
 
-def normal(shape: Any, seeds: Any) -> Tensor:
+def normal(shape: Any, seeds: Seeds) -> Tensor:
     """See `keras_multvae.backend`."""
     drawn = generator(seeds)
     return torch.normal(0.0, 1.0, shape, generator=drawn, device=drawn.device)
 
 
-def dropout(values: Tensor, rate: float, seeds: Any) -> Tensor:
+def dropout(values: Tensor, rate: float, seeds: Seeds) -> Tensor:
     """See `keras_multvae.backend`."""
     kept = torch.full(values.shape, 1 - rate, device=values.device)
     mask = torch.bernoulli(kept, generator=generator(seeds)).bool()

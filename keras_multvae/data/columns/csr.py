@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from scipy import sparse
+
+from keras_multvae.typing import Clicks
 
 # What a value may be, if it is not 0: squares and sums over all users stay in float32.
 SMALLEST, LARGEST = 1e-12, 1e12
@@ -41,7 +41,7 @@ def csr_over(
     return matrix
 
 
-def without_zeros(matrix: Any) -> sparse.csr_matrix:
+def without_zeros(matrix: Clicks) -> sparse.csr_matrix:
     """A float32 copy in CSR form: sorted, repeated entries added up, no zeros.
 
     Raises:
@@ -60,7 +60,7 @@ def without_zeros(matrix: Any) -> sparse.csr_matrix:
 
 
 def check_parts(
-    matrix: Any, shape: tuple[int, int], arrays: dict[str, np.ndarray | None]
+    matrix: Clicks, shape: tuple[int, int], arrays: dict[str, np.ndarray | None]
 ) -> None:
     """Raises what is wrong with a matrix and what stands beside its entries.
 

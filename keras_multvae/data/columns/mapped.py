@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_multvae.data.columns.csr import LARGEST, SMALLEST, csr_over, in_range, runs
+from keras_multvae.typing import Clicks
 
 
 def keep_open(array: Any, file: Any, offset: int) -> np.ndarray:
@@ -25,7 +26,7 @@ def is_mapped(array: np.ndarray) -> bool:
     return isinstance(array, np.memmap)
 
 
-def check_clean(matrix: Any) -> None:
+def check_clean(matrix: Clicks) -> None:
     """Raises ValueError for a CSR matrix out of order, with repeated entries or zeros.
 
     What is mapped was written by us, or verified when it was opened.
@@ -94,7 +95,7 @@ def slices(array: np.ndarray, size: int = 1 << 18) -> Iterator[np.ndarray]:
         yield piece(array, start, min(start + size, len(array)))
 
 
-def in_memory(matrix: Any) -> Any:
+def in_memory(matrix: Clicks) -> Any:
     """A CSR matrix without mapped arrays, for routines that go through all of it.
 
     A mapping of a file that was cut short meanwhile ends the process (SIGBUS); reading

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from keras_multvae.typing import Column
+
 # By name, as pandas need not be installed.
 _MISSING = ("NoneType", "NAType", "NaTType")
 
 
-def plain(column: Any) -> Any:
+def plain(column: Column) -> Any:
     """A column as a NumPy array, or as the list that it is.
 
     Ints beside missing values stay ints, in an array of objects: as floats, as most
@@ -33,7 +35,7 @@ def plain(column: Any) -> Any:
     return np.asarray(column) if hasattr(column, "__array__") else list(column)
 
 
-def missing(column: Any) -> np.ndarray | None:
+def missing(column: Column) -> np.ndarray | None:
     """(rows,) bool, where a value is missing; None where none can be."""
     if hasattr(column, "is_null") and hasattr(column, "null_count"):
         return column.is_null().to_numpy() if column.null_count() else None
@@ -52,7 +54,7 @@ def missing(column: Any) -> np.ndarray | None:
     return found if found is not None and found.any() else None
 
 
-def as_array(column: Any) -> np.ndarray:
+def as_array(column: Column) -> np.ndarray:
     """What `plain` gave as an array; a list of times as one of objects."""
     return column if isinstance(column, np.ndarray) else np.asarray(column)
 
@@ -72,7 +74,7 @@ def _missing_objects(values: list[Any]) -> np.ndarray | None:
     )
 
 
-def _of_pandas(column: Any) -> np.ndarray:
+def _of_pandas(column: Column) -> np.ndarray:
     dtype = column.dtype
     if hasattr(dtype, "pyarrow_dtype"):
         return _of_arrow(column.array.__arrow_array__())
@@ -83,13 +85,13 @@ def _of_pandas(column: Any) -> np.ndarray:
     return column.to_numpy()
 
 
-def _of_arrow(column: Any) -> np.ndarray:
+def _of_arrow(column: Column) -> np.ndarray:
     if column.null_count and not str(column.type).startswith(("timestamp", "date")):
         return _objects(column.to_pylist())
     return column.to_numpy(zero_copy_only=False)
 
 
-def _of_polars(column: Any) -> np.ndarray:
+def _of_polars(column: Column) -> np.ndarray:
     keeps = column.dtype.is_temporal() or column.dtype.is_float()
     if column.null_count() and not keeps:
         return _objects(column.to_list())

@@ -16,6 +16,7 @@ from keras_multvae.data.columns.csr import LARGEST, SMALLEST
 from keras_multvae.data.columns.mapped import keep_open, slices
 from keras_multvae.files import DamagedFileError, open_regular
 from keras_multvae.files.sums import check_sum, listed_files
+from keras_multvae.typing import Json
 
 DTYPES = {
     "indptr": "<i8",
@@ -39,7 +40,7 @@ def save_array(path: Path, array: np.ndarray, dtype: str) -> None:
 
 
 def read_arrays(
-    manifest: dict[str, Any], folder: Path, parts: list[str], mmap: bool
+    manifest: Json, folder: Path, parts: list[str], mmap: bool
 ) -> dict[str, dict[str, np.ndarray]]:
     """The arrays of parts by name, each read once and verified, several at a time.
 
@@ -78,7 +79,7 @@ def read_arrays(
     return found
 
 
-def _record(manifest: dict[str, Any], folder: Path, part: str) -> dict[str, Any]:
+def _record(manifest: Json, folder: Path, part: str) -> Json:
     """What the manifest says of a part, but for arrays that are not known here."""
     try:
         record = manifest["parts"][part]
@@ -100,9 +101,7 @@ def _record(manifest: dict[str, Any], folder: Path, part: str) -> dict[str, Any]
     return {**record, "arrays": known}
 
 
-def _check_lengths(
-    folder: Path, record: dict[str, Any], arrays: dict[str, np.ndarray]
-) -> None:
+def _check_lengths(folder: Path, record: Json, arrays: dict[str, np.ndarray]) -> None:
     users, entries = record["users"], record["entries"]
     sizes = {"indptr": users + 1, "user_weights": users}
     wrong = {
@@ -125,7 +124,7 @@ def _check_entries(path: Path, indptr: np.ndarray, entries: int) -> None:
         )
 
 
-def open_array(path: Path, expected: dict[str, Any], mmap: bool) -> np.ndarray:
+def open_array(path: Path, expected: Json, mmap: bool) -> np.ndarray:
     """An array of a folder, mapped and read-only, or in memory.
 
     Args:
@@ -187,7 +186,7 @@ def verify_array(
     array: np.ndarray,
     rows: np.ndarray,
     num_columns: int,
-    listed: dict[str, Any] | None,
+    listed: Json | None,
 ) -> None:
     """Reads an array once, and holds it against docs/format.md and against its sum.
 

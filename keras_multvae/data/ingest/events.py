@@ -18,6 +18,7 @@ from keras_multvae.data.columns.spilled import Columns
 from keras_multvae.data.ingest.numbering import Encoded, Ids, blaming, missing_of
 from keras_multvae.data.ingest.times import Clock
 from keras_multvae.data.vocabulary import row_at
+from keras_multvae.typing import Column
 
 # Rows: large enough for NumPy to be fast, small enough to be nothing beside the data.
 CHUNK = 1 << 19
@@ -155,7 +156,7 @@ class Kept:
         return rows
 
     def _times(
-        self, column: Any, rows: np.ndarray, at: Callable[[int], str]
+        self, column: Column, rows: np.ndarray, at: Callable[[int], str]
     ) -> dict[str, np.ndarray]:
         gaps = missing(column)
         if gaps is not None:
@@ -174,7 +175,7 @@ class Kept:
         return {"timestamps": seconds[rows], "fractions": fractions[rows]}
 
 
-def _codes(column: Any) -> Any:
+def _codes(column: Column) -> Any:
     return column.codes if isinstance(column, Encoded) else column
 
 
@@ -204,7 +205,7 @@ def checked_weights(weights: Any, num_users: int, name: str) -> np.ndarray:
 
 
 def _missing_numbers(
-    column: Any, gaps: np.ndarray, name: str, at: Callable[[int], str]
+    column: Column, gaps: np.ndarray, name: str, at: Callable[[int], str]
 ) -> ValueError:
     row = int(np.argmax(gaps))
     return ValueError(
@@ -215,7 +216,7 @@ def _missing_numbers(
     )
 
 
-def _numbers(column: Any, name: str, at: Callable[[int], str]) -> np.ndarray:
+def _numbers(column: Column, name: str, at: Callable[[int], str]) -> np.ndarray:
     array = column
     if array.dtype.kind not in "iuf":
         # Objects may be numbers all the same (None among them becomes NaN).

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,6 +16,7 @@ from keras_multvae.data.ingest.events import CHUNK
 from keras_multvae.data.ingest.frames import check_columns
 from keras_multvae.data.ingest.json_lines import JsonLines
 from keras_multvae.data.ingest.text import TextError, TextFile
+from keras_multvae.typing import Frame
 
 PACKED = ("", ".gz", ".zst")
 TEXT = tuple(kind + packed for kind in (".csv", ".tsv") for packed in PACKED)
@@ -67,7 +69,7 @@ class Table:
 
     def __init__(
         self,
-        polars: Any,
+        polars: ModuleType,
         path: Path,
         ids: Sequence[str],
         columns: Iterable[str],
@@ -142,7 +144,7 @@ class Table:
         for frame in part.reader.collect_batches(chunk_size=CHUNK):
             yield self._with_partition(frame, named)
 
-    def _with_partition(self, frame: Any, named: dict[str, str | None]) -> Any:
+    def _with_partition(self, frame: Frame, named: dict[str, str | None]) -> Any:
         if not named:
             return frame
         polars = self._polars
@@ -255,7 +257,7 @@ def _ahead(frames: Iterator[Any]) -> Iterator[Any]:
             yield frame
 
 
-def numbers_from_text(polars: Any, text: Any, decimal: str = ".") -> Any:
+def numbers_from_text(polars: ModuleType, text: Any, decimal: str = ".") -> Any:
     """A column of text as numbers; text that is none stays, for others to judge.
 
     A column in which all is text stays one of text, as times are.

@@ -10,11 +10,14 @@ import numpy as np
 from keras_multvae.data.columns.plain import plain
 from keras_multvae.data.ingest.events import CHUNK, array_chunks
 from keras_multvae.data.ingest.numbering import Encoded
+from keras_multvae.typing import Column, Frame
 
 ROLES = ("users", "items", "ratings", "values", "timestamps")
 
 
-def frame_chunks(df: Any, names: Mapping[str, str | None]) -> Iterator[dict[str, Any]]:
+def frame_chunks(
+    df: Frame, names: Mapping[str, str | None]
+) -> Iterator[dict[str, Any]]:
     """Chunks of a pandas or polars DataFrame; neither is imported unless it is used.
 
     Args:
@@ -42,7 +45,7 @@ def polars_chunks(
         yield {role: _column(role, frame[name]) for role, name in names.items()}
 
 
-def _column(role: str, series: Any) -> Any:
+def _column(role: str, series: Column) -> Any:
     if role in ("users", "items"):
         return _encoded_text(series)
     # Text is times, if it is anything: polars reads it, without an object a row.
@@ -63,7 +66,7 @@ def check_columns(
         )
 
 
-def _encoded_text(series: Any) -> Any:
+def _encoded_text(series: Column) -> Any:
     """A polars column of ids: text as `Encoded`, all else as it is."""
     import polars
 

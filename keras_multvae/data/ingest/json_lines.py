@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from keras_multvae.data.ingest.dialect import Dialect
@@ -124,7 +125,7 @@ def _frame(rows: list[dict[str, Any]], columns: list[str]) -> Any:
     )
 
 
-def _series(polars: Any, values: list[Any]) -> Any:
+def _series(polars: ModuleType, values: list[Any]) -> Any:
     """A column of one type, or of objects, so that nothing becomes something else."""
     types = set(map(type, values)) - {type(None)}
     if types == {str}:

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_multvae.data.columns.plain import missing
 from keras_multvae.data.vocabulary import as_ids
+from keras_multvae.typing import Column
 
 
 class Encoded(NamedTuple):
@@ -53,7 +54,7 @@ class Ids:
         self._ints = Encoded(np.empty(0, "int32"), np.empty(0, "int64"))
         self._names: dict[str, int] = {}
 
-    def encode(self, column: Any, at: Callable[[int], str]) -> np.ndarray:
+    def encode(self, column: Column, at: Callable[[int], str]) -> np.ndarray:
         """The int32 numbers of a chunk's ids."""
         with blaming(self.what):
             gaps = missing_of(column)
@@ -113,7 +114,7 @@ class Ids:
         return codes[place]
 
 
-def missing_of(column: Any) -> np.ndarray | None:
+def missing_of(column: Column) -> np.ndarray | None:
     """Where a column of a chunk misses a value; None where it does nowhere."""
     if isinstance(column, Encoded):
         return column.codes < 0 if column.codes.min(initial=0) < 0 else None
@@ -129,7 +130,9 @@ def blaming(what: str) -> Iterator[None]:
         raise type(error)(f"Bad {what} ids. {error}") from None
 
 
-def _missing_id(column: Any, gaps: np.ndarray, at: Callable[[int], str]) -> TypeError:
+def _missing_id(
+    column: Column, gaps: np.ndarray, at: Callable[[int], str]
+) -> TypeError:
     row = int(np.argmax(gaps))
     value = None if isinstance(column, Encoded) else column[row]
     return TypeError(
@@ -138,7 +141,7 @@ def _missing_id(column: Any, gaps: np.ndarray, at: Callable[[int], str]) -> Type
     )
 
 
-def _as_whole(column: Any) -> Any:
+def _as_whole(column: Column) -> Any:
     """Whole floats as the ints that they were, if they are exact."""
     array = np.asarray(column) if isinstance(column, list) else column
     if array.dtype.kind == "O" and all(isinstance(v, float) for v in array.tolist()):

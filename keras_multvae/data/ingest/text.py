@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
 
 from keras_multvae.data.ingest.blocks import Block
@@ -104,7 +105,7 @@ class TextFile:
             )
         return ""
 
-    def _read(self, polars: Any, block: Block, columns: list[str]) -> Any:
+    def _read(self, polars: ModuleType, block: Block, columns: list[str]) -> Any:
         stray = block.first_stray_quote()
         if stray is not None:
             raise self._stray(block, stray)

@@ -14,6 +14,7 @@ import numpy as np
 from keras_multvae import checks
 from keras_multvae.data.columns.plain import as_array, plain
 from keras_multvae.extras import import_extra
+from keras_multvae.typing import Column
 
 UNITS = ("auto", "s", "ms", "us", "ns")
 EXPECTED = (
@@ -59,7 +60,7 @@ class Clock:
         self._name = name
         self._found: str | None = None
 
-    def times(self, column: Any, at: Callable[[int], str]) -> Times:
+    def times(self, column: Column, at: Callable[[int], str]) -> Times:
         """The instants of a column of any kind.
 
         Args:

@@ -26,6 +26,7 @@ from keras_multvae.serving.client.rest import RestTransport
 from keras_multvae.serving.client.retrying import with_retries
 from keras_multvae.serving.client.rpc import RpcTransport
 from keras_multvae.serving.versions import LAST_VERSION
+from keras_multvae.typing import Histories, Json
 
 ROWS = 256  # users of a request; more are asked for in several
 
@@ -97,7 +98,7 @@ class ServingClient:
 
     def recommend(
         self,
-        histories: Any,
+        histories: Histories,
         *,
         k: int = 10,
         allow: Iterable[Any] | None = None,
@@ -154,7 +155,7 @@ class ServingClient:
         found = self._predict("similar_items", {"item_ids": ids[:, -1]}, k)
         return self._recommendations(items, found)
 
-    def embed(self, histories: Any) -> tuple[np.ndarray, np.ndarray]:
+    def embed(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of q(z | x) of each user, (users, latent_dim) float32.
 
         A MultDAE's z is a point: the variance is zero.
@@ -166,7 +167,7 @@ class ServingClient:
             return mean, np.zeros_like(mean)
         return mean, np.exp(found["log_variance"])
 
-    def score(self, histories: Any, candidates: Any) -> np.ndarray:
+    def score(self, histories: Histories, candidates: Any) -> np.ndarray:
         """Scores of chosen items, as `model.score` gives them for all.
 
         Args:
@@ -210,7 +211,7 @@ class ServingClient:
     def _signatures(self) -> dict[str, dict[str, dict[str, Any]]]:
         return with_retries(partial(understood, self._describe), self._retries)
 
-    def _describe(self) -> dict[str, dict[str, dict[str, Any]]]:
+    def _describe(self) -> dict[str, dict[str, Json]]:
         found = self._transport.signatures()
         for name in set(ASKED) & set(found):
             if "item_ids" not in found[name]["inputs"]:
@@ -232,7 +233,7 @@ class ServingClient:
         dtype = self._signature("recommend")["inputs"]["item_ids"]
         return "str" if dtype is object else "int"
 
-    def _rows(self, histories: Any, name: str = "histories") -> Rows:
+    def _rows(self, histories: Histories, name: str = "histories") -> Rows:
         if is_matrix(histories):
             raise ValueError(
                 f"`{name}` must be lists of item ids: the server knows no columns. "
