@@ -31,10 +31,10 @@ WEIGHTS = {"prepare": 8, "train": 6, "recommend": 5, "export": 1}
 
 
 def main() -> None:
-    faults.reload()
     parser = options(__doc__ or "", 1000)
     parser.add_argument("--commands", nargs="+", choices=WEIGHTS, default=[*WEIGHTS])
     given = parser.parse_args()
+    faults.reload()
     tries = Tries(given)
     faults.warm()
     with tempfile.TemporaryDirectory() as place:

@@ -28,10 +28,10 @@ ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EACCES": errno.EACCES}
 
 
 def main() -> None:
-    faults.reload()
     parser = options(__doc__ or "", 500)
     parser.add_argument("--commands", nargs="+", choices=WEIGHTS, default=[*WEIGHTS])
     given = parser.parse_args()
+    faults.reload()
     tries = Tries(given)
     faults.warm()
     with tempfile.TemporaryDirectory() as place:

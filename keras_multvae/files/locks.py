@@ -61,6 +61,8 @@ def lock(path: Path) -> Iterator[None]:
     >>> list(folder.parent.iterdir())
     []
     """
+    # One name for one folder, however it is written.
+    path = path.resolve()
     paths = _held.__dict__.setdefault("paths", set())
     if path in paths:
         yield

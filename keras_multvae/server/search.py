@@ -28,7 +28,7 @@ class TitleIndex:
 
     >>> index = TitleIndex(["Aliens (1986)", "Amélie (2001)", "Alien (1979)"])
     >>> index.search("alien", 5).tolist()
-    [2, 0]
+    [0, 2]
     >>> index.search("2001 ame", 5).tolist()
     [1]
     """

@@ -127,4 +127,4 @@ def test_without_results_there_is_no_page(tmp_path):
 def test_the_plot_shows_the_ratios():
     figure = plot.ratios([make()])
     (axes,) = figure.axes
-    assert [bar.get_width() for bar in axes.patches] == [4.0, 1.0, 4.5, 3.0, 2.0]
+    assert [bar.get_width() for bar in axes.patches] == [9.0, 4.0, 1.0, 4.5, 3.0, 2.0]

@@ -215,6 +215,14 @@ def test_one_writer_at_a_time(tmp_path):
     assert contents(tmp_path) == {"out/a": b"a"}
 
 
+def test_a_folder_is_one_however_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("folder")
+    with lock(Path("folder")), lock(tmp_path / "folder"), lock(Path("link")):
+        assert [file.name for file in tmp_path.glob(".*")] == [".folder.lock"]
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_a_lock_of_another_host_goes_by_its_sign_of_life(tmp_path):
     file = tmp_path / ".out.lock"
     file.write_text(json.dumps({"host": "far", "machine": "far", "process": 1}))

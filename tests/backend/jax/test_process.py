@@ -174,7 +174,7 @@ def test_four_processes_go_on_where_one_of_two_was_killed(alone, tmp_path):
         for process in processes:
             process.kill()
     state = tmp_path / killed["name"]
-    assert len((state / "history.csv").read_text().splitlines()) == 1 + 2
+    assert len((state / "saved" / "history.csv").read_text().splitlines()) == 1 + 2
     (resumed,) = run(tmp_path, 4, [{**killed, "resume": True}])
     assert_same(resumed, *alone("multvae"))
 
