@@ -27,14 +27,14 @@ class Ranks(Protocol):
 class FitsClicks(Protocol):
     """Is fitted to a matrix at once, as a baseline: `compare`."""
 
-    def fit(self, interactions: Any) -> Any:
+    def fit(self, interactions: object) -> Any:
         """`Interactions` or CSR (users, num_items) -> the model itself."""
 
 
 class HasBeta(Protocol):
     """Weighs a KL by beta: `BetaAnneal`, `FreezeBeta`, `find_beta_cap`."""
 
-    def set_beta_schedule(self, schedule: Any) -> None:
+    def set_beta_schedule(self, schedule: object) -> None:
         """Makes beta follow a `BetaSchedule` from the next step on."""
 
 
@@ -77,7 +77,7 @@ class GivesLogits(Protocol):
 
     likelihood: Any
 
-    def logits(self, inputs: Any) -> Any:
+    def logits(self, inputs: object) -> Any:
         """A batch -> logits (users, num_items), in inference."""
 
 

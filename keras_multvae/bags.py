@@ -12,7 +12,7 @@ from keras_multvae.typing import Tensor
 KEYS = ("bag_sizes", "item_ids", "values")
 
 
-def is_bags(batch: Any) -> TypeGuard[dict[str, Any]]:
+def is_bags(batch: object) -> TypeGuard[dict[str, Any]]:
     """Whether `batch` is a bag batch rather than dense rows."""
     if not isinstance(batch, dict):
         return False

@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import Any
 
 
-def integer(name: str, value: Any, at_least: int = 1) -> int:
+def integer(name: str, value: object, at_least: int = 1) -> int:
     """An argument as an int.
 
     Args:
@@ -40,7 +39,7 @@ def integer(name: str, value: Any, at_least: int = 1) -> int:
 
 
 def number(
-    name: str, value: Any, *, at_least: float = 0.0, above: float | None = None
+    name: str, value: object, *, at_least: float = 0.0, above: float | None = None
 ) -> float:
     """An argument as a finite float.
 
@@ -71,7 +70,7 @@ def number(
     raise refused(name, f"a finite number {limit}", value)
 
 
-def share(name: str, value: Any, interval: str = "[0, 1]") -> float:
+def share(name: str, value: object, interval: str = "[0, 1]") -> float:
     """An argument between 0 and 1 as a float.
 
     Args:
@@ -99,7 +98,7 @@ def share(name: str, value: Any, interval: str = "[0, 1]") -> float:
     raise refused(name, f"a number in {interval}", value)
 
 
-def choice(name: str, value: Any, choices: Iterable[str]) -> str:
+def choice(name: str, value: object, choices: Iterable[str]) -> str:
     """An argument that is one of a few strings.
 
     Args:
@@ -124,7 +123,7 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
     raise refused(name, f"one of {', '.join(map(repr, choices))}", value)
 
 
-def _real(value: Any) -> float:
+def _real(value: object) -> float:
     """A number as a float; NaN, which no limit lets through, for anything else."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return math.nan
@@ -134,6 +133,6 @@ def _real(value: Any) -> float:
         return math.nan
 
 
-def refused(name: str, wanted: str, value: Any) -> ValueError:
+def refused(name: str, wanted: str, value: object) -> ValueError:
     """The error for an argument that is not what was wanted."""
     return ValueError(f"`{name}` must be {wanted}. Received: {name}={value!r}.")

@@ -235,7 +235,7 @@ def _copy(model: Model, more_items: int, compiled: bool = True) -> Any:
     return copy
 
 
-def _filler(model: Model, variable: Any) -> float:
+def _filler(model: Model, variable: object) -> float:
     return model.likelihood.absent_logit if variable is model.output_bias else 0.0
 
 

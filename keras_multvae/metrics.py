@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
@@ -27,7 +25,7 @@ class _RankingMetric(keras.metrics.Metric):
     Of equal scores the lower item index comes first, as in `evaluate_ranking`.
     """
 
-    def __init__(self, k: int, name: str, dtype: Any = None) -> None:
+    def __init__(self, k: int, name: str, dtype: object = None) -> None:
         k = checks.integer("k", k)
         super().__init__(name=name, dtype=dtype)
         self.k = k
@@ -93,7 +91,7 @@ class RecallAtK(_RankingMetric):
         - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), section 4.2
     """
 
-    def __init__(self, k: int, name: str | None = None, dtype: Any = None) -> None:
+    def __init__(self, k: int, name: str | None = None, dtype: object = None) -> None:
         super().__init__(k, name or f"recall_at_{k}", dtype)
 
     def _per_user(self, hits: Tensor, ideal_hits: Tensor) -> Tensor:
@@ -123,7 +121,7 @@ class NDCGAtK(_RankingMetric):
         - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), section 4.2
     """
 
-    def __init__(self, k: int, name: str | None = None, dtype: Any = None) -> None:
+    def __init__(self, k: int, name: str | None = None, dtype: object = None) -> None:
         super().__init__(k, name or f"ndcg_at_{k}", dtype)
 
     def _per_user(self, hits: Tensor, ideal_hits: Tensor) -> Tensor:
@@ -139,7 +137,7 @@ class NDCGAtK(_RankingMetric):
 class LastValue(keras.metrics.Metric):
     """The value of the last update, not a mean: for what moves every step, as beta."""
 
-    def __init__(self, name: str = "last_value", dtype: Any = None) -> None:
+    def __init__(self, name: str = "last_value", dtype: object = None) -> None:
         super().__init__(name=name, dtype=dtype)
         # Every replica computes the same value: adding them up would multiply it.
         self.value = self.add_variable(

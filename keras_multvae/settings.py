@@ -25,7 +25,7 @@ class Kind:
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: object) -> Any:
         """The value in its canonical form, or `ValueError` with what was expected."""
         raise NotImplementedError
 
@@ -33,11 +33,11 @@ class Kind:
         """The value that an option of the command line means; `ValueError` as above."""
         raise NotImplementedError
 
-    def to_json(self, value: Any) -> Any:
+    def to_json(self, value: object) -> Any:
         """A value as JSON has it."""
         return value
 
-    def from_json(self, value: Any) -> Any:
+    def from_json(self, value: object) -> Any:
         """The opposite of `to_json`; the value is checked by its dataclass."""
         return value
 
@@ -62,7 +62,7 @@ class Number(Kind):
     fits: Callable[[Any], bool]
     words: str
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: object) -> Any:
         """See `Kind`."""
         taken = (int, *_of_numpy("integer"))
         if self.type is not int:
@@ -95,7 +95,7 @@ class Optional(Kind):
         """Those of the other kind."""
         return self.kind.choices
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: object) -> Any:
         """See `Kind`."""
         return None if value is None else self.kind.check(value)
 
@@ -108,7 +108,7 @@ class Optional(Kind):
 class Flag(Kind):
     """True or False."""
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: object) -> Any:
         """See `Kind`."""
         if not isinstance(value, (bool, *_of_numpy("bool_"))):
             raise ValueError("True or False")
@@ -128,7 +128,7 @@ class Choice(Kind):
     choices: tuple[str, ...]
     base: str | None = None
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: object) -> Any:
         """See `Kind`."""
         if isinstance(value, str) and value in self.choices:
             return value
@@ -143,7 +143,7 @@ class Choice(Kind):
         """See `Kind`."""
         return self.check(text)
 
-    def to_json(self, value: Any) -> Any:
+    def to_json(self, value: object) -> Any:
         """See `Kind`."""
         if isinstance(value, str):
             return value
@@ -151,7 +151,7 @@ class Choice(Kind):
 
         return keras.saving.serialize_keras_object(value)
 
-    def from_json(self, value: Any) -> Any:
+    def from_json(self, value: object) -> Any:
         """See `Kind`."""
         if not isinstance(value, Mapping):
             return value
@@ -208,7 +208,7 @@ class OneOf(Kind):
         """The names."""
         return tuple(self.classes)
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: object) -> Any:
         """See `Kind`."""
         if self.name_of(value) is None:
             classes = self.classes.values()
@@ -220,7 +220,7 @@ class OneOf(Kind):
         """What a setting of one of the classes is called on the command line."""
         return self.prefix + name
 
-    def name_of(self, value: Any) -> str | None:
+    def name_of(self, value: object) -> str | None:
         """The name of a value's class."""
         for name, each in self.classes.items():
             if (each is None and value is None) or (each and type(value) is each):
@@ -240,7 +240,7 @@ class OneOf(Kind):
             return None
         return {"type": self.name_of(value), **value.to_json()}
 
-    def from_json(self, value: Any) -> Any:
+    def from_json(self, value: object) -> Any:
         """See `Kind`."""
         if value is None or not isinstance(value, Mapping):
             return value
@@ -265,7 +265,7 @@ LIKELIHOOD = Choice(
 )
 
 
-def setting(default: Any, kind: Kind, help: str) -> Any:
+def setting(default: object, kind: Kind, help: str) -> Any:
     """A field of a `Settings` class.
 
     Args:
@@ -276,7 +276,7 @@ def setting(default: Any, kind: Kind, help: str) -> Any:
     return dataclasses.field(default=default, metadata={"kind": kind, "help": help})
 
 
-def checked(name: str, value: Any, kind: Kind) -> Any:
+def checked(name: str, value: object, kind: Kind) -> Any:
     """An argument in its canonical form.
 
     Raises:

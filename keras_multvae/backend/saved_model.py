@@ -89,7 +89,9 @@ def run_under_tensorflow(model: Model, code: str, *arguments: str) -> None:
         )
 
 
-def save_module(module: Any, path: str | os.PathLike[str], **signatures: Any) -> None:
+def save_module(
+    module: object, path: str | os.PathLike[str], **signatures: Any
+) -> None:
     """Writes a `tf.Module` as a SavedModel; a half-written one is never visible."""
     import tensorflow as tf
 
@@ -124,7 +126,7 @@ def export_model(model: Model, path: str | os.PathLike[str]) -> None:
     spec = tf.TensorSpec((None, model.num_items), tf.float32, name="clicks")
 
     @tf.function(input_signature=[spec])
-    def logits(clicks: Any) -> dict[str, Any]:
+    def logits(clicks: object) -> dict[str, Any]:
         return {"logits": model.logits(clicks)}
 
     module = tf.Module()

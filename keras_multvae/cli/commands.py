@@ -28,7 +28,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     answer(report.to_dict(), str(report), arguments.json)
 
 
-def part_of(recommender: Recommender, prepared: Any, part: str, model: str) -> Any:
+def part_of(recommender: Recommender, prepared: object, part: str, model: str) -> Any:
     """The interactions or the fold-in of a part of a prepared folder."""
     found = getattr(_split(recommender, prepared, model), part)
     if found is None:

@@ -155,7 +155,7 @@ def _add_choice(group: Any, flag: str, kind: OneOf, value: Any, help: str) -> No
             )
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """The default as the help tells it."""
     if value is None:
         return ""

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from keras_multvae.progress import console, progress
 from keras_multvae.training.checkpoint import steps_done
+from keras_multvae.typing import Logs
 
 
 def say(text: str) -> None:
@@ -55,7 +56,7 @@ class TrainingProgress(keras.callbacks.Callback):
         self.num_users = num_users
         self.bar = progress(_Rate()) if console.is_terminal else None
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         """Starts the bar."""
         if self.bar is None:
             return
@@ -70,11 +71,11 @@ class TrainingProgress(keras.callbacks.Callback):
         """Users of so many steps."""
         return round(steps * self.num_users / self.params["steps"])
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Starts the clock."""
         self.began, self.epoch = time.monotonic(), epoch
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """One step on."""
         if self.bar is not None:
             steps = self.epoch * self.params["steps"] + batch + 1
@@ -94,7 +95,7 @@ class TrainingProgress(keras.callbacks.Callback):
         ahead = timedelta(seconds=round(seconds * (epochs - epoch - 1)))
         say(f"{words}, {self.num_users / seconds:,.0f} users/s, {ahead} left")
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Logs | None = None) -> None:
         """Ends the bar."""
         if self.bar is not None:
             self.bar.stop()

@@ -258,7 +258,7 @@ def _fill(job: Job, shard: int, models: str) -> None:
     job.fill(shard)
 
 
-def _check(ray: ModuleType, done: Any, shard: int, users: range) -> None:
+def _check(ray: ModuleType, done: object, shard: int, users: range) -> None:
     """Raises what became of a shard, if it failed."""
     try:
         ray.get(done)

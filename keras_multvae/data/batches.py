@@ -84,7 +84,7 @@ class UserBatches(keras.utils.PyDataset):
         shuffle: bool = True,
         seed: int = 0,
         targets: Clicks = None,
-        sample_weight: Any = None,
+        sample_weight: object = None,
         blocks: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -108,7 +108,9 @@ class UserBatches(keras.utils.PyDataset):
         self.upload: Callable[[Any], Any] | None = None
         self.epoch = 0
 
-    def _take(self, interactions: Clicks, targets: Clicks, sample_weight: Any) -> None:
+    def _take(
+        self, interactions: Clicks, targets: Clicks, sample_weight: object
+    ) -> None:
         """Checks and keeps what the batches are made of."""
         self.inputs, self._binary = as_clicks(interactions, "interactions")
         self.num_users = self.inputs.shape[0]

@@ -74,12 +74,12 @@ class Interactions:
     @classmethod
     def from_events(
         cls,
-        users: Any,
-        items: Any,
+        users: object,
+        items: object,
         *,
-        ratings: Any = None,
-        values: Any = None,
-        timestamps: Any = None,
+        ratings: object = None,
+        values: object = None,
+        timestamps: object = None,
         min_rating: float | None = None,
         min_user_items: int = 1,
         min_item_users: int = 1,
@@ -197,7 +197,7 @@ class Interactions:
 
     @classmethod
     def from_matrix(
-        cls, matrix: Clicks, users: Any = None, items: Any = None
+        cls, matrix: Clicks, users: object = None, items: object = None
     ) -> Interactions:
         """Builds interactions from a SciPy sparse matrix.
 
@@ -251,7 +251,7 @@ class Interactions:
             f"{self.num_entries} entries)"
         )
 
-    def select_users(self, indices: Any) -> Interactions:
+    def select_users(self, indices: object) -> Interactions:
         """The interactions of the users at `indices`, in that order.
 
         Args:

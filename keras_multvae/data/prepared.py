@@ -262,7 +262,7 @@ def _interactions(
         raise DamagedFileError(f"{folder / part} is damaged: {error}") from None
 
 
-def _as_dict(value: Any, folder: Path, name: str) -> Json:
+def _as_dict(value: object, folder: Path, name: str) -> Json:
     if not isinstance(value, dict):
         raise DamagedFileError(
             f"{name!r} in the manifest of {folder} must be an object. Received: "

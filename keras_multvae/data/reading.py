@@ -21,7 +21,7 @@ IdType = Literal["auto", "str", "int"]
 
 
 def read_interactions(
-    source: Any,
+    source: object,
     *,
     user_column: str = "user_id",
     item_column: str = "item_id",

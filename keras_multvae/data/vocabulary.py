@@ -55,7 +55,7 @@ class Vocabulary:
     'brazil'
     """
 
-    def __init__(self, ids: Any) -> None:
+    def __init__(self, ids: object) -> None:
         array = as_ids(ids)
         if not _all_unlike(array):
             (repeated, times), *_ = Counter(array.tolist()).most_common(1)
@@ -183,11 +183,11 @@ class Vocabulary:
             text + ' Leave unknown ids out with on_unknown="skip", --on-unknown skip.'
         )
 
-    def take(self, indices: Any) -> Vocabulary:
+    def take(self, indices: object) -> Vocabulary:
         """The vocabulary of the ids at `indices`, in that order."""
         return Vocabulary(self._ids[np.asarray(indices, "int64")])
 
-    def extend(self, ids: Any) -> Vocabulary:
+    def extend(self, ids: object) -> Vocabulary:
         """The same ids, followed by those of `ids` that are not among them.
 
         Args:
@@ -246,7 +246,7 @@ class Vocabulary:
         return vocabulary
 
 
-def as_vocabulary(ids: Any, size: int) -> Vocabulary:
+def as_vocabulary(ids: object, size: int) -> Vocabulary:
     """A vocabulary of ids, or of 0, 1, ... size - 1 where there are none."""
     if ids is None:
         return Vocabulary(np.arange(size))
@@ -322,7 +322,7 @@ def _as_list(ids: Any) -> list[Any]:
     return list(ids.tolist() if isinstance(ids, np.ndarray) else ids)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -20,7 +20,6 @@ import uuid
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from keras_multvae.typing import Json
 
@@ -183,7 +182,7 @@ def _machine() -> dict[str, str]:
     return {"host": host, "machine": " ".join(parts)}
 
 
-def started(process: Any) -> str | None:
+def started(process: object) -> str | None:
     """When a process of this machine began, as the system puts it; None if it ended."""
     if not isinstance(process, int) or process <= 0:
         return None

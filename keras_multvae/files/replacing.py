@@ -21,7 +21,6 @@ import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from keras_multvae.files.exchange import exchange
 from keras_multvae.files.locks import FolderInUseError, flock, lock, started
@@ -110,13 +109,13 @@ def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
+def write_json(path: str | os.PathLike[str], value: object) -> None:
     """Writes `value` as UTF-8 JSON, atomically."""
     with replace_file(path) as temporary:
         temporary.write_text(as_text(value), encoding="utf-8")
 
 
-def as_text(value: Any) -> str:
+def as_text(value: object) -> str:
     """JSON as our files have it."""
     return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
 

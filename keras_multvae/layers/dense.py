@@ -61,7 +61,7 @@ def tanh_stack(
     input_dim: int,
     units: Sequence[int],
     source: Iterator[int | None],
-    dtype: Any,
+    dtype: object,
     l2: float = 0.0,
     last: str | None = None,
     last_name: str | None = None,

@@ -184,7 +184,7 @@ class InteractionEncoder(SeededLayer):
         kept = backend.dropout(values, self.dropout, self.seed_generator)
         return kept if drop is True else ops.where(drop, kept, values)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: object) -> Any:
         """Two shapes (users, latent_dim)."""
         shape = _users(input_shape), self.latent_dim
         return shape, shape
@@ -227,7 +227,7 @@ class PointEncoder(InteractionEncoder):
         """See the class."""
         return ops.tanh(self._hidden(inputs, training, kernel))
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: object) -> Any:
         """(users, latent_dim)."""
         return _users(input_shape), self.latent_dim
 

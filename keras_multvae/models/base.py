@@ -121,9 +121,9 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
 
     def compile(
         self,
-        optimizer: Any = None,
+        optimizer: object = None,
         loss: None = None,
-        metrics: Any = None,
+        metrics: object = None,
         jit_compile: bool | str = "auto",
         **kwargs: Any,
     ) -> None:
@@ -300,7 +300,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: Json, custom_objects: Any = None) -> Self:
+    def from_config(cls, config: Json, custom_objects: object = None) -> Self:
         """See `keras.Model.from_config`."""
         with keras.saving.custom_object_scope(custom_objects or {}):
             names = {field.name for field in settings_of(cls.Config)}

@@ -232,7 +232,7 @@ class Doors:
         arguments = check_rows(self, given, measured=False)
         return super().predict(**arguments)  # type: ignore[misc]
 
-    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+    def save(self, filepath: object, *args: Any, **kwargs: Any) -> None:
         """As `keras.Model.save`, into a .keras file."""
         if str(filepath).endswith((".h5", ".hdf5")):
             raise ValueError(

@@ -67,7 +67,7 @@ class MultDAE(Autoencoder):
         latent_dim: int = 200,
         hidden_dims: Sequence[int] = (),
         dropout: float = 0.5,
-        likelihood: Any = "multinomial",
+        likelihood: object = "multinomial",
         l2: float = 0.01 / 500,
         seed: int | None = None,
         **kwargs: Any,

@@ -89,7 +89,7 @@ class MultVAE(SampledTraining):
         latent_dim: int = 200,
         hidden_dims: Sequence[int] = (600,),
         dropout: float = 0.5,
-        likelihood: Any = "multinomial",
+        likelihood: object = "multinomial",
         beta: float = 0.2,
         tied: bool = False,
         head: SampledSoftmax | None = None,
@@ -127,7 +127,7 @@ class MultVAE(SampledTraining):
         return ItemDecoder(*sizes, **options)
 
     @classmethod
-    def from_config(cls, config: Json, custom_objects: Any = None) -> Self:
+    def from_config(cls, config: Json, custom_objects: object = None) -> Self:
         """See `keras.Model.from_config`."""
         return super().from_config(_of_before(config), custom_objects)
 

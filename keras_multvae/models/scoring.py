@@ -64,7 +64,7 @@ class Scoring:
 
     def _run(
         self,
-        key: Any,
+        key: object,
         function: Callable[[Any], tuple[Any, ...]],
         histories: sparse.csr_matrix,
         pad_to: int,
@@ -89,7 +89,7 @@ class Scoring:
         return values, constants
 
     def _best(
-        self, inputs: Tensor, allowed: Any, k: int, exclude_seen: bool
+        self, inputs: Tensor, allowed: object, k: int, exclude_seen: bool
     ) -> tuple[Any, ...]:
         values, constants = self._parts(inputs)
         scores = values - constants[:, None]

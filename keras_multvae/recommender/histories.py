@@ -68,7 +68,7 @@ def as_rows(histories: Histories, name: str = "histories") -> Rows:
     return Rows(users, rows, False)
 
 
-def listed(values: Any, name: str) -> list[Any]:
+def listed(values: object, name: str) -> list[Any]:
     """Any iterable of raw ids as a list of Python's own ints and strings.
 
     Raises:
@@ -106,7 +106,7 @@ def _nested(values: Iterable[Any], name: str) -> bool:
     return bool(histories)
 
 
-def _refused(name: str, value: Any) -> ValueError:
+def _refused(name: str, value: object) -> ValueError:
     shown = repr(value)
     if len(shown) > 80 or "\n" in shown:
         shown = type(value).__name__

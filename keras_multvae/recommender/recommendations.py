@@ -118,7 +118,7 @@ class Recommendations:
             ]
         return found
 
-    def name(self, item: Any) -> str:
+    def name(self, item: object) -> str:
         """An item as text: its title, if it has one, and its id.
 
         Example:
@@ -170,7 +170,7 @@ class Recommendations:
         return self._top.counted
 
 
-def as_titles(titles: Any) -> dict[Any, str]:
+def as_titles(titles: object) -> dict[Any, str]:
     """Titles by raw item id, of the types that files hold.
 
     Args:

@@ -63,7 +63,7 @@ class Recommender:
         items: Vocabulary,
         *,
         histories: Interactions | None = None,
-        titles: Any = None,
+        titles: object = None,
         training: TrainingRecord | None = None,
     ) -> None:
         require(model, Ranks, "A Recommender")

@@ -42,7 +42,7 @@ def allowed_items(
     return allowed
 
 
-def offsets_of(model: Ranks, niche: Any) -> np.ndarray | None:
+def offsets_of(model: Ranks, niche: object) -> np.ndarray | None:
     """What `niche` lowers the scores of each item by, float32 (items,); None for 0.
 
     Raises:

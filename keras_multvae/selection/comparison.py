@@ -127,7 +127,7 @@ class Comparison:
         return "\n".join(lines)
 
 
-def _plain(chosen: Any) -> dict[str, Any]:
+def _plain(chosen: object) -> dict[str, Any]:
     """What was trained, as JSON has it: the model's name and its settings."""
     if isinstance(chosen, Recipe):
         return chosen.to_json()

@@ -92,7 +92,7 @@ def _pieces(rows: int, values: int) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
-def dumps(value: Any) -> bytes:
+def dumps(value: object) -> bytes:
     """Compact JSON in UTF-8."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(
         "utf-8", "replace"

@@ -59,7 +59,7 @@ class Catalogue:
         """Ids as an input of a signature, (rows, ids)."""
         return _array(self.kind, rows)
 
-    def describe(self, item: Any) -> dict[str, str]:
+    def describe(self, item: object) -> dict[str, str]:
         """Id and title of an id that the model gave."""
         name = item.decode() if isinstance(item, bytes) else str(item)
         return {"id": name, "title": self.titles.get(name, name)}

@@ -200,7 +200,7 @@ class Server(uvicorn.Server):
         options: Those of `uvicorn.Config`.
     """
 
-    def __init__(self, app: Any, guard: Guard, **options: Any) -> None:
+    def __init__(self, app: object, guard: Guard, **options: Any) -> None:
         self._guard = guard
         protocol = type("Protocol", (GuardedProtocol,), {"guard": guard})
         super().__init__(

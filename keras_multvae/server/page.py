@@ -28,7 +28,7 @@ def catalogue_of(servable: Servable) -> Catalogue:
     return servable.catalogue
 
 
-async def recommend(servable: Servable, body: Any) -> dict[str, Any]:
+async def recommend(servable: Servable, body: object) -> dict[str, Any]:
     """Recommendations for picked items.
 
     Args:

@@ -206,7 +206,7 @@ def _from_instances(
 def _add_row(
     rows: dict[str, list[np.ndarray]],
     key: str,
-    value: Any,
+    value: object,
     specs: Mapping[str, Input],
 ) -> None:
     if key not in specs:
@@ -243,7 +243,7 @@ def _from_inputs(value: Any, specs: Mapping[str, Input]) -> dict[str, np.ndarray
     return arrays
 
 
-def _is_named(value: Any) -> bool:
+def _is_named(value: object) -> bool:
     """Whether it is an object of named tensors, not one that stands for bytes."""
     return isinstance(value, dict) and not is_base64(value)
 

@@ -22,7 +22,7 @@ MAX_RANK = 32  # of an array
 SHOWN = 200  # characters of a bad value that its error repeats
 
 
-def tensor(value: Any, dtype: str) -> np.ndarray:
+def tensor(value: object, dtype: str) -> np.ndarray:
     """A JSON value, nested as deep as its first elements are, as an array."""
     if dtype not in _READERS:
         raise StatusError(
@@ -46,7 +46,7 @@ def tensor(value: Any, dtype: str) -> np.ndarray:
 
 
 def _fill(
-    value: Any,
+    value: object,
     level: int,
     shape: tuple[int, ...],
     flat: list[Any],
@@ -78,7 +78,7 @@ def dims(shape: tuple[int, ...]) -> str:
     return f"[{','.join(map(str, shape))}]"
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value as JSON, shortened."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= SHOWN else text[:SHOWN] + "..."
@@ -89,12 +89,12 @@ def too_deep() -> StatusError:
     return invalid("JSON Parse error: Lists or objects are nested too deeply.")
 
 
-def malformed(value: Any, words: str) -> StatusError:
+def malformed(value: object, words: str) -> StatusError:
     """For a value that is not of the form that the words ask for."""
     return invalid(f"JSON Value: {shown(value)} {words}")
 
 
-def is_base64(value: Any) -> bool:
+def is_base64(value: object) -> bool:
     """Whether it is an object that stands for bytes, {"b64": ...}."""
     return (
         isinstance(value, dict)
@@ -103,7 +103,7 @@ def is_base64(value: Any) -> bool:
     )
 
 
-def _wrong_type(value: Any, dtype: str) -> StatusError:
+def _wrong_type(value: object, dtype: str) -> StatusError:
     kinds = {type(None): "Null", str: "String", list: "Array", dict: "Object"}
     kind = str(value) if isinstance(value, bool) else kinds.get(type(value), "Number")
     return invalid(
@@ -111,7 +111,7 @@ def _wrong_type(value: Any, dtype: str) -> StatusError:
     )
 
 
-def _string(value: Any) -> bytes:
+def _string(value: object) -> bytes:
     if isinstance(value, str):
         try:
             return value.encode()
@@ -130,14 +130,14 @@ def _string(value: Any) -> bytes:
         raise invalid("Unable to base64 decode") from None
 
 
-def _bool(value: Any) -> bool:
+def _bool(value: object) -> bool:
     if not isinstance(value, bool):
         raise _wrong_type(value, "bool")
     return value
 
 
 def _integer(dtype: str, least: int, most: int) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
+    def read(value: object) -> int:
         if type(value) is not int or not least <= value <= most:
             raise _wrong_type(value, dtype)
         return value

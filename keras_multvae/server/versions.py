@@ -319,7 +319,7 @@ class ModelManager:
         # It is left alone until it comes back.
         self._away[what] = future
 
-        def back(_: Any) -> None:
+        def back(_: object) -> None:
             self._away.pop(what, None)
             if not future.cancelled():
                 future.exception()  # Or asyncio would say that nobody asked for it.

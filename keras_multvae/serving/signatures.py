@@ -10,6 +10,7 @@ from keras_multvae.data import Vocabulary
 from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.metrics import MASKED
 from keras_multvae.serving.forward import Forward
+from keras_multvae.typing import Tensor
 
 
 class Signatures(tf.Module):
@@ -64,12 +65,12 @@ class Signatures(tf.Module):
         )
         return functions
 
-    def _serving_default(self, item_ids: Any) -> dict[str, Any]:
+    def _serving_default(self, item_ids: Tensor) -> dict[str, Any]:
         history = self._history(item_ids)
         scores = _without(self.network.scores(history), history)
         return self._best(scores, self._k)
 
-    def _recommend_examples(self, examples: Any) -> dict[str, Any]:
+    def _recommend_examples(self, examples: Tensor) -> dict[str, Any]:
         features = {"item_ids": tf.io.VarLenFeature(self._raw_ids.dtype)}
         parsed = tf.io.parse_example(examples, features)
         return self._serving_default(
@@ -77,7 +78,7 @@ class Signatures(tf.Module):
         )
 
     def _recommend(
-        self, item_ids: Any, k: Any, deny: Any, allow: Any
+        self, item_ids: Tensor, k: Tensor, deny: Tensor, allow: Tensor
     ) -> dict[str, Any]:
         _check_rows(item_ids, k=k, deny=deny, allow=allow)
         history = self._history(item_ids)
@@ -96,7 +97,7 @@ class Signatures(tf.Module):
         scores = self.network.scores(history) - niche[:, None] * self.prior
         return self._best(_without(scores, history), *self._width(k))
 
-    def _score(self, item_ids: Any, candidates: Any) -> dict[str, Any]:
+    def _score(self, item_ids: Tensor, candidates: Tensor) -> dict[str, Any]:
         _check_rows(item_ids, candidates=candidates)
         scores = self.network.scores(self._history(item_ids))
         indices = self._lookup(candidates)
@@ -104,24 +105,24 @@ class Signatures(tf.Module):
         known = indices >= 0
         return {"scores": tf.where(known, found, MASKED), "known": known}
 
-    def _embed(self, item_ids: Any) -> dict[str, Any]:
+    def _embed(self, item_ids: Tensor) -> dict[str, Any]:
         mean, log_variance = self.network.encode(self._history(item_ids))
         if log_variance is None:
             return {"mean": mean}
         return {"mean": mean, "log_variance": log_variance}
 
-    def _similar_items(self, item_ids: Any) -> dict[str, Any]:
+    def _similar_items(self, item_ids: Tensor) -> dict[str, Any]:
         assert self.network.items is not None
         indices = self._lookup(item_ids)[:, None]
         scores = self.network.items.cosines(tf.maximum(indices[:, 0], 0))
         scores = tf.where(indices >= 0, scores, MASKED)
         return self._best(_without(scores, indices), self._k)
 
-    def _lookup(self, item_ids: Any) -> Any:
+    def _lookup(self, item_ids: Tensor) -> Any:
         """Item indices of raw ids, int32; -1 for padding and the unknown."""
         return tf.cast(self.indices.lookup(item_ids), tf.int32)
 
-    def _history(self, item_ids: Any) -> Any:
+    def _history(self, item_ids: Tensor) -> Any:
         """As `_lookup`, each item once in a row."""
         ordered = tf.sort(self._lookup(item_ids), axis=1)
         first = tf.concat(
@@ -130,7 +131,7 @@ class Signatures(tf.Module):
         )
         return tf.where(first, ordered, -1)
 
-    def _only(self, scores: Any, allow: Any) -> Any:
+    def _only(self, scores: Tensor, allow: Tensor) -> Any:
         """Scores (users, items) with the items that a row does not allow masked."""
         indices = self._lookup(allow)
         allowed = tf.tensor_scatter_nd_max(
@@ -150,7 +151,7 @@ class Signatures(tf.Module):
         width = tf.clip_by_value(tf.reduce_max(k), 1, self.network.num_items)
         return width, k
 
-    def _best(self, scores: Any, width: Any, k: Any = None) -> dict[str, Any]:
+    def _best(self, scores: Tensor, width: Tensor, k: Tensor = None) -> dict[str, Any]:
         """The best items of each user, by scores of which some are masked."""
         best, indices = tf.math.top_k(scores, width)
         valid = tf.reduce_sum(tf.cast(best > MASKED, tf.int32), axis=1)
@@ -166,7 +167,7 @@ class Signatures(tf.Module):
         }
 
 
-def _function(method: Any, **inputs: tuple[Any, int]) -> Any:
+def _function(method: object, **inputs: tuple[Any, int]) -> Any:
     """A `tf.function` whose inputs have these names, dtypes and numbers of axes."""
     specs = [
         tf.TensorSpec([None] * rank, dtype, name)
@@ -175,7 +176,7 @@ def _function(method: Any, **inputs: tuple[Any, int]) -> Any:
     return tf.function(method, input_signature=specs)
 
 
-def _check_rows(item_ids: Any, **others: Any) -> None:
+def _check_rows(item_ids: Tensor, **others: Any) -> None:
     """All inputs of a request have a row for each user."""
     users = tf.shape(item_ids)[0]
     for name, tensor in others.items():
@@ -189,7 +190,7 @@ def _check_rows(item_ids: Any, **others: Any) -> None:
         )
 
 
-def _places(indices: Any) -> Any:
+def _places(indices: Tensor) -> Any:
     """(users, length, 2), where in (users, items) each item is; 0 in place of -1."""
     users = tf.range(tf.shape(indices)[0])[:, None]
     items = tf.maximum(indices, 0)

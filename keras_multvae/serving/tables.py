@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 from scipy import sparse
 
+from keras_multvae.typing import Tensor
+
 # Bytes of float32 that a part of a quantized item matrix comes to: it stays in the
 # cache between being made and being multiplied.
 PART = 4 << 20
@@ -72,19 +74,19 @@ class ItemMatrix(tf.Module):
             (1 / np.where(lengths == 0, 1, lengths)).astype("float32"), trainable=False
         )
 
-    def products(self, vectors: Any) -> Any:
+    def products(self, vectors: Tensor) -> Any:
         """Vectors (users, units) times the matrix: float32 (users, items)."""
         found = self._products(vectors)
         return found if self.scales is None else found * self.scales
 
-    def cosines(self, indices: Any) -> Any:
+    def cosines(self, indices: Tensor) -> Any:
         """Cosines of items, int32 indices (users,), with all items: (users, items)."""
         # A scale of an item has no say in its direction.
         vectors = self._columns(indices)
         lengths = tf.gather(self._inverse_lengths, indices)[:, None]
         return self._products(vectors * lengths) * self._inverse_lengths
 
-    def _products(self, vectors: Any) -> Any:
+    def _products(self, vectors: Tensor) -> Any:
         found: list[Any] = []
         for part in self.parts:
             # TensorFlow would begin with making all parts float32.
@@ -93,7 +95,7 @@ class ItemMatrix(tf.Module):
             found.append(tf.matmul(vectors, kernel))
         return found[0] if len(found) == 1 else tf.concat(found, axis=1)
 
-    def _columns(self, indices: Any) -> Any:
+    def _columns(self, indices: Tensor) -> Any:
         total = tf.constant(0.0)
         for number, part in enumerate(self.parts):
             place = indices - number * self._width

@@ -52,7 +52,7 @@ def train(
     overwrite: bool = False,
     save_every: float = 30.0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    warm_start: Any = None,
+    warm_start: object = None,
 ) -> tuple[Any, list[dict[str, float]]]:
     """Trains a model and gives it as it was in its best epoch.
 

@@ -15,7 +15,9 @@ from keras_multvae.training.recipe import Recipe
 from keras_multvae.typing import Model
 
 
-def check_warm_start(warm_start: Any, recipe: Recipe, items: Vocabulary) -> np.ndarray:
+def check_warm_start(
+    warm_start: object, recipe: Recipe, items: Vocabulary
+) -> np.ndarray:
     """Where the items are in an earlier model; asked before anything is made.
 
     Args:

@@ -140,7 +140,7 @@ class StudyFolder:
                 f"{self.space.base}. Received: {base}."
             )
 
-    def study(self, optuna: ModuleType, sampler: Any = None) -> Any:
+    def study(self, optuna: ModuleType, sampler: object = None) -> Any:
         """Optuna's study, with its first guesses if it is new."""
         backend = optuna.storages.journal.JournalFileBackend(str(self.path / JOURNAL))
         return optuna.create_study(

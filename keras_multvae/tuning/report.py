@@ -115,7 +115,7 @@ def importances_of(study: Any, optuna: ModuleType) -> dict[str, float]:
     return {name: float(value) for name, value in found.items()}
 
 
-def write(folder: StudyFolder, study: Any, optuna: ModuleType, out: Path) -> Tuning:
+def write(folder: StudyFolder, study: object, optuna: ModuleType, out: Path) -> Tuning:
     """Puts the best model and the tables in their place, all of it or nothing.
 
     Raises:
@@ -153,7 +153,7 @@ def _names(rows: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "" if value is None else str(value) or "none"

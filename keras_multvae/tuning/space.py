@@ -39,7 +39,7 @@ class Between:
         """Whether a setting of this kind takes all of it."""
         return _takes(kind.check, self.low) and _takes(kind.check, self.high)
 
-    def value(self, point: Any, kind: Kind) -> Any:
+    def value(self, point: object, kind: Kind) -> Any:
         """The setting that a point means."""
         return point
 
@@ -54,7 +54,7 @@ class Among:
         """See `Between`."""
         return trial.suggest_categorical(name, self.texts)
 
-    def nearest(self, value: Any) -> Any:
+    def nearest(self, value: object) -> Any:
         """See `Between`; the texts have no order, so another value has no point."""
         if isinstance(value, tuple):
             value = ",".join(map(str, value))

@@ -30,7 +30,9 @@ class _Split(NamedTuple):
     entries: str | None
     items: str | None
 
-    def run(self, local: Any, takes: Any, gives: Any, *arguments: Any) -> Tensor:
+    def run(
+        self, local: object, takes: object, gives: object, *arguments: Any
+    ) -> Tensor:
         """Calls `local` on every device, with its parts of the arguments."""
         return jax.shard_map(
             local, mesh=self.mesh, in_specs=takes, out_specs=gives, check_vma=False

@@ -147,7 +147,7 @@ def segment_sum(values: Tensor, rows: Tensor, users: Tensor) -> Tensor:
     return jax.ops.segment_sum(values, rows, users, indices_are_sorted=True)
 
 
-def normal(shape: Any, seeds: Seeds) -> Tensor:
+def normal(shape: object, seeds: Seeds) -> Tensor:
     """See `keras_multvae.backend`."""
     return keras.random.normal(shape, dtype="float32", seed=seeds)
 
@@ -240,7 +240,7 @@ def has_accelerator() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def upload(batch: Any) -> Any:
+def upload(batch: object) -> Any:
     """See `keras_multvae.backend`: Keras' own loop is ahead of the step."""
     return batch
 

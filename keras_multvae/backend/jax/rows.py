@@ -150,7 +150,7 @@ def adam_rows(
         each.assign(value)
 
 
-def round_at_random(values: Tensor, seed: Any) -> Tensor:
+def round_at_random(values: Tensor, seed: object) -> Tensor:
     """See `keras_multvae.backend`."""
     of_rows, of_columns = jax.random.split(jax.random.key(seed))
     # The sum is even on 0 ... 65535 for each number, though not for all together: what

@@ -94,7 +94,7 @@ def segment_sum(values: Tensor, rows: Tensor, users: Tensor) -> Tensor:
     return tf.math.unsorted_segment_sum(values, rows, users)
 
 
-def normal(shape: Any, seeds: Seeds) -> Tensor:
+def normal(shape: object, seeds: Seeds) -> Tensor:
     """See `keras_multvae.backend`."""
     return keras.random.normal(shape, dtype="float32", seed=seeds)
 
@@ -222,7 +222,7 @@ def has_accelerator() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def upload(batch: Any) -> Any:
+def upload(batch: object) -> Any:
     """See `keras_multvae.backend`: Keras' own loop is ahead of the step."""
     return batch
 
@@ -232,7 +232,7 @@ def num_replicas() -> int:
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
-def inference(function: Any, variables: Variable) -> Any:
+def inference(function: object, variables: Variable) -> Any:
     """See `keras_multvae.backend`."""
     compiled = tf.function(function, reduce_retracing=True)
     # Not .numpy(), which copies.

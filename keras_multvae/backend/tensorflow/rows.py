@@ -73,7 +73,7 @@ def adam_rows(
         table.scatter_update(tf.IndexedSlices(rows, ids))
 
 
-def round_at_random(values: Tensor, seed: Any) -> Tensor:
+def round_at_random(values: Tensor, seed: object) -> Tensor:
     """See `keras_multvae.backend`."""
     rows, columns = tf.unstack(tf.shape(values))
     # The sum is even on 0 ... 65535 for each number, though not for all together: what

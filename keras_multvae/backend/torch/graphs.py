@@ -81,7 +81,7 @@ class RecordedStep:
         self._drawn: list[Any] = []
         self._works = True
 
-    def __call__(self, data: Any) -> Any:
+    def __call__(self, data: object) -> Any:
         """Logs of the step, which the next one overwrites."""
         leaves = keras.tree.flatten(data)
         shape = tuple((tuple(leaf.shape), leaf.dtype) for leaf in leaves)
@@ -91,7 +91,7 @@ class RecordedStep:
                 return self._as_it_is(data)
         return self._recordings[shape].run(leaves)
 
-    def _as_it_is(self, data: Any) -> Any:
+    def _as_it_is(self, data: object) -> Any:
         self._drawn = []
         _sources.append(self._draw)
         try:
@@ -104,7 +104,7 @@ class RecordedStep:
         self._drawn.append(seeds)
         return torch.Generator(_device()).manual_seed(seed_of(seeds))
 
-    def _record(self, shape: Any, data: Any) -> bool:
+    def _record(self, shape: object, data: object) -> bool:
         """Whether it could be done."""
         recording = _Recording(data, self._drawn)
         pool = next((each.pool() for each in self._recordings.values()), None)
@@ -132,7 +132,7 @@ class _Recording:
         drawn: What it draws random numbers by, in its order.
     """
 
-    def __init__(self, data: Any, drawn: list[Tensor]) -> None:
+    def __init__(self, data: object, drawn: list[Tensor]) -> None:
         self._graph = torch.cuda.CUDAGraph()
         # Seeded anew at each run, and known to the graph before it begins.
         self._draws = [(seeds, torch.Generator(_device())) for seeds in drawn]
@@ -146,7 +146,7 @@ class _Recording:
         """The memory of the graph, which others may share."""
         return self._graph.pool()
 
-    def record(self, step: Callable[[Any], Any], stream: Any, pool: Any) -> None:
+    def record(self, step: Callable[[Any], Any], stream: object, pool: object) -> None:
         """Records the step, which is not run."""
         torch.cuda.synchronize()
         draws = iter(self._draws)

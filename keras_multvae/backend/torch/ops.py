@@ -167,7 +167,7 @@ def segment_sum(values: Tensor, rows: Tensor, users: Tensor) -> Tensor:
     return zeros.index_add(0, rows, values)
 
 
-def normal(shape: Any, seeds: Seeds) -> Tensor:
+def normal(shape: object, seeds: Seeds) -> Tensor:
     """See `keras_multvae.backend`."""
     drawn = generator(seeds)
     return torch.normal(0.0, 1.0, shape, generator=drawn, device=drawn.device)
@@ -285,7 +285,7 @@ def has_accelerator() -> bool:
     return torch.cuda.is_available()
 
 
-def upload(batch: Any) -> Any:
+def upload(batch: object) -> Any:
     """See `keras_multvae.backend`."""
     if not torch.cuda.is_available():
         return batch

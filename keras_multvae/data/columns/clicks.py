@@ -17,7 +17,7 @@ EXPECTED = (
 )
 
 
-def as_csr(rows: Any, name: str, num_items: int | None = None) -> sparse.csr_matrix:
+def as_csr(rows: object, name: str, num_items: int | None = None) -> sparse.csr_matrix:
     """Rows of clicks or counts as CSR: sorted, repeated entries added up, no zeros.
 
     What is in that form already is taken as it is, and nothing that is given is
@@ -75,7 +75,7 @@ def as_clicks(
     return rows, binary
 
 
-def is_matrix(rows: Any) -> bool:
+def is_matrix(rows: object) -> bool:
     """Whether it is one of those that only this package knows: all but dense."""
     return sparse.issparse(rows) or isinstance(rows, Interactions | FoldIn)
 
@@ -118,7 +118,7 @@ def _check_indices(rows: sparse.csr_matrix, name: str) -> None:
         )
 
 
-def _dense(rows: Any, name: str, given: str) -> np.ndarray:
+def _dense(rows: object, name: str, given: str) -> np.ndarray:
     """A dense array, from whatever is one to NumPy."""
     if isinstance(rows, str | dict) or not hasattr(rows, "shape"):
         raise _no_matrix(name, given)

@@ -58,7 +58,7 @@ def parts_of(indptr: np.ndarray, arrays: Arrays) -> Iterator[Part]:
         )
 
 
-def checked_rows(indices: Any, num_rows: int) -> np.ndarray:
+def checked_rows(indices: object, num_rows: int) -> np.ndarray:
     """Indices as an array, or IndexError unless they are ints in 0..num_rows-1."""
     indices = np.asarray(indices)
     if indices.size == 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from keras_multvae import checks
 
@@ -74,7 +73,7 @@ class Dialect:
         elif not isinstance(separator, str) or not separator or "\n" in separator:
             raise checks.refused("separator", "text without line breaks", separator)
 
-    def _set(self, name: str, value: Any) -> None:
+    def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
     @property

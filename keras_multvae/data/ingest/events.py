@@ -28,7 +28,9 @@ _RATINGS_ALONE = (
 )
 
 
-def array_chunks(users: Any, items: Any, **others: Any) -> Iterator[dict[str, Any]]:
+def array_chunks(
+    users: object, items: object, **others: Any
+) -> Iterator[dict[str, Any]]:
     """Chunks of whole columns, where one of the `others` may be None."""
     columns = {}
     for name, ids in (("users", users), ("items", items)):
@@ -191,7 +193,7 @@ def check_values(values: np.ndarray, at: Callable[[int], str] = row_at) -> None:
         )
 
 
-def checked_weights(weights: Any, num_users: int, name: str) -> np.ndarray:
+def checked_weights(weights: object, num_users: int, name: str) -> np.ndarray:
     """Sample weights as float32, or ValueError if they are not one a user and >= 0."""
     array = np.asarray(weights, "float32")
     if array.shape != (num_users,) or not (

@@ -44,16 +44,16 @@ def converter(
     return _as_read if text else as_ids
 
 
-def _as_text(ids: Any) -> np.ndarray:
+def _as_text(ids: object) -> np.ndarray:
     return as_ids([str(each) for each in as_ids(ids).tolist()])
 
 
-def _as_text_alone(ids: Any) -> np.ndarray:
+def _as_text_alone(ids: object) -> np.ndarray:
     """Text stays text; what never was text does too, to be told from it."""
     return as_ids(ids)
 
 
-def _as_ints(ids: Any) -> np.ndarray:
+def _as_ints(ids: object) -> np.ndarray:
     array = as_ids(ids)
     if array.dtype.kind == "i":
         return array
@@ -66,14 +66,14 @@ def _as_ints(ids: Any) -> np.ndarray:
     return as_ids(list(map(int, array)))
 
 
-def _as_ints_if_all(ids: Any) -> np.ndarray:
+def _as_ints_if_all(ids: object) -> np.ndarray:
     array = as_ids(ids)
     if array.dtype.kind == "i" or not all(map(is_int_text, array)):
         return array
     return as_ids(list(map(int, array)))
 
 
-def _as_read(ids: Any) -> np.ndarray:
+def _as_read(ids: object) -> np.ndarray:
     """Ints where that changes no id; decimal numbers are refused, as from floats."""
     array = as_ids(ids)
     if array.dtype.kind == "i":

@@ -153,5 +153,5 @@ def _as_whole(column: Column) -> Any:
     return array.astype("int64")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return value.item() if isinstance(value, np.generic) else value

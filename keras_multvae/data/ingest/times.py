@@ -178,14 +178,14 @@ class Clock:
         digits = part.str.pad_end(9, "0").cast(polars.Int64).fill_null(0)
         return _times(seconds, digits.to_numpy())
 
-    def _refused(self, value: Any, place: str) -> ValueError:
+    def _refused(self, value: object, place: str) -> ValueError:
         return ValueError(
             f"`{self._name}` must be numbers or times: {EXPECTED}. Received "
             f"{value!r} at {place}."
         )
 
 
-def instant(value: Any, name: str) -> tuple[int, int]:
+def instant(value: object, name: str) -> tuple[int, int]:
     """One time of any kind, as seconds since 1970 and nanoseconds after these."""
     column = plain([value]) if not isinstance(value, np.ndarray) else value.ravel()
     found = Clock(name=name).times(column, lambda row: f"`{name}`")
@@ -218,12 +218,12 @@ def _polars_text(values: list[str]) -> Any:
     return polars.Series("text", values, dtype=polars.String)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     kinds = int | float | np.integer | np.floating
     return isinstance(value, kinds) and not isinstance(value, bool)
 
 
-def _nanoseconds(value: Any) -> int | None:
+def _nanoseconds(value: object) -> int | None:
     """Since 1970, of a datetime, a date or NumPy's datetime64; None of all else."""
     if isinstance(value, np.datetime64):
         return int(value.astype("datetime64[ns]").astype("int64"))

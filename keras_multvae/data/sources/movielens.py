@@ -111,5 +111,5 @@ def _read_tfds(
     return {key: column[order] for key, column in columns.items()}, titles
 
 
-def _as_ints(texts: Any) -> np.ndarray:
+def _as_ints(texts: object) -> np.ndarray:
     return np.asarray(texts).astype("S").astype("int64")

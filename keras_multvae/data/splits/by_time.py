@@ -14,7 +14,7 @@ from keras_multvae.data.splits.moments import Moment, is_from, moment, plain
 
 
 def temporal_split(
-    interactions: Interactions, validation_from: Any, test_from: Any
+    interactions: Interactions, validation_from: object, test_from: object
 ) -> Split:
     """Splits at two dates that are the same for all users.
 

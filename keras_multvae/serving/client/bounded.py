@@ -47,7 +47,7 @@ class _Try:
         self._lock = threading.Lock()
         self.connected = False
 
-    def waits_for(self, connection: Any, connected: bool) -> None:
+    def waits_for(self, connection: object, connected: bool) -> None:
         with self._lock:
             self._connection = connection
             self.connected = connected
@@ -93,7 +93,7 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _Secure
 
 
-def _note(connection: Any, connected: bool) -> None:
+def _note(connection: object, connected: bool) -> None:
     current = getattr(_CURRENT, "value", None)
     if current is not None:
         current.waits_for(connection, connected)

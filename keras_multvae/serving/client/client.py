@@ -167,7 +167,7 @@ class ServingClient:
             return mean, np.zeros_like(mean)
         return mean, np.exp(found["log_variance"])
 
-    def score(self, histories: Histories, candidates: Any) -> np.ndarray:
+    def score(self, histories: Histories, candidates: object) -> np.ndarray:
         """Scores of chosen items, as `model.score` gives them for all.
 
         Args:

@@ -103,7 +103,7 @@ class RestTransport:
         """Closes the connections."""
         self._http.close()
 
-    def _ask(self, method: str, url: str, body: Any = None) -> Any:
+    def _ask(self, method: str, url: str, body: object = None) -> Any:
         content = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **self._address.headers}
         errors, bounded = self._errors, self._bounded
