@@ -84,7 +84,8 @@ for a, b in zip(expected, found, strict=True):
 SCRIPTS = {
     "jax": COMMON + JAX + SAME,
     "tensorflow": TWO_CPUS + COMMON + TENSORFLOW + SAME,
-    "torch": COMMON + TORCH + SAME,
+    # Else threads that are at work when the process ends may take it down.
+    "torch": COMMON + TORCH + SAME + "torch.distributed.destroy_process_group()\n",
 }
 
 
