@@ -16,7 +16,6 @@ from scipy import sparse
 from benchmarks.speed import data
 
 BACKEND = keras.backend.backend()
-PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 def arguments(description: str | None) -> argparse.Namespace:

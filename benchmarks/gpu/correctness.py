@@ -28,7 +28,7 @@ from keras_multvae.training import LinearPath
 
 FORMATS = Path(__file__).parents[2] / "tests" / "formats"
 STEPS, BATCH, ITEMS = 20, 100, 500
-ON_CPU = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "ON_CPU": "1"}
+ON_CPU = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
 
 
 def clicks(users: int = STEPS * BATCH) -> sparse.csr_matrix:

@@ -13,9 +13,11 @@ result under a hidden name; the next run puts it back.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,11 +33,30 @@ WEIGHTS = {"prepare": 8, "train": 6, "recommend": 5, "export": 1}
 
 
 def main() -> None:
-    parser = options(__doc__ or "", 1000)
+    given = command_options(__doc__ or "", 1000).parse_args()
+    attack_commands(given, ("fresh", "over an older one"), attack)
+
+
+def command_options(what: str, tries: int) -> argparse.ArgumentParser:
+    """The options of an attack on commands."""
+    parser = options(what, tries)
     parser.add_argument("--commands", nargs="+", choices=WEIGHTS, default=[*WEIGHTS])
-    given = parser.parse_args()
+    return parser
+
+
+def attack_commands(
+    given: argparse.Namespace, hows: Iterable[str], attack: Callable[..., Any]
+) -> None:
+    """Tries an attack on commands, in each of some ways, and prints what came of it.
+
+    Args:
+        given: The parsed `command_options`.
+        hows: The ways.
+        attack: A function of the folder to work in, what is known of each command, the
+            kind as "command, way, number", and random numbers.
+    """
     faults.reload()
-    tries = Tries(given)
+    made_tries = Tries(given)
     faults.warm()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -50,17 +71,16 @@ def main() -> None:
             for at in range(max(WEIGHTS.values()))
             for name in given.commands
             if at < WEIGHTS[name]
-            for how in ("fresh", "over an older one")
+            for how in hows
         }
-        tries.run(kinds, partial(attack, folder, known))
-    for found in tries._done.values():
-        found["kind"] = found["kind"].rpartition(", ")[0]
+        made_tries.run(kinds, partial(attack, folder, known))
     print(f"Backend: {os.environ.get('KERAS_BACKEND')}.")
-    print(tries.table())
+    # The number of a kind only weighs it.
+    print(made_tries.table(lambda kind: kind.rpartition(", ")[0]))
 
 
 def uninterrupted(folder: Path, command: Command) -> tuple[Any, int, Any]:
-    """What a run comes to, its operations, and an older result."""
+    """What a run comes to, its operations, and an older result, of the same content."""
     fresh(folder)
     ended, operations = command.run(folder)
     if ended.error or ended.signal:
@@ -68,7 +88,6 @@ def uninterrupted(folder: Path, command: Command) -> tuple[Any, int, Any]:
     found = command.found(folder)
     older = folder / "older" / command.name
     shutil.copytree(folder / "work", older)
-    # Another result under the same name, which can be told from the new one.
     return found, operations, older
 
 
@@ -118,6 +137,14 @@ def attack(
     return f"as uninterrupted, after {kills} kills", True
 
 
+def one_line(said: str) -> str | None:
+    """The one line of an error in what a command said; None if it is not one."""
+    lines = [line for line in said.splitlines() if " error: " in line]
+    if len(lines) != 1 or "Traceback (most" in said.split(lines[0])[0]:
+        return None
+    return lines[0]
+
+
 def go_on(command: Command, folder: Path, more: list[str]) -> str | None:
     """Calls the command until it is done, as its lines say; else what went wrong."""
     refused = ""
@@ -125,10 +152,10 @@ def go_on(command: Command, folder: Path, more: list[str]) -> str | None:
         ended, _ = command.run(folder, *more)
         if ended.error is None and not ended.signal:
             return None
-        lines = [line for line in ended.said.splitlines() if " error: " in line]
-        if len(lines) != 1 or "Traceback (most" in ended.said.split(lines[0])[0]:
+        line = one_line(ended.said)
+        if line is None:
             return f"no one line: {ended.said[-300:]}"
-        refused = lines[0]
+        refused = line
         if command.name == "export" and "exists" in refused:
             return None  # It was finished before the kill.
         named = [option for option in command.again if option in refused]

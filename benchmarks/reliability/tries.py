@@ -66,13 +66,18 @@ class Tries:
         if not good:
             print(f"try {number}, {kind}: {outcome}", file=sys.stderr)
 
-    def table(self) -> str:
-        """A line a kind: tries, those that were not as they should be, outcomes."""
+    def table(self, shown_as: Callable[[str], str] = str) -> str:
+        """A line a kind: tries, those that were not as they should be, outcomes.
+
+        Args:
+            shown_as: A function of a kind, the line in which it counts.
+        """
         kinds: dict[str, Counter[str]] = defaultdict(Counter)
         bad: Counter[str] = Counter()
         for each in self._done.values():
-            kinds[each["kind"]][each["outcome"]] += 1
-            bad[each["kind"]] += not each["good"]
+            kind = shown_as(each["kind"])
+            kinds[kind][each["outcome"]] += 1
+            bad[kind] += not each["good"]
         lines = ["| attack | tries | bad | outcomes |", "| --- | --- | --- | --- |"]
         for kind, outcomes in kinds.items():
             shown = ", ".join(
