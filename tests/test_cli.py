@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from answers import answer, failure
 from conftest import contents, pairs
 
 import keras_multvae
@@ -52,24 +53,6 @@ def prepare(folder, *more, out="prepared"):
     arguments += ["--rating-column", "stars", "--min-rating", "4"]
     arguments += ["--items", f"{folder}/films.csv", "--title-column", "name"]
     assert main([*arguments, *more]) == 0
-
-
-def answer(capsys, *arguments):
-    """The JSON objects on standard output; nothing else may be there."""
-    capsys.readouterr()
-    assert main([*map(str, arguments), "--json"]) == 0
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-
-def failure(capsys, *arguments):
-    """The one line on standard error of a command that fails."""
-    capsys.readouterr()
-    assert main(list(map(str, arguments))) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    (line,) = (line for line in err.splitlines() if "error:" in line)
-    assert "Traceback" not in err
-    return line
 
 
 def test_prepare_reports_its_counts(folder, capsys, tmp_path):

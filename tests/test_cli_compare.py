@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import answers
 import numpy as np
 import pytest
 from conftest import contents, pairs
@@ -43,13 +44,7 @@ def run(capsys, *arguments):
 
 
 def failure(capsys, *arguments):
-    """The one line on standard error of a command that fails."""
-    capsys.readouterr()
-    assert main(["compare", *map(str, arguments)]) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    (line,) = (line for line in err.splitlines() if "error:" in line)
-    return line
+    return answers.failure(capsys, "compare", *arguments)
 
 
 @pytest.mark.once

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from answers import answer, failure
 from conftest import pairs
 
 import keras_multvae
@@ -48,24 +49,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def recommender(folder):
     return Recommender.load(folder / "model")
-
-
-def answer(capsys, *arguments):
-    """The JSON objects on standard output; nothing else may be there."""
-    capsys.readouterr()
-    assert main([*map(str, arguments), "--json"]) == 0
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-
-def failure(capsys, *arguments):
-    """The one line on standard error of a command that fails."""
-    capsys.readouterr()
-    assert main(list(map(str, arguments))) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    (line,) = (line for line in err.splitlines() if "error:" in line)
-    assert "Traceback" not in err
-    return line
 
 
 def same(found, expected):
