@@ -136,3 +136,8 @@ def _real(value: object) -> float:
 def refused(name: str, wanted: str, value: object) -> ValueError:
     """The error for an argument that is not what was wanted."""
     return ValueError(f"`{name}` must be {wanted}. Received: {name}={value!r}.")
+
+
+def diverged() -> ValueError:
+    """What is raised for scores that are NaN."""
+    return ValueError("The model's scores are NaN: its training has diverged.")

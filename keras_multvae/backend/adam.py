@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from keras import ops
 
-from keras_multvae.typing import Tensor, Variable
+from keras_multvae.typing import Tensor
 
 
 def adam_step(
     weights: Tensor,
-    momentum: Variable,
-    velocity: Variable,
+    momentum: Tensor,
+    velocity: Tensor,
     gradient: Tensor,
     step: Tensor,
     learning_rate: Tensor,

@@ -21,7 +21,7 @@ from keras_multvae import backend
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.data.columns.clicks import EXPECTED, as_csr, check_dense, is_matrix
 from keras_multvae.registry import entry_of
-from keras_multvae.typing import Clicks, Model, Tensor
+from keras_multvae.typing import Clicks, Model
 
 # Users a batch where the caller says nothing, as Keras has it for arrays.
 BATCH = 32
@@ -143,12 +143,12 @@ def _validation(model: Model, arguments: dict[str, Any]) -> Any:
     return taken["x"] if isinstance(taken["x"], UserBatches) else given
 
 
-def _must_be_bags(model: Model, x: Tensor) -> bool:
+def _must_be_bags(model: Model, x: Clicks) -> bool:
     """Whether dense rows must be batches, as for a head that samples items."""
     return bool(model.needs_bags) and isinstance(x, np.ndarray)
 
 
-def _check_arrays(model: Model, x: Tensor, y: Tensor, measured: bool) -> None:
+def _check_arrays(model: Model, x: Clicks, y: Clicks, measured: bool) -> None:
     """Checks dense arrays; data sets and tensors are left to the step."""
     for name, rows in (("x", x), ("y", y)):
         if not isinstance(rows, np.ndarray) or rows.shape[-1:] == (0,):
@@ -177,7 +177,7 @@ def _refuse_counts(model: Model) -> None:
 
 
 @contextmanager
-def _uploading(x: Tensor) -> Iterator[None]:
+def _uploading(x: Clicks) -> Iterator[None]:
     """While a model is trained on them, batches are on the device before their turn."""
     if not isinstance(x, UserBatches):
         yield
@@ -199,7 +199,7 @@ class Doors:
     # Items at the end that are none: see `distribution.spread`.
     fillers = 0
 
-    def fit(self, x: Tensor = None, *args: Any, **kwargs: Any) -> Any:
+    def fit(self, x: Clicks = None, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.fit`, for matrices too; see `UserBatches`.
 
         `Interactions`, a `FoldIn` or a SciPy matrix, and such validation data, become
@@ -217,16 +217,16 @@ class Doors:
             self.train_function = None
             raise
 
-    def prepare_fit(self, x: Tensor) -> None:
+    def prepare_fit(self, x: Clicks) -> None:
         """What a model learns of its data before it is trained on them."""
 
-    def evaluate(self, x: Tensor = None, *args: Any, **kwargs: Any) -> Any:
+    def evaluate(self, x: Clicks = None, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.evaluate`, for matrices too; users come in order."""
         given = arguments_of("evaluate", x, *args, **kwargs)
         arguments = check_rows(self, given, measured=True)
         return super().evaluate(**arguments)  # type: ignore[misc]
 
-    def predict(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def predict(self, x: Clicks, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.predict`: unmasked logits, for matrices too, in order."""
         given = arguments_of("predict", x, *args, **kwargs)
         arguments = check_rows(self, given, measured=False)
@@ -242,7 +242,7 @@ class Doors:
             )
         super().save(filepath, *args, **kwargs)  # type: ignore[misc]
 
-    def check_batches(self, x: Tensor) -> None:
+    def check_batches(self, x: Clicks) -> None:
         """Raises ValueError for `UserBatches` that do not go with the model."""
         # Item ids out of range would be an error on one backend and silence on another.
         if isinstance(x, UserBatches):

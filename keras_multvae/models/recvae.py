@@ -22,7 +22,7 @@ from keras_multvae.models.doors import arguments_of
 from keras_multvae.models.gaussian import GaussianAutoencoder
 from keras_multvae.models.recvae_config import RecVAEConfig
 from keras_multvae.optimizers import AlternatingAdam
-from keras_multvae.typing import Logs, Tensor
+from keras_multvae.typing import Clicks, Logs, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -213,7 +213,7 @@ class RecVAE(GaussianAutoencoder):
         self.turns.begin_pass(batches)
         self.optimizer.begin_pass(self.turns.passes, batches)
 
-    def fit(self, x: Tensor = None, *args: Any, **kwargs: Any) -> Any:
+    def fit(self, x: Clicks = None, *args: Any, **kwargs: Any) -> Any:
         """See `RankingModel.fit`; each epoch is a pass, of the encoder or decoder."""
         arguments = arguments_of("fit", x, *args, **kwargs)
         callbacks = arguments.pop("callbacks", None)

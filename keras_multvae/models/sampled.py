@@ -16,7 +16,7 @@ from keras_multvae.models.heads import SampledSoftmax
 from keras_multvae.models.steps import has_targets
 from keras_multvae.models.variational import VariationalModel
 from keras_multvae.optimizers import FusedAdam
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Clicks, Tensor
 
 
 class SampledTraining(VariationalModel):
@@ -123,7 +123,7 @@ class SampledTraining(VariationalModel):
         """See `RankingModel`."""
         return self.head is not None
 
-    def prepare_fit(self, x: Tensor) -> None:
+    def prepare_fit(self, x: Clicks) -> None:
         """A sampler learns the items' popularity."""
         if self.candidates is not None and isinstance(x, UserBatches):
             self.candidates.set_popularity(x.item_clicks())

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 from scipy import sparse
 
-from keras_multvae import backend, bags
+from keras_multvae import backend, bags, checks
 from keras_multvae.data.batches import pack
 from keras_multvae.models.placement import placement_of
 from keras_multvae.typing import Model, Tensor
@@ -59,7 +59,7 @@ class Scoring:
 
         indices, scores, ranked = self._run(key, function, histories, pad_to, allowed)
         if not ranked.all():
-            raise diverged()
+            raise checks.diverged()
         return indices, scores
 
     def _run(
@@ -101,8 +101,3 @@ class Scoring:
             scores = ops.take(scores, allowed, axis=1)
         scores, indices = backend.top_k(scores, k)
         return indices, scores, ranked
-
-
-def diverged() -> ValueError:
-    """What is raised for scores that are NaN."""
-    return ValueError("The model's scores are NaN: its training has diverged.")

@@ -16,7 +16,6 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae import checks
-from keras_multvae.models.scoring import diverged
 
 # Blocks, in multiples of k, and items a block at most.
 BLOCKS, WIDEST = 6, 64
@@ -93,7 +92,7 @@ def top_k(
     constants = np.zeros(num_users) if constants is None else constants
     constants = constants.astype(scores.dtype, copy=False)
     if not np.isfinite(constants).all():
-        raise diverged()
+        raise checks.diverged()
     if excluded is None:
         excluded = sparse.csr_matrix(scores.shape)
     indices = np.empty((num_users, k), "int64")
@@ -177,7 +176,7 @@ def _cutoff(
     rest = best[:, : num_items - full]
     np.maximum(rest, scores[:, full:], out=rest)
     if np.isnan(best).any():
-        raise diverged()
+        raise checks.diverged()
     best[rows, seen % blocks] = -np.inf
     best.partition(blocks - k, axis=1)
     bound = best[:, blocks - k] - constants

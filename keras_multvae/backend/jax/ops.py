@@ -250,7 +250,7 @@ def num_replicas() -> int:
     return 1
 
 
-def inference(function: Any, variables: Variable) -> Any:
+def inference(function: Callable[..., Any], variables: Sequence[Variable]) -> Any:
     """See `keras_multvae.backend`."""
 
     @jax.jit

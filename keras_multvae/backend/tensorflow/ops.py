@@ -232,7 +232,7 @@ def num_replicas() -> int:
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
-def inference(function: object, variables: Variable) -> Any:
+def inference(function: Callable[..., Any], variables: Sequence[Variable]) -> Any:
     """See `keras_multvae.backend`."""
     compiled = tf.function(function, reduce_retracing=True)
     # Not .numpy(), which copies.

@@ -34,8 +34,8 @@ def adam_update(
 
 def fused_adam(
     weights: Tensor,
-    momentum: Variable,
-    velocity: Variable,
+    momentum: Tensor,
+    velocity: Tensor,
     gradient: Tensor,
     step: Tensor,
     learning_rate: Tensor,

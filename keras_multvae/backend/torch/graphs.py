@@ -34,8 +34,10 @@ def seed_of(seeds: Seeds) -> int:
 
 def generator(seeds: Seeds) -> Any:
     """PyTorch's generator for one operation."""
-    if _sources:
-        return _sources[-1](seeds)
+    return _sources[-1](seeds) if _sources else _seeded(seeds)
+
+
+def _seeded(seeds: Seeds) -> Any:
     return torch.Generator(_device()).manual_seed(seed_of(seeds))
 
 
@@ -46,8 +48,7 @@ def _device() -> str:
 class Training:
     """`fit` of a `keras.Model`, with recorded steps where there is a GPU."""
 
-    # Whether each step does the same operations, whatever its numbers.
-    steps_alike = True
+    steps_alike: bool
     train_function: Any
     trains_rows: bool
 
@@ -78,7 +79,7 @@ class RecordedStep:
         self._stream = torch.cuda.Stream()
         self._constants = _Constants()
         # What the last step drew random numbers by, in its order.
-        self._drawn: list[Any] = []
+        self._drawn: list[Seeds] = []
         self._works = True
 
     def __call__(self, data: object) -> Any:
@@ -102,7 +103,7 @@ class RecordedStep:
 
     def _draw(self, seeds: Seeds) -> Any:
         self._drawn.append(seeds)
-        return torch.Generator(_device()).manual_seed(seed_of(seeds))
+        return _seeded(seeds)
 
     def _record(self, shape: object, data: object) -> bool:
         """Whether it could be done."""
@@ -132,7 +133,7 @@ class _Recording:
         drawn: What it draws random numbers by, in its order.
     """
 
-    def __init__(self, data: object, drawn: list[Tensor]) -> None:
+    def __init__(self, data: object, drawn: list[Seeds]) -> None:
         self._graph = torch.cuda.CUDAGraph()
         # Seeded anew at each run, and known to the graph before it begins.
         self._draws = [(seeds, torch.Generator(_device())) for seeds in drawn]
