@@ -229,21 +229,22 @@ class AlternatingAdam(FusedAdam):
         moves = self._turns.is_first(ops.unstack(ops.convert_to_tensor(self.state), 3))
         if half:
             moves = ops.logical_not(moves)
-        tables = (variable, *(each[index] for each in compat.moments(self)))
-        options: dict[str, Any] = {
-            "step": ops.convert_to_tensor(self.half_steps[half]) + 1,
-            "learning_rate": ops.convert_to_tensor(learning_rate),
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
-        }
+        momentums, velocities = compat.moments(self)
+        moved = (variable, momentums[index], velocities[index])
+        rates = (
+            ops.convert_to_tensor(self.half_steps[half]) + 1,
+            ops.convert_to_tensor(learning_rate),
+            self.beta_1,
+            self.beta_2,
+            self.epsilon,
+        )
         if backend.fuses_adam(gradient, variable):
-            update = partial(backend.adam_update, *tables, gradient, **options)
+            update = partial(backend.adam_update, *moved, gradient, *rates)
             backend.run_if(moves, update)
             return
-        weights, m, v = map(ops.convert_to_tensor, tables)
-        update = partial(adam_step, weights, m, v, gradient, **options)
-        backend.assign_if(moves, tables, update)
+        weights, m, v = map(ops.convert_to_tensor, moved)
+        step = partial(adam_step, weights, m, v, gradient, *rates)
+        backend.assign_if(moves, moved, step)
 
     def get_config(self) -> Json:
         """See `keras.optimizers.Optimizer.get_config`."""
