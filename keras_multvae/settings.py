@@ -265,15 +265,17 @@ LIKELIHOOD = Choice(
 )
 
 
-def setting(default: object, kind: Kind, help: str) -> Any:
+def setting(default: object, kind: Kind, help: str, stored: str | None = None) -> Any:
     """A field of a `Settings` class.
 
     Args:
         default: Its default.
         kind: What values it takes.
         help: What it is, for the help of the command line.
+        stored: Its key in files, where that is not its name.
     """
-    return dataclasses.field(default=default, metadata={"kind": kind, "help": help})
+    metadata = {"kind": kind, "help": help, "stored": stored}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def checked(name: str, value: object, kind: Kind) -> Any:
@@ -291,6 +293,11 @@ def checked(name: str, value: object, kind: Kind) -> Any:
 def settings_of(cls: Any) -> list[dataclasses.Field[Any]]:
     """The fields of a `Settings` class that `setting` made."""
     return [field for field in fields(cls) if "kind" in field.metadata]
+
+
+def key_of(field: dataclasses.Field[Any]) -> str:
+    """The key of a setting in files."""
+    return field.metadata["stored"] or field.name
 
 
 @dataclass(frozen=True)
@@ -325,9 +332,9 @@ class Settings:
         return {field.name: getattr(self, field.name) for field in settings_of(self)}
 
     def to_json(self) -> Json:
-        """The settings by name, as JSON has them."""
+        """The settings by the keys of files, as JSON has them."""
         return {
-            field.name: field.metadata["kind"].to_json(getattr(self, field.name))
+            key_of(field): field.metadata["kind"].to_json(getattr(self, field.name))
             for field in settings_of(self)
         }
 
@@ -339,6 +346,8 @@ class Settings:
             ValueError: A setting that there is not, or a value out of range.
         """
         kinds = {field.name: field.metadata["kind"] for field in settings_of(cls)}
+        names = {key_of(field): field.name for field in settings_of(cls)}
+        values = {names.get(key, key): value for key, value in values.items()}
         unknown = [name for name in values if name not in kinds]
         if unknown:
             raise ValueError(

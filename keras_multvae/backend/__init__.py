@@ -1,126 +1,72 @@
-"""What keras.ops lacks, or computes in more passes than it takes; one interface.
+"""What keras.ops lacks or computes in too many passes, for the active Keras backend.
 
-Each module offers, for a bag batch (see docs/architecture.md) with `rows`, the user
-index of every entry (int32 or int64, ascending):
-
-- `rows(bag_sizes, item_ids)`: that user index.
-- `bag_matmul(bag_sizes, rows, item_ids, values, kernel)`: the product of the sparse
-  (users, items) matrix with the dense kernel (items, units), differentiable in the
-  kernel.
-- `affine(inputs, kernel, bias)`: `inputs @ kernel + bias`, differentiable.
-- `to_dense(rows, item_ids, values, shape)`: the entries added up in a dense matrix.
-- `add_item_weights(logits, rows, item_ids, values, lengths, columns, weights)`: the
-  product of the sparse (users, items) matrix with a sparse (items, items) one, added to
-  logits (users, items). The latter's entries, `columns` and `weights`, lie row after
-  row, `lengths` (items,) of them each.
-- `segment_sum(values, rows, users)`: sums of each user's entries, (users,).
-- `normal(shape, seeds)`: float32 drawn from N(0, 1), by a `layers.seeded.Seeds`.
-- `dropout(values, rate, seeds)`: values with some set to 0, the others divided by what
-  share is kept.
-- `gather(matrix, rows, item_ids)`: `matrix[row, item]` of each entry, differentiable.
-- `multinomial_nll(logits, rows, item_ids, values)`: minus the multinomial
-  log-likelihood of each user, (users,), differentiable in the logits.
-- `log_sum_exp(logits)`: of each user's logits, (users,).
-- `top_k(scores, k)`: values and indices of the k largest of each row, (users, k), the
-  largest first; of equal ones the lower index first, as `ops.top_k` does on two of the
-  three. -0 and 0 are equal.
-- `fuses_adam(gradient, variable)`: whether `adam_update` can take the two.
-- `adam_update(variable, momentum, velocity, gradient, step, learning_rate, beta_1,
-  beta_2, epsilon)`: one step of Keras' Adam in one pass; `step` counts from 1.
-- `resting(condition, variables)`: a context for a forward pass; where a bool tensor is
-  true, the backend need not compute the gradients of these variables. PyTorch does not.
-- `run_if(condition, function)`: calls it, for what it does in place, where a bool
-  tensor of the step is true; None on JAX, where nothing is done in place.
-- `assign_if(condition, variables, values)`: assigns what `values()` gives to the
-  variables where a bool tensor is true; where it is not, nothing is computed.
-- `working_set(item_ids)`: distinct ids, and the place of each entry's id among them.
-  Ids past the end of every table may follow: JAX has to know their number beforehand.
-- `take_rows(table, ids, sparse)`: rows of a variable (items, units), float32 where that
-  is bfloat16; with `sparse`, the optimiser gets their gradients in place of the
-  table's. The ids must be distinct.
-- `entry_products(hidden, table, bag_sizes, rows, item_ids)`: for each entry the inner
-  product of its rows in `hidden` and in `table`, differentiable in the two.
-- `row_gradient(gradient)`: ids and gradients of rows, or None for an ordinary gradient.
-- `adam_rows(variable, momentum, velocity, ids, gradient, ..., seed)`: as `adam_update`,
-  for the rows `ids` alone. The step is in float32; what is kept in bfloat16 is rounded
-  at random, by the integer `seed` of this step and table.
-- `round_at_random(values, seed)`: float32 (rows, units) to bfloat16, up or down with
-  the odds that keep the mean. To nearest, what changes by less than half a unit of the
-  last place, as a velocity does in each step, would never change.
-- `Training`: what `fit` of a `keras.Model` needs of the backend: gradients of rows, by
-  the model's `trains_rows`; on PyTorch with a GPU recorded steps, if `steps_alike`.
-  `rows_compile`: whether all this may be compiled by XLA.
-- `whole(variable)`: its value as a NumPy array, wherever its parts are; all processes
-  of a distributed training must ask at the same time.
-- `is_first()`: whether this is the process that writes files.
-- `agreed(value)`: the first process' bool, on all of them.
-- `kept_memory()`: a context in which freed memory is kept for the next step.
-- `on_host()`: a context for what the host reads at every step, as PyTorch's seeds: it
-  would wait for a GPU to have done all before.
-- `has_accelerator()`: whether models compute on something else than the host's CPU.
-- `upload(batch)`: NumPy arrays brought to the device, in the thread that makes batches
-  ahead, where the backend would not do so while a step runs.
-- `num_replicas()`: replicas whose gradients the optimiser will add up.
-- `inference(function, variables)`: a function of a batch, which returns a tuple of
-  tensors, without gradients and compiled where the backend compiles; NumPy arrays in
-  and out. `variables` are those that it reads, at each call anew.
+The functions are described by the protocols of `keras_multvae.backend.contract`.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import keras
 
-# The axis of a mesh of devices over which item tables are split up.
+from keras_multvae.backend.contract import EmbeddingOperations, Operations, Processes
+
+# The axis of a device mesh along which item embeddings are sharded.
 ITEMS = "items"
 SUPPORTED = ("tensorflow", "jax", "torch")
+_name = keras.backend.backend()
 
-if keras.backend.backend() not in SUPPORTED:
+if _name not in SUPPORTED:
     raise ImportError(
         f"keras_multvae runs on the Keras backends {', '.join(SUPPORTED)}; the active "
-        f"one is {keras.backend.backend()!r}. Set the environment variable "
-        "KERAS_BACKEND before Keras is imported."
+        f"one is {_name!r}. Set the environment variable KERAS_BACKEND before Keras is "
+        "imported."
     )
 
-_module = import_module(f"{__name__}.{keras.backend.backend()}.ops")
-rows = _module.rows
-bag_matmul = _module.bag_matmul
-affine = _module.affine
-to_dense = _module.to_dense
-add_item_weights = _module.add_item_weights
-segment_sum = _module.segment_sum
-normal = _module.normal
-dropout = _module.dropout
-gather = _module.gather
-multinomial_nll = _module.multinomial_nll
-log_sum_exp = _module.log_sum_exp
-top_k = _module.top_k
-fuses_adam = _module.fuses_adam
-adam_update: Any = getattr(_module, "adam_update", None)
-resting = _module.resting
-run_if: Any = getattr(_module, "run_if", None)
-assign_if = _module.assign_if
-_rows = import_module(f"{__name__}.{keras.backend.backend()}.rows")
-working_set = _rows.working_set
-take_rows = _rows.take_rows
-entry_products = _rows.entry_products
-row_gradient = _rows.row_gradient
-adam_rows = _rows.adam_rows
-round_at_random = _rows.round_at_random
-_on_torch = keras.backend.backend() == "torch"
-_training = import_module(f"{__name__}.torch.graphs") if _on_torch else _rows
-Training: Any = _training.Training
-rows_compile = _rows.COMPILES
-_on_jax = keras.backend.backend() == "jax"
-_processes = import_module(f"{__name__}.{'jax.process' if _on_jax else 'one_process'}")
-whole = _processes.whole
-is_first = _processes.is_first
-agreed = _processes.agreed
-kept_memory = _module.kept_memory
-on_host = _module.on_host
-has_accelerator = _module.has_accelerator
-upload = _module.upload
-num_replicas = _module.num_replicas
-inference = _module.inference
+_operations = cast(Operations, import_module(f"{__name__}.{_name}.ops"))
+segment_ids = _operations.segment_ids
+sparse_dense_matmul = _operations.sparse_dense_matmul
+affine = _operations.affine
+to_dense = _operations.to_dense
+add_item_weights = _operations.add_item_weights
+segment_sum = _operations.segment_sum
+normal = _operations.normal
+dropout = _operations.dropout
+gather_nd = _operations.gather_nd
+multinomial_nll = _operations.multinomial_nll
+log_sum_exp = _operations.log_sum_exp
+top_k = _operations.top_k
+fuses_adam = _operations.fuses_adam
+without_gradients = _operations.without_gradients
+assign_if = _operations.assign_if
+retain_freed_memory = _operations.retain_freed_memory
+on_host = _operations.on_host
+has_accelerator = _operations.has_accelerator
+upload = _operations.upload
+num_replicas = _operations.num_replicas
+compile_inference = _operations.compile_inference
+if _name != "jax":  # JAX fuses Keras' own Adam, and changes nothing in place.
+    adam_update = _operations.adam_update
+    run_if = _operations.run_if
+
+_embeddings = cast(EmbeddingOperations, import_module(f"{__name__}.{_name}.embeddings"))
+unique_ids = _embeddings.unique_ids
+embedding_lookup = _embeddings.embedding_lookup
+entry_products = _embeddings.entry_products
+sparse_gradient = _embeddings.sparse_gradient
+sparse_adam_update = _embeddings.sparse_adam_update
+round_at_random = _embeddings.round_at_random
+sparse_gradients_compile = _embeddings.COMPILES
+
+_process = "jax.process" if _name == "jax" else "one_process"
+_processes = cast(Processes, import_module(f"{__name__}.{_process}"))
+to_host = _processes.to_host
+is_main_process = _processes.is_main_process
+broadcast = _processes.broadcast
+
+if TYPE_CHECKING:
+    from keras_multvae.backend.contract import Training as Training
+else:
+    _training = "graphs" if _name == "torch" else "embeddings"
+    Training = import_module(f"{__name__}.{_name}.{_training}").Training

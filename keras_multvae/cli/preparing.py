@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_multvae.cli.data_options import COLUMNS, DIALECT, filters_of, given
-from keras_multvae.cli.output import answer, working
+from keras_multvae.cli.output import print_result, status
 from keras_multvae.data import (
     Interactions,
     Split,
@@ -51,9 +51,9 @@ def _prepare(arguments: argparse.Namespace) -> None:
     titles = None
     if arguments.items is not None:
         titles = _titles(arguments, interactions.items)
-    with nullcontext() if arguments.split == "holdout" else working("Splitting"):
+    with nullcontext() if arguments.split == "holdout" else status("Splitting"):
         split = _split(arguments, interactions, reading, filters)
-    with working(f"Writing {arguments.out}"):
+    with status(f"Writing {arguments.out}"):
         save_prepared(split, arguments.out, titles, {**reading, **filters})
     held_out = {
         f"{part}_users": 0
@@ -89,7 +89,9 @@ def _prepare(arguments: argparse.Namespace) -> None:
             f"{here:,} of {items:,} items have a title; {len(titles) - known:,} titles "
             "are of items that are not kept."
         )
-    answer(report, "\n".join([*lines, f"Written to {arguments.out}"]), arguments.json)
+    print_result(
+        report, "\n".join([*lines, f"Written to {arguments.out}"]), arguments.json
+    )
 
 
 def losses(counts: dict[str, int]) -> list[str]:

@@ -3,12 +3,12 @@
 from keras_multvae.layers.beta import Beta
 from keras_multvae.layers.decoder import Decoder, ItemDecoder
 from keras_multvae.layers.dense_encoder import DenselyConnectedEncoder, FrozenEncoder
+from keras_multvae.layers.embedding_decoder import EmbeddingDecoder
 from keras_multvae.layers.encoder import InteractionEncoder, PointEncoder
 from keras_multvae.layers.item_weights import ItemWeights
 from keras_multvae.layers.prior import CompositePrior, Prior, StandardNormal
 from keras_multvae.layers.sampler import CandidateSampler
 from keras_multvae.layers.sampling import Sampling
-from keras_multvae.layers.table_decoder import TableDecoder
 from keras_multvae.layers.turns import Turns
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "CompositePrior",
     "Decoder",
     "DenselyConnectedEncoder",
+    "EmbeddingDecoder",
     "FrozenEncoder",
     "InteractionEncoder",
     "ItemDecoder",
@@ -25,6 +26,5 @@ __all__ = [
     "Prior",
     "Sampling",
     "StandardNormal",
-    "TableDecoder",
     "Turns",
 ]

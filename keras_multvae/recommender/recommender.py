@@ -14,7 +14,7 @@ from keras_multvae import checks
 from keras_multvae.abilities import Embeds, HasItemVectors, Ranks, require
 from keras_multvae.data import Interactions, Vocabulary
 from keras_multvae.files import DamagedFileError
-from keras_multvae.ranking import take_rows
+from keras_multvae.ranking import select_rows
 from keras_multvae.recommender import parquet, storage
 from keras_multvae.recommender.histories import (
     OnUnknown,
@@ -229,7 +229,7 @@ class Recommender:
         """Mean and variance of q(z | x) of each user, (users, latent_dim) float32."""
         require(self.model, Embeds, "embed()")
         _, matrix, rows = self._selected(histories, user_ids, on_unknown)
-        mean, variance = self.model.embed(take_rows(matrix, rows))
+        mean, variance = self.model.embed(select_rows(matrix, rows))
         return mean, variance
 
     def query_vectors(
@@ -271,7 +271,7 @@ class Recommender:
         """
         require(self.model, HasItemVectors, "query_vectors()")
         _, matrix, rows = self._selected(histories, user_ids, on_unknown)
-        hidden = self.model.query_vectors(take_rows(matrix, rows))
+        hidden = self.model.query_vectors(select_rows(matrix, rows))
         return np.concatenate([hidden, np.ones((len(hidden), 1), "float32")], axis=1)
 
     def item_vectors(self) -> np.ndarray:

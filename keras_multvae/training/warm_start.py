@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_multvae import backend, registry
 from keras_multvae.data import Vocabulary
-from keras_multvae.models.growth import take_weights
-from keras_multvae.settings import Settings, settings_of
+from keras_multvae.models.weight_transfer import take_weights
+from keras_multvae.settings import key_of, settings_of
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.typing import Model
 
@@ -75,21 +75,17 @@ def take_over(warm_start: Any, model: Model, places: np.ndarray) -> None:
 def _differences(old: Any, new: Any) -> str:
     """The settings in which two models differ."""
     found = [
-        f"{field.name} is {_value(old.settings, field.name)} there and "
-        f"{_value(new.settings, field.name)} here"
+        f"{field.name} is {old.settings.to_json()[key_of(field)]} there and "
+        f"{new.settings.to_json()[key_of(field)]} here"
         for field in settings_of(old.settings)
         if getattr(old.settings, field.name) != getattr(new.settings, field.name)
     ]
     return ", ".join(found) or "its weights have other shapes"
 
 
-def _value(settings: Settings, name: str) -> Any:
-    return settings.to_json()[name]
-
-
 def weights_digest(model: Model) -> str:
     """SHA-256 of a model's weights: what a training began with."""
     sha = hashlib.sha256()
     for weight in model.weights:
-        sha.update(np.ascontiguousarray(backend.whole(weight)).view("uint8").data)
+        sha.update(np.ascontiguousarray(backend.to_host(weight)).view("uint8").data)
     return sha.hexdigest()

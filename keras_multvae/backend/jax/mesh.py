@@ -58,7 +58,7 @@ def sums_of_users(
     kernel: Tensor,
     item_ids: Tensor,
     weights: Tensor,
-    rows: Tensor,
+    segment_ids: Tensor,
     users: int,
 ) -> Tensor:
     """Adds up `weights * kernel[item_ids]` for each user, (users, units).
@@ -67,18 +67,18 @@ def sums_of_users(
     """
     split = _split(len(item_ids), len(kernel))
     if split is None:
-        return add_rows(kernel, item_ids, weights, rows, users)
+        return add_rows(kernel, item_ids, weights, segment_ids, users)
 
     def local(
-        kernel: Tensor, item_ids: Tensor, weights: Tensor, rows: Tensor
+        kernel: Tensor, item_ids: Tensor, weights: Tensor, segment_ids: Tensor
     ) -> Tensor:
         places, weights = split.own(item_ids, weights, len(kernel))
-        partial = add_rows(kernel, places, weights, rows, users)
+        partial = add_rows(kernel, places, weights, segment_ids, users)
         return jax.lax.psum(partial, tuple(axis for axis in split[1:] if axis))
 
     entries = PartitionSpec(split.entries)
     takes = (PartitionSpec(split.items), entries, entries, entries)
-    return split.run(local, takes, EVERYWHERE, kernel, item_ids, weights, rows)
+    return split.run(local, takes, EVERYWHERE, kernel, item_ids, weights, segment_ids)
 
 
 def sums_of_items(

@@ -21,45 +21,51 @@ PARTS = 16
 WEIGHTS = 32
 
 
-def rows(bag_sizes: Tensor, item_ids: Tensor) -> Tensor:
+def segment_ids(entries_per_user: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    users = jnp.arange(bag_sizes.shape[0], dtype="int32")
-    return jnp.repeat(users, bag_sizes, total_repeat_length=item_ids.shape[0])
+    users = jnp.arange(entries_per_user.shape[0], dtype="int32")
+    return jnp.repeat(users, entries_per_user, total_repeat_length=item_ids.shape[0])
 
 
-def bag_matmul(
-    bag_sizes: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, kernel: Tensor
+def sparse_dense_matmul(
+    entries_per_user: Tensor,
+    segment_ids: Tensor,
+    item_ids: Tensor,
+    values: Tensor,
+    kernel: Tensor,
 ) -> Tensor:
     """See `keras_multvae.backend`."""
-    return _bag_matmul(kernel, rows, item_ids, values, bag_sizes.shape[0])
+    return _sparse_dense_matmul(
+        kernel, segment_ids, item_ids, values, entries_per_user.shape[0]
+    )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _bag_matmul(
-    kernel: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, users: int
+def _sparse_dense_matmul(
+    kernel: Tensor, segment_ids: Tensor, item_ids: Tensor, values: Tensor, users: int
 ) -> Tensor:
-    return mesh.sums_of_users(_add_rows, kernel, item_ids, values, rows, users)
+    return mesh.sums_of_users(_add_rows, kernel, item_ids, values, segment_ids, users)
 
 
-def _bag_matmul_forward(
-    kernel: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, users: int
+def _sparse_dense_matmul_forward(
+    kernel: Tensor, segment_ids: Tensor, item_ids: Tensor, values: Tensor, users: int
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    product = _bag_matmul(kernel, rows, item_ids, values, users)
+    product = _sparse_dense_matmul(kernel, segment_ids, item_ids, values, users)
     # An array without columns tells the backward pass how many items there are.
-    return product, (kernel[:, :0], rows, item_ids, values)
+    return product, (kernel[:, :0], segment_ids, item_ids, values)
 
 
-def _bag_matmul_backward(
+def _sparse_dense_matmul_backward(
     users: int, saved: tuple[Any, ...], upstream: Tensor
 ) -> tuple[Tensor, ...]:
-    shape, rows, item_ids, values = saved
+    shape, segment_ids, item_ids, values = saved
     gradient = mesh.sums_of_items(
-        _add_rows, upstream, rows, values, item_ids, len(shape)
+        _add_rows, upstream, segment_ids, values, item_ids, len(shape)
     )
     return gradient, None, None, None
 
 
-_bag_matmul.defvjp(_bag_matmul_forward, _bag_matmul_backward)
+_sparse_dense_matmul.defvjp(_sparse_dense_matmul_forward, _sparse_dense_matmul_backward)
 
 
 def _add_rows(
@@ -86,15 +92,15 @@ def _add_rows(
 
 
 def to_dense(
-    rows: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Any, int]
+    segment_ids: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Any, int]
 ) -> Tensor:
     """See `keras_multvae.backend`."""
-    return jnp.zeros(shape, values.dtype).at[rows, item_ids].add(values)
+    return jnp.zeros(shape, values.dtype).at[segment_ids, item_ids].add(values)
 
 
 def add_item_weights(
     logits: Tensor,
-    rows: Tensor,
+    segment_ids: Tensor,
     item_ids: Tensor,
     values: Tensor,
     lengths: Tensor,
@@ -113,7 +119,7 @@ def add_item_weights(
         # Past the last item, where XLA drops it.
         targets = jnp.where(known, columns[places], logits.shape[1])
         added = weights[places] * values[:, None]
-        return logits.at[rows[:, None], targets].add(added, mode="drop")
+        return logits.at[segment_ids[:, None], targets].add(added, mode="drop")
 
     parts = (jnp.max(lengths, initial=0) + WEIGHTS - 1) // WEIGHTS
     return jax.lax.fori_loop(0, parts, add, logits)
@@ -142,9 +148,9 @@ def _affine_backward(saved: tuple[Any, ...], upstream: Tensor) -> tuple[Tensor, 
 affine.defvjp(_affine_forward, _affine_backward)
 
 
-def segment_sum(values: Tensor, rows: Tensor, users: Tensor) -> Tensor:
+def segment_sum(values: Tensor, segment_ids: Tensor, users: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    return jax.ops.segment_sum(values, rows, users, indices_are_sorted=True)
+    return jax.ops.segment_sum(values, segment_ids, users, indices_are_sorted=True)
 
 
 def normal(shape: object, seeds: Seeds) -> Tensor:
@@ -157,40 +163,40 @@ def dropout(values: Tensor, rate: float, seeds: Seeds) -> Tensor:
     return keras.random.dropout(values, rate, seed=seeds)
 
 
-def gather(matrix: Tensor, rows: Tensor, item_ids: Tensor) -> Tensor:
+def gather_nd(matrix: Tensor, segment_ids: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    return matrix[rows, item_ids]
+    return matrix[segment_ids, item_ids]
 
 
 @jax.custom_vjp
 def multinomial_nll(
-    logits: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor
+    logits: Tensor, segment_ids: Tensor, item_ids: Tensor, values: Tensor
 ) -> Tensor:
     """See `keras_multvae.backend`."""
-    return _multinomial_forward(logits, rows, item_ids, values)[0]
+    return _multinomial_forward(logits, segment_ids, item_ids, values)[0]
 
 
 def _multinomial_forward(
-    logits: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor
+    logits: Tensor, segment_ids: Tensor, item_ids: Tensor, values: Tensor
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     def per_user(entries: Tensor) -> Tensor:
         return jax.ops.segment_sum(
-            entries, rows, num_segments=logits.shape[0], indices_are_sorted=True
+            entries, segment_ids, num_segments=logits.shape[0], indices_are_sorted=True
         )
 
     log_norm = jax.nn.logsumexp(logits, axis=1)
     total = per_user(values)
-    nll = total * log_norm - per_user(values * logits[rows, item_ids])
-    return nll, (logits, log_norm, total, rows, item_ids, values)
+    nll = total * log_norm - per_user(values * logits[segment_ids, item_ids])
+    return nll, (logits, log_norm, total, segment_ids, item_ids, values)
 
 
 def _multinomial_backward(
     saved: tuple[Any, ...], upstream: Tensor
 ) -> tuple[Tensor, ...]:
-    logits, log_norm, total, rows, item_ids, values = saved
+    logits, log_norm, total, segment_ids, item_ids, values = saved
     # d NLL_u / d f_ui = N_u pi_i(z_u) - x_ui
     expected = jnp.exp(logits - log_norm[:, None]) * (upstream * total)[:, None]
-    gradient = expected.at[rows, item_ids].add(-values * upstream[rows])
+    gradient = expected.at[segment_ids, item_ids].add(-values * upstream[segment_ids])
     return gradient, None, None, None
 
 
@@ -213,7 +219,7 @@ def fuses_adam(gradient: Tensor, variable: Variable) -> bool:
     return False
 
 
-def resting(condition: Tensor, variables: Sequence[Variable]) -> Any:
+def without_gradients(condition: Tensor, variables: Sequence[Variable]) -> Any:
     """See `keras_multvae.backend`; XLA itself moves gradients to the branch of use."""
     return contextlib.nullcontext()
 
@@ -231,7 +237,7 @@ def assign_if(
         variable.assign(value)
 
 
-kept_memory = contextlib.nullcontext
+retain_freed_memory = contextlib.nullcontext
 on_host = contextlib.nullcontext
 
 
@@ -250,7 +256,9 @@ def num_replicas() -> int:
     return 1
 
 
-def inference(function: Callable[..., Any], variables: Sequence[Variable]) -> Any:
+def compile_inference(
+    function: Callable[..., Any], variables: Sequence[Variable]
+) -> Any:
     """See `keras_multvae.backend`."""
 
     @jax.jit

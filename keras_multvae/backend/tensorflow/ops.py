@@ -16,46 +16,50 @@ from keras_multvae.typing import Seeds, Tensor, Variable
 WEIGHTS = 32
 
 
-def rows(bag_sizes: Tensor, item_ids: Tensor) -> Tensor:
+def segment_ids(entries_per_user: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    ends = tf.cumsum(tf.cast(bag_sizes, tf.int32))
+    ends = tf.cumsum(tf.cast(entries_per_user, tf.int32))
     entries = tf.range(tf.shape(item_ids)[0])
     found = tf.searchsorted(ends, entries, side="right")
     # Only symbolic calls, whose sizes are made up, can point past the last user.
-    return tf.minimum(found, tf.shape(bag_sizes)[0] - 1)
+    return tf.minimum(found, tf.shape(entries_per_user)[0] - 1)
 
 
-def bag_matmul(
-    bag_sizes: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, kernel: Tensor
+def sparse_dense_matmul(
+    entries_per_user: Tensor,
+    segment_ids: Tensor,
+    item_ids: Tensor,
+    values: Tensor,
+    kernel: Tensor,
 ) -> Tensor:
     """See `keras_multvae.backend`."""
     kernel = tf.convert_to_tensor(kernel)
 
     @tf.custom_gradient
     def product(kernel: Tensor) -> Tensor:
-        num_users, num_items = tf.shape(bag_sizes)[0], tf.shape(kernel)[0]
+        num_users, num_items = tf.shape(entries_per_user)[0], tf.shape(kernel)[0]
         weights = tf.cast(values, kernel.dtype)[:, None]
 
         def gradient(upstream: Tensor) -> Tensor:
-            weighted = tf.gather(upstream, rows) * weights
+            weighted = tf.gather(upstream, segment_ids) * weights
             return tf.math.unsorted_segment_sum(weighted, item_ids, num_items)
 
         weighted = tf.gather(kernel, item_ids) * weights
-        return tf.math.unsorted_segment_sum(weighted, rows, num_users), gradient
+        return tf.math.unsorted_segment_sum(weighted, segment_ids, num_users), gradient
 
     return product(kernel)
 
 
 def to_dense(
-    rows: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Any, int]
+    segment_ids: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Any, int]
 ) -> Tensor:
     """See `keras_multvae.backend`."""
-    return tf.scatter_nd(tf.stack([rows, item_ids], axis=1), values, shape)
+    return tf.scatter_nd(tf.stack([segment_ids, item_ids], axis=1), values, shape)
 
 
 def add_item_weights(
     logits: Tensor,
-    rows: Tensor,
+    segment_ids: Tensor,
     item_ids: Tensor,
     values: Tensor,
     lengths: Tensor,
@@ -66,7 +70,7 @@ def add_item_weights(
     starts = tf.gather(tf.cumsum(lengths) - lengths, item_ids)
     # Padding has no weights.
     lengths = tf.where(values == 0, 0, tf.gather(lengths, item_ids))
-    rows = tf.cast(rows, columns.dtype)[:, None]
+    segment_ids = tf.cast(segment_ids, columns.dtype)[:, None]
 
     def add(part: Tensor, logits: Tensor) -> Tensor:
         offsets = part * WEIGHTS + tf.range(WEIGHTS)
@@ -74,7 +78,9 @@ def add_item_weights(
         places = tf.where(known, starts[:, None] + offsets, 0)
         targets = tf.gather(columns, places)
         added = tf.where(known, tf.gather(weights, places) * values[:, None], 0.0)
-        place = tf.stack([tf.broadcast_to(rows, tf.shape(targets)), targets], axis=2)
+        place = tf.stack(
+            [tf.broadcast_to(segment_ids, tf.shape(targets)), targets], axis=2
+        )
         return part + 1, tf.tensor_scatter_nd_add(logits, place, added)
 
     parts = (tf.reduce_max(lengths) + WEIGHTS - 1) // WEIGHTS
@@ -89,9 +95,9 @@ def affine(inputs: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     return tf.nn.bias_add(tf.matmul(inputs, kernel), bias)
 
 
-def segment_sum(values: Tensor, rows: Tensor, users: Tensor) -> Tensor:
+def segment_sum(values: Tensor, segment_ids: Tensor, users: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    return tf.math.unsorted_segment_sum(values, rows, users)
+    return tf.math.unsorted_segment_sum(values, segment_ids, users)
 
 
 def normal(shape: object, seeds: Seeds) -> Tensor:
@@ -104,16 +110,16 @@ def dropout(values: Tensor, rate: float, seeds: Seeds) -> Tensor:
     return keras.random.dropout(values, rate, seed=seeds)
 
 
-def gather(matrix: Tensor, rows: Tensor, item_ids: Tensor) -> Tensor:
+def gather_nd(matrix: Tensor, segment_ids: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    return tf.gather_nd(matrix, tf.stack([rows, item_ids], axis=1))
+    return tf.gather_nd(matrix, tf.stack([segment_ids, item_ids], axis=1))
 
 
 def multinomial_nll(
-    logits: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor
+    logits: Tensor, segment_ids: Tensor, item_ids: Tensor, values: Tensor
 ) -> Tensor:
     """See `keras_multvae.backend`."""
-    place = tf.stack([rows, item_ids], axis=1)
+    place = tf.stack([segment_ids, item_ids], axis=1)
 
     @tf.custom_gradient
     def nll(logits: Tensor) -> Tensor:
@@ -121,15 +127,15 @@ def multinomial_nll(
         pi = tf.nn.softmax(logits)
         # The largest pi of a user is at least 1 / items: its logarithm is safe.
         log_norm = tf.reduce_max(logits, 1) - tf.math.log(tf.reduce_max(pi, 1))
-        total = tf.math.unsorted_segment_sum(values, rows, num_users)
+        total = tf.math.unsorted_segment_sum(values, segment_ids, num_users)
         clicked = tf.math.unsorted_segment_sum(
-            values * tf.gather_nd(logits, place), rows, num_users
+            values * tf.gather_nd(logits, place), segment_ids, num_users
         )
 
         def gradient(upstream: Tensor) -> Tensor:
             # d NLL_u / d f_ui = N_u pi_i(z_u) - x_ui
             expected = pi * (upstream * total)[:, None]
-            seen = values * tf.gather(upstream, rows)
+            seen = values * tf.gather(upstream, segment_ids)
             return tf.tensor_scatter_nd_sub(expected, place, seen)
 
         return total * log_norm - clicked, gradient
@@ -183,7 +189,7 @@ def adam_update(
     )
 
 
-def resting(condition: Tensor, variables: Sequence[Variable]) -> Any:
+def without_gradients(condition: Tensor, variables: Sequence[Variable]) -> Any:
     """See `keras_multvae.backend`: the graph has one form for all steps."""
     return contextlib.nullcontext()
 
@@ -213,7 +219,7 @@ def assign_if(
     run_if(condition, assign)
 
 
-kept_memory = contextlib.nullcontext
+retain_freed_memory = contextlib.nullcontext
 on_host = contextlib.nullcontext
 
 
@@ -232,7 +238,9 @@ def num_replicas() -> int:
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
-def inference(function: Callable[..., Any], variables: Sequence[Variable]) -> Any:
+def compile_inference(
+    function: Callable[..., Any], variables: Sequence[Variable]
+) -> Any:
     """See `keras_multvae.backend`."""
     compiled = tf.function(function, reduce_retracing=True)
     # Not .numpy(), which copies.

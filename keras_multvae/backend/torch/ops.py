@@ -31,28 +31,34 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     torch.eye(1).to_sparse_csr()
     torch.sparse_csr_tensor([0, 1], [0], [1.0], size=(1, 1), check_invariants=False)
-# One entry for each `kept_memory` that is open.
+# One entry for each `retain_freed_memory` that is open.
 _keepers: list[Any] = []
 
 
-def rows(bag_sizes: Tensor, item_ids: Tensor) -> Tensor:
+def segment_ids(entries_per_user: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    users = torch.arange(bag_sizes.shape[0], device=bag_sizes.device)
-    return torch.repeat_interleave(users, bag_sizes, output_size=item_ids.shape[0])
+    users = torch.arange(entries_per_user.shape[0], device=entries_per_user.device)
+    return torch.repeat_interleave(
+        users, entries_per_user, output_size=item_ids.shape[0]
+    )
 
 
-def bag_matmul(
-    bag_sizes: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, kernel: Tensor
+def sparse_dense_matmul(
+    entries_per_user: Tensor,
+    segment_ids: Tensor,
+    item_ids: Tensor,
+    values: Tensor,
+    kernel: Tensor,
 ) -> Tensor:
     """See `keras_multvae.backend`."""
-    users = bag_sizes.shape[0]
+    users = entries_per_user.shape[0]
     if kernel.device.type == "cpu":
         # Padding and what dropout took cost a row of memory traffic each. (Elsewhere
         # the host would have to wait for their number.)
         kept = values != 0
         item_ids, values = item_ids[kept], values[kept]
-        bag_sizes = torch.bincount(rows[kept], minlength=users)
-    offsets = (torch.cumsum(bag_sizes, 0) - bag_sizes).to(item_ids.dtype)
+        entries_per_user = torch.bincount(segment_ids[kept], minlength=users)
+    offsets = (torch.cumsum(entries_per_user, 0) - entries_per_user).to(item_ids.dtype)
     if kernel.device.type != "cpu":
         offsets = torch.cat([offsets, _padding(values, offsets[-1]).to(offsets.dtype)])
     return torch.nn.functional.embedding_bag(
@@ -81,16 +87,18 @@ def _padding(values: Tensor, last: Tensor) -> Tensor:
 
 
 def to_dense(
-    rows: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Any, int]
+    segment_ids: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Any, int]
 ) -> Tensor:
     """See `keras_multvae.backend`."""
     zeros = torch.zeros(shape[0] * shape[1], dtype=values.dtype, device=values.device)
-    return zeros.index_add_(0, _flat(rows, item_ids, shape[1]), values).view(shape)
+    return zeros.index_add_(0, _flat(segment_ids, item_ids, shape[1]), values).view(
+        shape
+    )
 
 
 def add_item_weights(
     logits: Tensor,
-    rows: Tensor,
+    segment_ids: Tensor,
     item_ids: Tensor,
     values: Tensor,
     lengths: Tensor,
@@ -99,7 +107,7 @@ def add_item_weights(
 ) -> Tensor:
     """See `keras_multvae.backend`."""
     users, items = logits.shape
-    sizes = torch.bincount(rows, minlength=users)
+    sizes = torch.bincount(segment_ids, minlength=users)
     clicks = _csr(sizes, item_ids, values, (users, items))
     found = clicks @ _csr(lengths, columns, weights, (items, items))
     return logits + found.to_dense()
@@ -108,7 +116,7 @@ def add_item_weights(
 def _csr(
     sizes: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]
 ) -> Tensor:
-    """A sparse matrix of its rows' sizes, and their columns and values."""
+    """The CSR matrix of its row lengths, columns and values."""
     ends = torch.cumsum(sizes, 0)
     starts = torch.nn.functional.pad(ends, (1, 0)).to(columns.dtype)
     return torch.sparse_csr_tensor(
@@ -135,7 +143,7 @@ class _Affine(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> Tensor:
         inputs, kernel = ctx.saved_tensors
         units = upstream.shape[1]
-        # What is at rest (see `resting`) asks for no gradient.
+        # What is at rest (see `without_gradients`) asks for no gradient.
         to_inputs, to_kernel, to_bias = ctx.needs_input_grad
         bias = upstream.sum(0) if to_bias else None
         upstream = _padded(upstream, ctx.padding)
@@ -161,10 +169,10 @@ def affine(inputs: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     return _Affine.apply(inputs, kernel, bias)
 
 
-def segment_sum(values: Tensor, rows: Tensor, users: Tensor) -> Tensor:
+def segment_sum(values: Tensor, segment_ids: Tensor, users: Tensor) -> Tensor:
     """See `keras_multvae.backend`; Keras' own asks the device for a number."""
     zeros = torch.zeros(users, dtype=values.dtype, device=values.device)
-    return zeros.index_add(0, rows, values)
+    return zeros.index_add(0, segment_ids, values)
 
 
 def normal(shape: object, seeds: Seeds) -> Tensor:
@@ -180,9 +188,9 @@ def dropout(values: Tensor, rate: float, seeds: Seeds) -> Tensor:
     return torch.where(mask, values / (1 - rate), torch.zeros_like(values))
 
 
-def gather(matrix: Tensor, rows: Tensor, item_ids: Tensor) -> Tensor:
+def gather_nd(matrix: Tensor, segment_ids: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    return matrix[rows, item_ids.long()]
+    return matrix[segment_ids, item_ids.long()]
 
 
 class _MultinomialNLL(torch.autograd.Function):
@@ -190,37 +198,41 @@ class _MultinomialNLL(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor
+        ctx: Any, logits: Tensor, segment_ids: Tensor, item_ids: Tensor, values: Tensor
     ) -> Tensor:
         pi = torch.softmax(logits, 1)
         # The largest pi of a user is at least 1 / items: its logarithm is safe.
         log_norm = logits.amax(1) - pi.amax(1).log()
         users = torch.zeros_like(log_norm)
-        total = users.index_add(0, rows, values)
-        clicked = users.index_add(0, rows, values * logits[rows, item_ids])
-        ctx.save_for_backward(pi, total, rows, item_ids, values)
+        total = users.index_add(0, segment_ids, values)
+        clicked = users.index_add(
+            0, segment_ids, values * logits[segment_ids, item_ids]
+        )
+        ctx.save_for_backward(pi, total, segment_ids, item_ids, values)
         return total * log_norm - clicked
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Tensor:
-        pi, total, rows, item_ids, values = ctx.saved_tensors
+        pi, total, segment_ids, item_ids, values = ctx.saved_tensors
         # d NLL_u / d f_ui = N_u pi_i(z_u) - x_ui
         # In place of pi, which nobody else has; autograd refuses a second pass.
         gradient = pi.mul_((upstream * total)[:, None])
-        flat = _flat(rows, item_ids, pi.shape[1])
-        gradient.view(-1).index_add_(0, flat, -values * upstream[rows])
+        flat = _flat(segment_ids, item_ids, pi.shape[1])
+        gradient.view(-1).index_add_(0, flat, -values * upstream[segment_ids])
         return gradient, None, None, None
 
 
 def multinomial_nll(
-    logits: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor
+    logits: Tensor, segment_ids: Tensor, item_ids: Tensor, values: Tensor
 ) -> Tensor:
     """See `keras_multvae.backend`."""
-    return _MultinomialNLL.apply(logits, rows, item_ids.long(), values)
+    return _MultinomialNLL.apply(logits, segment_ids, item_ids.long(), values)
 
 
 @contextlib.contextmanager
-def resting(condition: Tensor, variables: Sequence[Variable]) -> Iterator[None]:
+def without_gradients(
+    condition: Tensor, variables: Sequence[Variable]
+) -> Iterator[None]:
     """See `keras_multvae.backend`."""
     tensors = [compat.torch_parameter(each) for each in variables if bool(condition)]
     for tensor in tensors:
@@ -250,7 +262,7 @@ def assign_if(
 
 
 @contextlib.contextmanager
-def kept_memory() -> Iterator[None]:
+def retain_freed_memory() -> Iterator[None]:
     """See `keras_multvae.backend`.
 
     On a CPU PyTorch takes each tensor from malloc, and glibc gives one of megabytes
@@ -306,7 +318,9 @@ def num_replicas() -> int:
     return 1
 
 
-def inference(function: Callable[..., Any], variables: Sequence[Variable]) -> Any:
+def compile_inference(
+    function: Callable[..., Any], variables: Sequence[Variable]
+) -> Any:
     """See `keras_multvae.backend`."""
 
     def run(inputs: Tensor) -> Tensor:
@@ -316,5 +330,5 @@ def inference(function: Callable[..., Any], variables: Sequence[Variable]) -> An
     return run
 
 
-def _flat(rows: Tensor, item_ids: Tensor, num_items: int) -> Tensor:
-    return rows.long() * num_items + item_ids.long()
+def _flat(segment_ids: Tensor, item_ids: Tensor, num_items: int) -> Tensor:
+    return segment_ids.long() * num_items + item_ids.long()

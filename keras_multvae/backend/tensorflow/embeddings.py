@@ -13,47 +13,55 @@ from keras_multvae.typing import Tensor, Variable
 COMPILES = False
 
 
-def working_set(item_ids: Tensor) -> tuple[Any, Any]:
+def unique_ids(item_ids: Tensor) -> tuple[Any, Any]:
     """See `keras_multvae.backend`."""
     ids, places = tf.unique(item_ids)
     return ids, places
 
 
-def take_rows(table: Tensor, ids: Tensor, sparse: bool) -> Tensor:
+def embedding_lookup(embeddings: Tensor, ids: Tensor, sparse: bool) -> Tensor:
     """See `keras_multvae.backend`."""
-    return _wide_rows(table.value, ids)
+    return _wide_rows(embeddings.value, ids)
 
 
 def entry_products(
-    hidden: Tensor, table: Tensor, bag_sizes: Tensor, rows: Tensor, item_ids: Tensor
+    hidden: Tensor,
+    embeddings: Tensor,
+    entries_per_user: Tensor,
+    segment_ids: Tensor,
+    item_ids: Tensor,
 ) -> Tensor:
     """See `keras_multvae.backend`."""
 
     @tf.custom_gradient
-    def products(hidden: Tensor, table: Tensor) -> Tensor:
+    def products(hidden: Tensor, embeddings: Tensor) -> Tensor:
         def gradient(upstream: Tensor) -> Tensor:
             weights = upstream[:, None]
             return tf.math.unsorted_segment_sum(
-                tf.gather(table, item_ids) * weights, rows, tf.shape(hidden)[0]
+                tf.gather(embeddings, item_ids) * weights,
+                segment_ids,
+                tf.shape(hidden)[0],
             ), tf.math.unsorted_segment_sum(
-                tf.gather(hidden, rows) * weights, item_ids, tf.shape(table)[0]
+                tf.gather(hidden, segment_ids) * weights,
+                item_ids,
+                tf.shape(embeddings)[0],
             )
 
-        pairs = tf.gather(hidden, rows) * tf.gather(table, item_ids)
+        pairs = tf.gather(hidden, segment_ids) * tf.gather(embeddings, item_ids)
         return tf.reduce_sum(pairs, axis=1), gradient
 
-    return products(hidden, table)
+    return products(hidden, embeddings)
 
 
-def row_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
+def sparse_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
     """See `keras_multvae.backend`."""
     if not isinstance(gradient, tf.IndexedSlices):
         return None
-    # The ids are distinct, as `take_rows` got them: there is nothing to add up.
+    # The ids are distinct, as `embedding_lookup` got them: there is nothing to add up.
     return gradient.indices, gradient.values
 
 
-def adam_rows(
+def sparse_adam_update(
     variable: Variable,
     momentum: Variable,
     velocity: Variable,
@@ -87,8 +95,8 @@ def round_at_random(values: Tensor, seed: object) -> Tensor:
     return tf.cast(tf.bitcast(cut, tf.float32), tf.bfloat16)
 
 
-def _wide_rows(table: Tensor, ids: Tensor) -> Tensor:
-    rows = tf.gather(table, ids)
+def _wide_rows(embeddings: Tensor, ids: Tensor) -> Tensor:
+    rows = tf.gather(embeddings, ids)
     return tf.cast(rows, tf.float32) if rows.dtype == tf.bfloat16 else rows
 
 

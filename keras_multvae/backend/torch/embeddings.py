@@ -14,47 +14,49 @@ from keras_multvae.typing import Tensor, Variable
 COMPILES = True
 
 
-def working_set(item_ids: Tensor) -> tuple[Any, Any]:
+def unique_ids(item_ids: Tensor) -> tuple[Any, Any]:
     """See `keras_multvae.backend`."""
     ids, places = torch.unique(item_ids, return_inverse=True)
     return ids, places
 
 
-def take_rows(table: Tensor, ids: Tensor, sparse: bool) -> Tensor:
+def embedding_lookup(embeddings: Tensor, ids: Tensor, sparse: bool) -> Tensor:
     """See `keras_multvae.backend`."""
-    return _wide(torch.nn.functional.embedding(ids, table.value, sparse=sparse))
+    return _wide(torch.nn.functional.embedding(ids, embeddings.value, sparse=sparse))
 
 
 class _EntryProducts(torch.autograd.Function):
-    """Products of pairs of rows, whose gradients are sparse products."""
+    """Products of pairs of segment_ids, whose gradients are sparse products."""
 
     @staticmethod
     def forward(
         ctx: Any,
         hidden: Tensor,
-        table: Tensor,
-        bag_sizes: Tensor,
-        rows: Tensor,
+        embeddings: Tensor,
+        entries_per_user: Tensor,
+        segment_ids: Tensor,
         item_ids: Tensor,
     ) -> Tensor:
-        ctx.save_for_backward(hidden, table, bag_sizes, rows, item_ids)
-        return (hidden[rows] * table[item_ids]).sum(1)
+        ctx.save_for_backward(
+            hidden, embeddings, entries_per_user, segment_ids, item_ids
+        )
+        return (hidden[segment_ids] * embeddings[item_ids]).sum(1)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Tensor:
-        hidden, table, bag_sizes, rows, item_ids = ctx.saved_tensors
-        offsets = torch.cumsum(bag_sizes, 0) - bag_sizes
+        hidden, embeddings, entries_per_user, segment_ids, item_ids = ctx.saved_tensors
+        offsets = torch.cumsum(entries_per_user, 0) - entries_per_user
         of_hidden = torch.nn.functional.embedding_bag(
             item_ids,
-            table,
+            embeddings,
             offsets.to(item_ids.dtype),
             mode="sum",
             per_sample_weights=upstream,
         )
         order = torch.argsort(item_ids)
-        counts = torch.bincount(item_ids, minlength=table.shape[0])
+        counts = torch.bincount(item_ids, minlength=embeddings.shape[0])
         of_table = torch.nn.functional.embedding_bag(
-            rows[order],
+            segment_ids[order],
             hidden,
             torch.cumsum(counts, 0) - counts,
             mode="sum",
@@ -64,21 +66,27 @@ class _EntryProducts(torch.autograd.Function):
 
 
 def entry_products(
-    hidden: Tensor, table: Tensor, bag_sizes: Tensor, rows: Tensor, item_ids: Tensor
+    hidden: Tensor,
+    embeddings: Tensor,
+    entries_per_user: Tensor,
+    segment_ids: Tensor,
+    item_ids: Tensor,
 ) -> Tensor:
     """See `keras_multvae.backend`."""
-    return _EntryProducts.apply(hidden, table, bag_sizes, rows, item_ids)
+    return _EntryProducts.apply(
+        hidden, embeddings, entries_per_user, segment_ids, item_ids
+    )
 
 
-def row_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
+def sparse_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
     """See `keras_multvae.backend`."""
     if not gradient.is_sparse:
         return None
-    # The ids are distinct, as `take_rows` got them: there is nothing to add up.
+    # The ids are distinct, as `embedding_lookup` got them: there is nothing to add up.
     return compat.sparse_parts(gradient)
 
 
-def adam_rows(
+def sparse_adam_update(
     variable: Variable,
     momentum: Variable,
     velocity: Variable,
