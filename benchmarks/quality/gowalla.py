@@ -35,11 +35,9 @@ from keras_multvae import (
     add_linear_path,
     evaluate_ranking,
 )
-from keras_multvae.data import FoldIn, Interactions, Split, UserBatches
+from keras_multvae.data import Interactions, Split, UserBatches
 from keras_multvae.models.heads import SAMPLERS
 
-# Users that choose the path: all would take an hour, and these are sure to 0.1%.
-CHOOSING = 6000
 METRICS = ["recall_untruncated@20", "ndcg@20"]
 
 
@@ -57,14 +55,6 @@ def load(path: Path, part: str) -> Split:
             for name in names
         ]
     return Split.from_holdout(*map(Interactions.from_matrix, matrices))
-
-
-def some_of(users: FoldIn, number: int) -> FoldIn:
-    """At most so many users with targets, by chance but always the same."""
-    rows = np.flatnonzero(np.diff(users.targets.matrix.indptr))
-    rows = np.sort(np.random.default_rng(0).permutation(rows)[:number])
-    parts = (users.input.matrix[rows], users.targets.matrix[rows])
-    return FoldIn(*map(Interactions.from_matrix, parts))
 
 
 def report(model: Any, split: Split, start: float, what: str) -> None:
@@ -173,7 +163,7 @@ def main() -> None:
         path = LinearPath(
             *linear, options.neighbours, options.path_density, options.path_weight
         )
-        choice = Split(split.train, validation=some_of(split.test, CHOOSING))
+        choice = Split(split.train, validation=split.test)
         model = add_linear_path(model, split if options.path_weight else choice, path)
         weight = float(keras.ops.convert_to_numpy(model.linear_path.weight))
         density = model.linear_path.entries / model.num_items**2

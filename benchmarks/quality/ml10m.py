@@ -29,11 +29,11 @@ from scipy import sparse, stats
 from benchmarks.quality.runs import METRIC, Store, fit_recipe
 from keras_multvae import (
     EASE,
-    ImplicitSLIM,
     LinearPath,
     MultVAE,
     Recipe,
     RecVAE,
+    SlimUpdates,
     add_linear_path,
     evaluate_ranking,
 )
@@ -57,10 +57,9 @@ NETWORKS: Mapping[str, Recipe] = {
         model=RecVAE.Config(latent_dim=400, gamma=0.004),
         learning_rate=1e-3,
         epochs=80,
+        implicit_slim=SlimUpdates(every=40, l2=500.0, min_clicks=300),
     ),
 }
-# By the name of a network: what goes with its recipe.
-SLIM = {"RecVAE, ImplicitSLIM": {"every": 40, "l2": 500.0, "min_clicks": 300}}
 
 
 def load(path: Path, number: int) -> Split:
@@ -115,9 +114,7 @@ class Runs:
         if f"{name} + path" in store.runs:
             return
         start = time.monotonic()
-        callbacks = [ImplicitSLIM(split.train, **SLIM[name])] if name in SLIM else []
-        recipe = replace(NETWORKS[name], seed=seed)
-        model, history = fit_recipe(split, recipe, callbacks)
+        model, history = fit_recipe(split, replace(NETWORKS[name], seed=seed))
         store.get(name, lambda: row(model, split, start, epochs=len(history)))
         start = time.monotonic()
         both = add_linear_path(model, split, LinearPath(*settings))

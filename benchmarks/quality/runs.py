@@ -105,13 +105,10 @@ def change(recipe: Recipe, **settings: Any) -> Recipe:
     return replace(recipe, model=replace(recipe.model, **settings))
 
 
-def fit_recipe(
-    split: Split, recipe: Recipe, callbacks: Sequence[Any] = ()
-) -> tuple[Any, list[dict[str, float]]]:
+def fit_recipe(split: Split, recipe: Recipe) -> tuple[Any, list[dict[str, float]]]:
     """The model of the best validation epoch, and the history."""
     with tempfile.TemporaryDirectory() as folder:
-        state = Path(folder) / "state"
-        return train(split, recipe, state, save_every=1e9, callbacks=callbacks)
+        return train(split, recipe, Path(folder) / "state", save_every=1e9)
 
 
 def fit_plain(

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_multvae import backend
 from keras_multvae.abilities import HasBeta, can
-from keras_multvae.callbacks import BetaAnneal
+from keras_multvae.callbacks import BetaAnneal, ImplicitSLIM
 from keras_multvae.data import Split, UserBatches
 from keras_multvae.data.columns.clicks import weights_of_users
 from keras_multvae.distribution import shard
@@ -171,7 +171,12 @@ def _train(
             initial_epoch=len(history),
             validation_data=validation,
             verbose=0,
-            callbacks=[*_annealing(model, recipe, batches), checkpoint, *callbacks],
+            callbacks=[
+                *_annealing(model, recipe, batches),
+                *_slim_updates(split, recipe),
+                checkpoint,
+                *callbacks,
+            ],
         )
     # Without the optimiser's state, which is that of the last epoch and not the best.
     with single_device():
@@ -188,6 +193,17 @@ def _annealing(model: Model, recipe: Recipe, batches: UserBatches) -> list[BetaA
     if not can(model, HasBeta):
         return []
     return [BetaAnneal(recipe.beta_cap, recipe.resolved_anneal_steps(len(batches)))]
+
+
+def _slim_updates(split: Split, recipe: Recipe) -> list[ImplicitSLIM]:
+    """What updates the item embeddings, for recipes that ask for it."""
+    updates = recipe.implicit_slim
+    if updates is None:
+        return []
+    min_clicks = updates.clicks_for(split.train.num_users)
+    return [
+        ImplicitSLIM(split.train, updates.every, updates.l2, updates.alpha, min_clicks)
+    ]
 
 
 def _batches(split: Split, recipe: Recipe) -> tuple[UserBatches, int]:
