@@ -21,6 +21,7 @@ from keras_multvae import (
     MultDAE,
     MultVAE,
     Recommender,
+    RecVAE,
     SlimUpdates,
     SparseEASE,
     add_linear_path,
@@ -34,7 +35,7 @@ from keras_multvae.data import (
     strong_generalization,
 )
 from keras_multvae.files import DamagedFileError, FolderInUseError, lock
-from keras_multvae.training import Recipe, linear_path, train
+from keras_multvae.training import Recipe, checkpoint, linear_path, train
 from keras_multvae.training.trainer import record
 
 RNG = np.random.default_rng(0)
@@ -98,6 +99,60 @@ def test_a_resumed_training_is_the_one_that_never_stopped(tmp_path, recipe, save
     best = max(row["val_ndcg_at_100"] for row in expected)
     found = evaluate_ranking(model, SPLIT.validation).mean("ndcg@100")
     assert found == pytest.approx(best, abs=1e-5)
+
+
+class KillAt(keras.callbacks.Callback):
+    """Kills before a batch of an epoch, and notes what the trainings are told of."""
+
+    def __init__(self, epoch=-1, batch=-1):
+        super().__init__()
+        self.at, self.epoch, self.told = (epoch, batch), 0, []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+        self.told.append((self.params["epochs"], self.params["steps"]))
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.epoch, batch) == self.at:
+            raise KeyboardInterrupt
+
+
+RECVAE = replace(RECIPE, model=RecVAE.Config(latent_dim=4, width=8), learning_rate=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kills"),
+    [
+        (RECIPE, [(0, 3), (0, 1)]),  # twice in the first epoch
+        (SLIM, [(4, 2)]),  # the embeddings were updated when the epoch began
+        (RECVAE, [(2, 4), (3, 1)]),  # in the encoder's turn, and in the decoder's
+    ],
+    ids=["MultVAE", "ImplicitSLIM", "RecVAE"],
+)
+def test_a_training_resumed_within_an_epoch_has_the_same_weights(
+    tmp_path, monkeypatch, recipe, kills
+):
+    monkeypatch.setattr(checkpoint, "LOOK", 1)
+    expected, unbroken = train(SPLIT, recipe, tmp_path / "whole")
+    state = tmp_path / "state"
+    for number, kill in enumerate(kills):
+        with pytest.raises(KeyboardInterrupt):
+            train(
+                SPLIT, recipe, state, resume=number > 0, save_every=0.0,
+                callbacks=[KillAt(*kill)],
+            )  # fmt: skip
+    watch = KillAt()
+    model, history = train(SPLIT, recipe, state, resume=True, callbacks=[watch])
+    for mine, other in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    # Of the epoch that was resumed within, the loss is of its rest, and says so.
+    resumed = [row for row in history if "from_step" in row]
+    assert [row["epoch"] - 1 for row in resumed] == sorted({kill[0] for kill in kills})
+    assert all(row["from_step"] % 5 > 0 for row in resumed)
+    for row, other in zip(history, unbroken, strict=True):
+        assert row["val_ndcg_at_100"] == pytest.approx(other["val_ndcg_at_100"])
+        assert row in resumed or row["loss"] == pytest.approx(other["loss"])
+    assert set(watch.told) == {(6, 5)}
 
 
 def test_slim_updates_of_a_recipe_are_those_of_the_callback(tmp_path):

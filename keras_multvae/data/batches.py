@@ -106,6 +106,8 @@ class UserBatches(keras.utils.PyDataset):
         self.partitions = partitions
         # What `fit` has done to a batch that is made ahead, by the thread that does.
         self.upload: Callable[[Any], Any] | None = None
+        # Batches of an epoch that are left out, as the run that is resumed did them.
+        self.done = 0
         self.epoch = 0
 
     def _take(
@@ -218,8 +220,8 @@ class UserBatches(keras.utils.PyDataset):
 
     @property
     def num_batches(self) -> int:
-        """Batches an epoch."""
-        return math.ceil(self.num_users / self.batch_size)
+        """Batches an epoch, without those that are `done`."""
+        return math.ceil(self.num_users / self.batch_size) - self.done
 
     def __len__(self) -> int:
         return self.num_batches
@@ -231,7 +233,7 @@ class UserBatches(keras.utils.PyDataset):
         if ahead is not None and ahead.index == index:
             batch = ahead.result()
         else:
-            batch = self._batch(index)
+            batch = self._batch(index + self.done)
         # Keras' own workers, if any were asked for, are ahead by themselves.
         alone = self.workers <= 1 and not self.use_multiprocessing
         if alone and index + 1 < self.num_batches:
@@ -239,7 +241,7 @@ class UserBatches(keras.utils.PyDataset):
         return batch
 
     def _uploaded(self, index: int) -> tuple[Any, ...]:
-        batch = self._batch(index)
+        batch = self._batch(index + self.done)
         return batch if self.upload is None else self.upload(batch)
 
     def _batch(self, index: int) -> tuple[Any, ...]:

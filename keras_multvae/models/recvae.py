@@ -219,7 +219,9 @@ class RecVAE(GaussianAutoencoder):
         callbacks = arguments.pop("callbacks", None)
         if isinstance(callbacks, keras.callbacks.Callback):
             callbacks = [callbacks]
-        return super().fit(callbacks=[_BeginPass(), *(callbacks or ())], **arguments)
+        # A run that is resumed goes on within a pass, which the count knows.
+        begins = [] if getattr(arguments["x"], "done", 0) else [_BeginPass()]
+        return super().fit(callbacks=[*begins, *(callbacks or ())], **arguments)
 
 
 class _BeginPass(keras.callbacks.Callback):

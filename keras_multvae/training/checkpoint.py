@@ -41,6 +41,11 @@ FORMAT, VERSION = "keras_multvae.training", 1
 # The folder that is exchanged as a whole, so that what is in it belongs together.
 SAVED = "saved"
 RECIPE, HISTORY, BEST, LAST = "recipe.json", "history.csv", "best.npz", "last.keras"
+# Steps from one look at the clock to the next, as several processes have to agree.
+LOOK = 16
+# Of an epoch that was resumed within, the step after which its logs begin.
+FROM_STEP = "from_step"
+INTEGERS = ("epoch", "step", FROM_STEP)
 # What may be in a state; earlier versions had the files beside the recipe.
 _KNOWN = {RECIPE, SAVED, HISTORY, BEST, LAST}
 
@@ -55,18 +60,40 @@ class Checkpoint(keras.callbacks.Callback):
         history: list[dict[str, float]],
         save_every: float,
         recipe: Recipe,
+        steps_an_epoch: int,
     ) -> None:
         super().__init__()
         self.recipe = recipe
+        self.steps_an_epoch = steps_an_epoch
+        # Steps of the epoch that an earlier run did.
+        self.done = 0
         self.state = state
         self.history = history
         self.save_every = save_every
         self.best = best
         self.saved = time.monotonic()
 
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, float] | None = None
+    ) -> None:
+        """Writes the state within an epoch, if it is time."""
+        if batch - self._looked < LOOK:
+            return
+        self._looked = batch
+        # The last one's turn comes with the validation.
+        if self.done + batch + 1 < self.steps_an_epoch:
+            self._save_if_it_is_time()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Begins to count batches."""
+        self._looked = -1
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Adds a row to the history, and writes the state if it is time."""
         row = {"epoch": epoch + 1, "step": steps_done(self.model), **(logs or {})}
+        if self.done:
+            row[FROM_STEP] = epoch * self.steps_an_epoch + self.done
+            self.done = 0
         if not math.isfinite(row["loss"]):
             raise ValueError(
                 f"The loss became {row['loss']} in epoch {epoch + 1}: the training has "
@@ -82,14 +109,18 @@ class Checkpoint(keras.callbacks.Callback):
             self.best = unsharded_weights(self.model)
         if self.recipe.is_exhausted(self.history):
             self.model.stop_training = True
-        if backend.broadcast(time.monotonic() - self.saved >= self.save_every):
-            self._save()
-            self.saved = time.monotonic()
+        self._save_if_it_is_time()
 
-    def _save(self) -> None:
-        model = unshard(self.model)
-        if not backend.is_main_process():
+    def _save_if_it_is_time(self) -> None:
+        """Of several processes all come here at the same step, and do as the first."""
+        if not backend.broadcast(time.monotonic() - self.saved >= self.save_every):
             return
+        model = unshard(self.model)
+        if backend.is_main_process():
+            self._write(model)
+        self.saved = time.monotonic()
+
+    def _write(self, model: Model) -> None:
         with replace_folder(self.state / SAVED) as temporary:
             write_history(temporary / HISTORY, self.history)
             with (temporary / BEST).open("wb") as file:
@@ -136,6 +167,13 @@ def load_state(
     return model, best, history
 
 
+def steps_within(
+    model: Model, history: list[dict[str, float]], steps_an_epoch: int
+) -> int:
+    """Steps of the epoch that had begun when a state was saved."""
+    return steps_done(model) - len(history) * steps_an_epoch
+
+
 def _check_together(
     model: Model,
     best: list[np.ndarray],
@@ -143,21 +181,29 @@ def _check_together(
     steps_an_epoch: int,
 ) -> None:
     """Raises `ValueError` unless weights, history and steps are of one moment."""
-    done = steps_done(model)
+    within = steps_within(model, history, steps_an_epoch)
     found = [(row["epoch"], row["step"]) for row in history]
     wanted = [(i + 1, (i + 1) * steps_an_epoch) for i in range(len(history))]
-    if found != wanted or done != len(history) * steps_an_epoch:
+    if found != wanted or not 0 <= within < steps_an_epoch:
         raise ValueError(
-            f"{LAST} has done {done} steps, while {HISTORY} has {len(history)} epochs "
-            f"of {steps_an_epoch}"
+            f"{LAST} has done {steps_done(model)} steps, while {HISTORY} has "
+            f"{len(history)} epochs of {steps_an_epoch}"
         )
+    if not history:
+        if best:
+            raise ValueError(f"{BEST} holds weights, but no epoch is ended")
+        return
     weights = unsharded_weights(model)
     if [each.shape for each in best] != [each.shape for each in weights]:
         raise ValueError(f"{BEST} holds the weights of another model")
     chosen = [row.get(CHOSEN_BY, row["epoch"]) for row in history]
-    if max(chosen[:-1], default=-1.0) < chosen[-1] and any(
-        one.tobytes() != other.tobytes()
-        for one, other in zip(best, weights, strict=True)
+    if (
+        not within
+        and max(chosen[:-1], default=-1.0) < chosen[-1]
+        and any(
+            one.tobytes() != other.tobytes()
+            for one, other in zip(best, weights, strict=True)
+        )
     ):
         raise ValueError(f"the last epoch is the best, but {BEST} is not {LAST}")
 
@@ -193,7 +239,8 @@ def _check_is_state(state: Path) -> None:
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
     """Writes one row an epoch as CSV, atomically."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+    names = list(dict.fromkeys(name for row in history for name in row))
+    writer = csv.DictWriter(text, names or ["epoch"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     with replace_file(path) as temporary:
@@ -204,8 +251,9 @@ def _read_history(path: Path) -> list[dict[str, float]]:
     with path.open(encoding="utf-8", newline="") as file:
         return [
             {
-                key: int(value) if key in ("epoch", "step") else float(value)
+                key: int(value) if key in INTEGERS else float(value)
                 for key, value in row.items()
+                if value
             }
             for row in csv.DictReader(file)
         ]

@@ -28,6 +28,7 @@ from keras_multvae.training.checkpoint import (
     fingerprint,
     is_interrupted,
     load_state,
+    steps_within,
 )
 from keras_multvae.training.linear_path import add_linear_path, check_choice
 from keras_multvae.training.recipe import Recipe
@@ -73,8 +74,9 @@ def train(
             (one process alone).
         resume: Bool, whether to go on from the state of an earlier call.
         overwrite: Bool, whether such a state may go, to begin anew.
-        save_every: Seconds of training that an interruption may cost; the state is
-            written at the end of an epoch.
+        save_every: Seconds of training that an interruption may cost: the state is
+            written at the end of an epoch, and within it every 16 steps, if so many
+            have passed.
         callbacks: Further Keras callbacks, e.g. to show progress.
         warm_start: A `Recommender` whose weights to begin with, on data that have
             grown: items that both know keep theirs, a new item starts as the mean of
@@ -83,7 +85,9 @@ def train(
 
     Returns:
         The model, whole and on one device, compiled with an optimiser that is new, and
-        one dict an epoch with `epoch`, `step` and the logs.
+        one dict an epoch with `epoch`, `step` and the logs. Where a training was
+        resumed within an epoch, the logs of that one, but for the validation's, are of
+        the steps after `from_step`.
 
     Raises:
         ValueError: Nothing to resume, the recipe, the data or the warm start are not
@@ -160,24 +164,32 @@ def _train(
                 take_over(warm_start, model, places)
     config = model.get_config()
     model = shard(model)
-    batches.epoch = len(history)
-    checkpoint = Checkpoint(state, best, history, save_every, recipe)
-    with _new_state(state, recipe, split, resume, overwrite, begun_with):
-        # One that has ended already, before its result was written, does no more.
-        left = 0 if recipe.is_exhausted(history) else epochs
+    checkpoint = Checkpoint(state, best, history, save_every, recipe, len(batches))
+    whole = _Whole(epochs, len(batches))
+    of_recipe = _annealing(model, recipe, batches)
+    slim = _slim_updates(split, recipe)
+    within = steps_within(model, history, len(batches))
+
+    def fit(until: int, *of_epochs: keras.callbacks.Callback) -> None:
+        # A training that has ended, before its result was written, does no more.
+        if recipe.is_exhausted(history):
+            return
+        batches.epoch, batches.done = len(history), checkpoint.done
         model.fit(
             batches,
-            epochs=left,
+            epochs=until,
             initial_epoch=len(history),
             validation_data=validation,
             verbose=0,
-            callbacks=[
-                *_annealing(model, recipe, batches),
-                *_slim_updates(split, recipe),
-                checkpoint,
-                *callbacks,
-            ],
+            callbacks=[whole, *of_recipe, *of_epochs, checkpoint, *callbacks],
         )
+
+    with _new_state(state, recipe, split, resume, overwrite, begun_with):
+        if within:
+            # What happens when an epoch begins has happened.
+            checkpoint.done = within
+            fit(len(history) + 1)
+        fit(epochs, *slim)
     # Without the optimiser's state, which is that of the last epoch and not the best.
     with single_device():
         kept = type(model).from_config(config)
@@ -186,6 +198,24 @@ def _train(
         if recipe.linear_path is not None:
             kept = add_linear_path(kept, split, recipe.linear_path)
     return kept, history
+
+
+class _Whole(keras.callbacks.Callback):
+    """Tells all callbacks of the whole training, where `fit` does the rest of it.
+
+    Args:
+        epochs: Int, of the training.
+        steps: Int, of a whole epoch.
+    """
+
+    def __init__(self, epochs: int, steps: int) -> None:
+        super().__init__()
+        self._told = {"epochs": epochs, "steps": steps}
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """See `keras.callbacks.Callback`; all callbacks are given this one dict."""
+        params.update(self._told)
+        super().set_params(params)
 
 
 def _annealing(model: Model, recipe: Recipe, batches: UserBatches) -> list[BetaAnneal]:

@@ -11,8 +11,9 @@ from keras_multvae.abilities import HasBeta, HasItemEmbeddings, can
 from keras_multvae.settings import Kind, OneOf, settings_of
 from keras_multvae.training.recipe import Recipe, trained_names
 
-# Epochs without a better one after which a trial ends.
-PATIENCE = 10
+# Epochs without a better one after which a trial ends: of a RecVAE, five turns of its
+# halves, and enough to come back from an update of ImplicitSLIM.
+PATIENCE = 20
 # A guess of the learning rate where the recipe leaves it to the model.
 RATE = 1e-3
 
