@@ -7,12 +7,12 @@ are optional, and `require` says in one line which one is missing.
 from __future__ import annotations
 
 from inspect import getattr_static
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.typing import Model
+from keras_multvae.typing import Model, Tensor, Variable
 
 
 class Ranks(Protocol):
@@ -27,7 +27,7 @@ class Ranks(Protocol):
 class FitsClicks(Protocol):
     """Is fitted to a matrix at once, as a baseline: `compare`."""
 
-    def fit(self, interactions: object) -> Any:
+    def fit(self, interactions: object) -> Self:
         """`Interactions` or CSR (users, num_items) -> the model itself."""
 
 
@@ -59,7 +59,7 @@ class HasItemEmbeddings(Protocol):
     """Keeps a vector of each item where clicks go in and logits out: `ImplicitSLIM`."""
 
     @property
-    def item_embeddings(self) -> list[tuple[Any, int]]:
+    def item_embeddings(self) -> list[tuple[Variable, int]]:
         """Each table once, the variable and its axis of the items."""
 
 
@@ -77,8 +77,12 @@ class GivesLogits(Protocol):
 
     likelihood: Any
 
-    def logits(self, inputs: object) -> Any:
+    def logits(self, inputs: object) -> Tensor:
         """A batch -> logits (users, num_items), in inference."""
+
+
+class Exported(Ranks, GivesLogits, Protocol):
+    """What `export_saved_model` writes: a model that ranks by its logits."""
 
 
 class PadsItems(Protocol):
@@ -87,7 +91,7 @@ class PadsItems(Protocol):
     padding_items: int
 
     @property
-    def output_bias(self) -> Any:
+    def output_bias(self) -> Variable:
         """The variable with the bias of each item's logit."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -14,6 +14,9 @@ from keras_multvae import backend, checks
 from keras_multvae.abilities import HasBeta, HasItemEmbeddings, can, require
 from keras_multvae.schedules import BetaSchedule, ConstantBeta, CyclicalBeta, LinearBeta
 from keras_multvae.typing import Logs
+
+if TYPE_CHECKING:
+    from keras_multvae.data import Interactions
 
 # Of whom the products with a table are in memory at a time.
 USERS_AT_ONCE = 1 << 14
@@ -184,14 +187,14 @@ class ImplicitSLIM(keras.callbacks.Callback):
 
     def __init__(
         self,
-        interactions: Any,
+        interactions: Interactions | sparse.spmatrix,
         every: int = 10,
         l2: float = 500.0,
         alpha: float = 1.0,
         min_clicks: int = 1000,
     ) -> None:
         super().__init__()
-        matrix = getattr(interactions, "matrix", interactions)
+        matrix: sparse.spmatrix = getattr(interactions, "matrix", interactions)
         if not sparse.issparse(matrix):
             raise TypeError(
                 "`interactions` must be Interactions or a SciPy sparse matrix (users, "

@@ -9,10 +9,20 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-from typing import Any
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeAlias
+
+from keras_multvae.typing import Logs, Model, State, Tensor, Variable
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+    from keras import Optimizer
+    from keras.distribution import Distribution
+    from keras.metrics import Metric
 
 
-def layout_of(variable: Any) -> Any:
+def layout_of(variable: Variable) -> object:
     """The layout of a variable on several devices, None for one on a single device.
 
     Keras has no public way to ask how a variable is distributed.
@@ -35,13 +45,13 @@ def layout_of(variable: Any) -> Any:
 
 
 def loss_and_updates(
-    model: Any,
-    trainable: Any,
-    non_trainable: Any,
-    of_metrics: Any,
-    batch: tuple[Any, Any, Any],
-    of_optimizer: Any,
-) -> tuple[Any, tuple[Any, ...]]:
+    model: Model,
+    trainable: list[Tensor],
+    non_trainable: list[Tensor],
+    of_metrics: list[Tensor],
+    batch: tuple[Tensor, Tensor, Tensor],
+    of_optimizer: list[Tensor],
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The training loss on JAX and what the forward pass changes, without a gradient.
 
     Keras documents no stateless loss of a whole step that scales it for the optimiser.
@@ -68,8 +78,12 @@ def loss_and_updates(
 
 
 def update_metrics(
-    model: Any, of_metrics: Any, loss: Any, batch: tuple[Any, Any, Any], y_pred: Any
-) -> tuple[dict[str, Any], Any]:
+    model: Model,
+    of_metrics: list[Tensor],
+    loss: Tensor,
+    batch: tuple[Tensor, Tensor, Tensor],
+    y_pred: Tensor,
+) -> tuple[Logs, list[Tensor]]:
     """The logs of a step on JAX, and the new values of the metrics' variables.
 
     Keras has no public function for this part of its JAX step.
@@ -80,7 +94,7 @@ def update_metrics(
     )
 
 
-def put_back(model: Any, names: tuple[str, ...], state: tuple[Any, ...]) -> None:
+def put_back(model: Model, names: tuple[str, ...], state: State) -> None:
     """Gives a model on JAX the values that Keras' loop took from its variables.
 
     Keras has no public way to do so, and does not where the first step fails.
@@ -95,7 +109,7 @@ def put_back(model: Any, names: tuple[str, ...], state: tuple[Any, ...]) -> None
     model.jax_state_sync()
 
 
-def build_compiled_metrics(model: Any, y_true: Any, y_pred: Any) -> None:
+def build_compiled_metrics(model: Model, y_true: Tensor, y_pred: Tensor) -> None:
     """Makes the variables of the metrics that a model was compiled with.
 
     Keras makes them in the first evaluation only, and offers no way to do so before.
@@ -105,7 +119,7 @@ def build_compiled_metrics(model: Any, y_true: Any, y_pred: Any) -> None:
         metrics.build(y_true, y_pred)
 
 
-def loss_tracker(model: Any) -> Any:
+def loss_tracker(model: Model) -> Metric:
     """The metric that Keras logs as `loss`; `Model.metrics` only has it among others.
 
     None before the model is compiled.
@@ -121,17 +135,17 @@ def is_for_torch_only(module: str) -> bool:
     return module.startswith("keras.src.backend.torch")
 
 
-def variable_index(optimizer: Any, variable: Any) -> int:
+def variable_index(optimizer: Optimizer, variable: Variable) -> int:
     """The place of a variable among an optimiser's; Keras has no public look-up."""
     return optimizer._get_variable_index(variable)
 
 
-def moments(optimizer: Any) -> tuple[list[Any], list[Any]]:
+def moments(optimizer: Optimizer) -> tuple[list[Variable], list[Variable]]:
     """Momentums and velocities of an Adam by place; `variables` gives no names."""
     return optimizer._momentums, optimizer._velocities
 
 
-def higher_is_better(metric: Any) -> None:
+def higher_is_better(metric: Metric) -> None:
     """Tells callbacks with mode="auto" that a metric is to be maximized.
 
     Keras has no public way for a custom metric to say so.
@@ -139,24 +153,24 @@ def higher_is_better(metric: Any) -> None:
     metric._direction = "up"
 
 
-def jax_mesh(distribution: Any) -> Any:
+def jax_mesh(distribution: Distribution) -> Mesh:
     """The `jax.sharding.Mesh` of a distribution; `DeviceMesh` does not document it."""
     return distribution.device_mesh.backend_mesh
 
 
-def data_shard(distribution: Any) -> int:
+def data_shard(distribution: Distribution) -> int:
     """The number of the part of a batch that this process reads; undocumented."""
     return distribution.data_shard_id
 
 
-def torch_adam() -> Any:
+def torch_adam() -> Callable[..., None]:
     """PyTorch's Adam as a function of tensors; it documents the optimiser alone."""
     from torch.optim.adam import adam
 
     return adam
 
 
-def torch_parameter(variable: Any) -> Any:
+def torch_parameter(variable: Variable) -> Tensor:
     """The tensor that a variable on PyTorch keeps.
 
     In a layer of mixed precision its public `value` is a 16-bit copy.
@@ -164,15 +178,19 @@ def torch_parameter(variable: Any) -> Any:
     return variable._value
 
 
-def sparse_parts(gradient: Any) -> tuple[Any, Any]:
+def sparse_parts(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Row ids and rows of a PyTorch gradient; `indices()` would have to sort first."""
     return gradient._indices()[0], gradient._values()
 
 
-def disable_xla(tensorflow: Any) -> None:
+def disable_xla(tensorflow: ModuleType) -> None:
     """Throws TensorFlow's switch against XLA, which Python's API does not have."""
     library = ctypes.CDLL(f"{tensorflow.sysconfig.get_lib()}/libtensorflow_cc.so.2")
     library._ZN10tensorflow21DisableXlaCompilationEv()
+
+
+# What options are added to: a parser or a group of one. The base of both is private.
+ArgumentGroup: TypeAlias = argparse._ActionsContainer
 
 
 class DefaultsHelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

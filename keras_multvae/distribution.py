@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 
@@ -16,7 +14,9 @@ from keras_multvae.typing import Model
 USERS, ITEMS = "users", backend.ITEMS
 
 
-def item_layout_map(device_mesh: Any) -> Any:
+def item_layout_map(
+    device_mesh: keras.distribution.DeviceMesh,
+) -> keras.distribution.LayoutMap:
     """Where the weights of our models lie when their item embeddings are split up.
 
     The encoder's first kernel, the decoder's last one and its bias are split up by
@@ -87,7 +87,7 @@ def initialize(
     keras.distribution.initialize(coordinator, num_processes, process_id)
 
 
-def data_parallel() -> Any:
+def data_parallel() -> keras.distribution.DataParallel:
     """A `keras.distribution.DataParallel` over all devices of all processes.
 
     Every device has the whole model and a part of each batch; gradients are added up.
@@ -109,7 +109,7 @@ def data_parallel() -> Any:
     return keras.distribution.DataParallel(auto_shard_dataset=False)
 
 
-def item_parallel(parts: int | None = None) -> Any:
+def item_parallel(parts: int | None = None) -> keras.distribution.ModelParallel:
     """A `keras.distribution.ModelParallel` that splits the item embeddings up.
 
     Memory for the tables, and the arithmetic on them, are divided by `parts`. What is
@@ -152,7 +152,7 @@ def item_parallel(parts: int | None = None) -> Any:
     )
 
 
-def shard(model: Model) -> Any:
+def shard(model: Model) -> Model:
     """A copy of a model on the devices of the distribution in force.
 
     Weights, optimiser state, random state and the step count of beta are copied, so a
@@ -187,7 +187,7 @@ def shard(model: Model) -> Any:
     return _copy(model, padding_items)
 
 
-def unshard(model: Model) -> Any:
+def unshard(model: Model) -> Model:
     """A copy of a sharded model on one device, without padding items.
 
     Use it to save, evaluate, recommend or export. Every process must call it, and each
@@ -224,7 +224,7 @@ def unsharded_weights(model: Model) -> list[np.ndarray]:
     return [np.array(backend.to_host(weight)) for weight in model.weights]
 
 
-def _copy(model: Model, more_items: int, compiled: bool = True) -> Any:
+def _copy(model: Model, more_items: int, compiled: bool = True) -> Model:
     config = {**model.get_config(), "num_items": model.num_items + more_items}
     copy = type(model).from_config(config)
     copy.padding_items = model.padding_items + more_items

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from types import ModuleType
 
 
-def import_extra(module: str, extra: str) -> Any:
+def import_extra(module: str, extra: str) -> ModuleType:
     """Imports an optional library; says which extra brings it if it is missing."""
     try:
         return import_module(module)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 from keras import ops
 
 from keras_multvae import backend, checks, ragged
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Batch, Json, Tensor
 
 
 class SampledLogits(NamedTuple):
@@ -22,9 +22,9 @@ class SampledLogits(NamedTuple):
         hits: (users, num_sampled) bool, what of these not to count.
     """
 
-    clicked: Any
-    sampled: Any
-    hits: Any
+    clicked: Tensor
+    sampled: Tensor
+    hits: Tensor
 
 
 class Likelihood(keras.losses.Loss):
@@ -36,7 +36,7 @@ class Likelihood(keras.losses.Loss):
     `call` and `unnormalized_scores`.
     """
 
-    def __init__(self, name: str, **kwargs: Any) -> None:
+    def __init__(self, name: str, **kwargs: object) -> None:
         super().__init__(name=name, **kwargs)
 
     # Whether targets may be any numbers >= 0, rather than 0 and 1.
@@ -78,7 +78,7 @@ class MultinomialNLL(Likelihood):
         - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), equation 2
     """
 
-    def __init__(self, name: str = "multinomial_nll", **kwargs: Any) -> None:
+    def __init__(self, name: str = "multinomial_nll", **kwargs: object) -> None:
         super().__init__(name, **kwargs)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class MultinomialNLL(Likelihood):
         product = _sum_over_clicks(y_true, y_pred, lambda x, f: x * f)
         return total * ops.logsumexp(y_pred, axis=-1) - product
 
-    def sampled(self, y_true: dict[str, Any], logits: SampledLogits) -> Tensor:
+    def sampled(self, y_true: Batch, logits: SampledLogits) -> Tensor:
         """An estimate of `call` from some of the logits: (users,).
 
         Of the sum of exp(f_i) over all items, that over the clicked ones is exact; a
@@ -154,7 +154,7 @@ class GaussianNLL(Likelihood):
         clicked_confidence: float = 10.0,
         unclicked_confidence: float = 1.0,
         name: str = "gaussian_nll",
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(name, **kwargs)
         self.clicked_confidence = checks.number(
@@ -206,7 +206,7 @@ class LogisticNLL(Likelihood):
 
     takes_counts = False
 
-    def __init__(self, name: str = "logistic_nll", **kwargs: Any) -> None:
+    def __init__(self, name: str = "logistic_nll", **kwargs: object) -> None:
         super().__init__(name, **kwargs)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -240,7 +240,7 @@ def get_likelihood(identifier: str | Likelihood) -> Likelihood:
 
 
 def _sum_over_clicks(
-    y_true: Tensor, y_pred: Tensor, term: Callable[[Any, Any], Any]
+    y_true: Tensor, y_pred: Tensor, term: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
     """Sum of term(x_ui, f_ui) over the items that each user clicked: (users,)."""
     sparse = ragged.is_ragged(y_true)

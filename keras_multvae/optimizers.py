@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import keras
 from keras import ops
@@ -12,7 +11,7 @@ from keras import ops
 from keras_multvae import backend, compat
 from keras_multvae.backend.adam import adam_step
 from keras_multvae.schedules import Alternation
-from keras_multvae.typing import Json, Tensor, Variable
+from keras_multvae.typing import Json, Store, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -42,7 +41,7 @@ class FusedAdam(keras.optimizers.Adam):
         - [Kingma and Ba, 2015](https://arxiv.org/abs/1412.6980)
     """
 
-    _to_load: Any = None
+    _to_load: Callable[[], list[Variable]] | None = None
 
     @property
     def takes_sparse_gradients(self) -> bool:
@@ -65,7 +64,7 @@ class FusedAdam(keras.optimizers.Adam):
         """
         self._to_load = lambda: variables  # a list would be tracked and stored
 
-    def load_own_variables(self, store: Any) -> None:
+    def load_own_variables(self, store: Store) -> None:
         """See `keras.optimizers.Optimizer`."""
         waiting, self._to_load = self._to_load, None
         if waiting is not None and len(store.keys()) > len(self.variables):
@@ -156,7 +155,7 @@ class AlternatingAdam(FusedAdam):
         """False: a step is of whole tables."""
         return False
 
-    def alternate(self, turns: Alternation, first: Sequence[Any]) -> None:
+    def alternate(self, turns: Alternation, first: Sequence[Variable]) -> None:
         """Says which variables are the first half, and how many passes each has."""
         self._turns, self._first = turns, set(map(id, first))
 
@@ -176,7 +175,7 @@ class AlternatingAdam(FusedAdam):
         self.state = self._count((3,), "state")
         self.begin_pass(0, 1)
 
-    def _count(self, shape: tuple[int, ...], name: str) -> Any:
+    def _count(self, shape: tuple[int, ...], name: str) -> Variable:
         return self.add_variable(
             shape, dtype="int32", name=name, aggregation="only_first_replica"
         )
@@ -186,7 +185,9 @@ class AlternatingAdam(FusedAdam):
         assert self._turns is not None
         self.state.assign(self._turns.begin(passes, batches))
 
-    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+    def apply(
+        self, grads: list[Tensor], trainable_variables: list[Variable] | None = None
+    ) -> None:
         """See `keras.optimizers.Optimizer.apply`."""
         variables = trainable_variables
         if variables is None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from keras_multvae import checks
+from keras_multvae.typing import Tensor
 
 
 class BetaSchedule:
@@ -149,16 +149,16 @@ class Alternation:
         """The state at the begin of a pass."""
         return 0, passes, batches
 
-    def is_first(self, state: Sequence[Any]) -> Any:
+    def is_first(self, state: Sequence[Tensor]) -> Tensor:
         """Whether the next batch trains the first half."""
         return state[1] % (self.first + self.second) < self.first
 
-    def is_handover(self, state: Sequence[Any]) -> Any:
+    def is_handover(self, state: Sequence[Tensor]) -> Tensor:
         """Whether the next batch is the second half's first one after the other's."""
         turn = state[1] % (self.first + self.second)
         return (turn == self.first) & (state[0] == 0)
 
-    def after_batch(self, state: Sequence[Any]) -> tuple[Any, Any, Any]:
+    def after_batch(self, state: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """The state once the next batch is done."""
         batch, passes, batches = state
         return (batch + 1) % batches, passes + (batch + 1) // batches, batches

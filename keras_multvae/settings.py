@@ -1,8 +1,7 @@
 """Settings as frozen dataclasses that check themselves. Nothing here imports Keras.
 
-A setting is a field made by `setting`, whose `Kind` says what values it takes. From the
-kinds come the checks of a constructor, the options of the command line and the JSON of
-a recipe, so that each setting is described once.
+A setting is a field made by `setting`; its `Kind` says which values it takes. Checks,
+command-line options and the JSON of a recipe all follow from the kinds.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class Kind:
         return value
 
     def from_json(self, value: object) -> Any:
-        """The opposite of `to_json`; the value is checked by its dataclass."""
+        """Reads what `to_json` wrote; the dataclass checks the value."""
         return value
 
 
@@ -62,17 +61,13 @@ class Number(Kind):
     fits: Callable[[Any], bool]
     words: str
 
-    def check(self, value: object) -> Any:
+    def check(self, value: Any) -> Any:
         """See `Kind`."""
         taken = (int, *_of_numpy("integer"))
         if self.type is not int:
             taken = (int, float, *_of_numpy("number"))
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, taken)
-            or not math.isfinite(value)
-            or not self.fits(value)
-        ):
+        number = isinstance(value, taken) and not isinstance(value, bool)
+        if not (number and math.isfinite(value) and self.fits(value)):
             raise ValueError(self.words)
         return self.type(value)
 
@@ -92,7 +87,7 @@ class Optional(Kind):
 
     @property
     def choices(self) -> tuple[str, ...] | None:  # type: ignore[override]
-        """Those of the other kind."""
+        """See `Kind`."""
         return self.kind.choices
 
     def check(self, value: object) -> Any:
@@ -191,13 +186,13 @@ class Sizes(Kind):
 
 @dataclass(frozen=True)
 class OneOf(Kind):
-    """A value that has settings of its own, or None.
+    """An object with settings of its own, or None.
 
-    On the command line, a name chooses the class and its settings are further options.
+    On the command line its class is chosen by name, and its settings are options.
 
     Args:
         classes: Settings classes by name; None under the name that means None.
-        prefix: What the names of their options begin with.
+        prefix: The prefix of their options' names.
     """
 
     classes: Mapping[str, type[Settings] | None]
@@ -211,8 +206,9 @@ class OneOf(Kind):
     def check(self, value: object) -> Any:
         """See `Kind`."""
         if self.name_of(value) is None:
-            classes = self.classes.values()
-            known = (each.__name__ if each else "None" for each in classes)
+            known = (
+                each.__name__ if each else "None" for each in self.classes.values()
+            )
             raise ValueError(" or ".join(known))
         return value
 
@@ -279,11 +275,7 @@ def setting(default: object, kind: Kind, help: str, stored: str | None = None) -
 
 
 def checked(name: str, value: object, kind: Kind) -> Any:
-    """An argument in its canonical form.
-
-    Raises:
-        ValueError: What was expected and what came, by the argument's name.
-    """
+    """An argument in its canonical form, or a `ValueError` that names the argument."""
     try:
         return kind.check(value)
     except ValueError as error:
@@ -305,7 +297,7 @@ class Settings:
     """Base of frozen dataclasses whose fields are made by `setting`.
 
     Raises:
-        ValueError: When one is made with a value that its kind does not take.
+        ValueError: A value that its kind does not take.
 
     Example:
 
@@ -340,10 +332,10 @@ class Settings:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The opposite of `to_json`; settings that are left out have their defaults.
+        """Reads what `to_json` wrote; missing settings have their defaults.
 
         Raises:
-            ValueError: A setting that there is not, or a value out of range.
+            ValueError: An unknown setting, or a value out of range.
         """
         kinds = {field.name: field.metadata["kind"] for field in settings_of(cls)}
         names = {key_of(field): field.name for field in settings_of(cls)}

@@ -12,13 +12,12 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 SUPPORTED = ("tensorflow", "jax", "torch")
 # What to install for each: the names of its package.
@@ -140,7 +139,10 @@ class _QuietTensorFlow:
     """
 
     def find_spec(
-        self, name: str, path: Any = None, target: Any = None
+        self,
+        name: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         """See `importlib.abc.MetaPathFinder`."""
         if name != "tensorflow":

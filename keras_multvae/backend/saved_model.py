@@ -12,14 +12,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import keras
 
 from keras_multvae.files import replace_folder
 from keras_multvae.registry import handover
-from keras_multvae.typing import Model
+from keras_multvae.typing import Model, Tensor
 
 
 def on_tensorflow() -> bool:
@@ -90,7 +90,7 @@ def run_under_tensorflow(model: Model, code: str, *arguments: str) -> None:
 
 
 def save_module(
-    module: object, path: str | os.PathLike[str], **signatures: Any
+    module: object, path: str | os.PathLike[str], **signatures: Callable[..., Tensor]
 ) -> None:
     """Writes a `tf.Module` as a SavedModel; a half-written one is never visible."""
     import tensorflow as tf
@@ -126,7 +126,7 @@ def export_model(model: Model, path: str | os.PathLike[str]) -> None:
     spec = tf.TensorSpec((None, model.num_items), tf.float32, name="clicks")
 
     @tf.function(input_signature=[spec])
-    def logits(clicks: object) -> dict[str, Any]:
+    def logits(clicks: object) -> dict[str, Tensor]:
         return {"logits": model.logits(clicks)}
 
     module = tf.Module()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -17,6 +17,8 @@ from keras_multvae.data import Split
 from keras_multvae.data.columns.clicks import weights_of_users
 from keras_multvae.typing import Clicks
 
+# Weights between items, dense or sparse, or what they are computed from.
+Weights: TypeAlias = Any
 SETTINGS = ("l2", "dropout", "user_weight")
 
 
@@ -31,7 +33,7 @@ class LinearModel(Baseline):
     """
 
     # B, (num_items, num_items): float32, an array or CSR.
-    weights: Any
+    weights: Weights
 
     def __init__(
         self,
@@ -102,7 +104,7 @@ class LinearModel(Baseline):
                 f"{cls.__name__}.tuned() needs a split with a validation part. "
                 "Received: validation=None."
             )
-        products: dict[float, Any] = {}
+        products: dict[float, Weights] = {}
         end = time.monotonic() + seconds
 
         def fitted(point: tuning.Point) -> Any:
@@ -151,15 +153,15 @@ class LinearModel(Baseline):
         weights = self._fitted(self.weights)
         return self._largest(weights, max(round(density * self.num_items**2), 1))
 
-    def _products(self, matrix: sparse.csr_matrix) -> Any:
+    def _products(self, matrix: sparse.csr_matrix) -> Weights:
         """What of `diag(w)^(1/2) X` B is computed from, whatever `l2` and `dropout`."""
         raise NotImplementedError
 
-    def _solve(self, products: Any) -> Any:
+    def _solve(self, products: Weights) -> Weights:
         """B from what `_products` gave, which may be overwritten."""
         raise NotImplementedError
 
-    def _largest(self, weights: Any, kept: int) -> sparse.csr_matrix:
+    def _largest(self, weights: Weights, kept: int) -> sparse.csr_matrix:
         """The `kept` largest entries of B, and those that are as large as the last."""
         raise NotImplementedError
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import Any
 
 from keras_multvae import Comparison, LinearPath, Recipe, Recommender
 from keras_multvae import compare as compare_models
@@ -18,6 +17,7 @@ from keras_multvae.registry import find, names
 from keras_multvae.selection import default_models
 from keras_multvae.training.record import read_recipe
 from keras_multvae.training.trainer import record
+from keras_multvae.typing import Model
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -44,11 +44,11 @@ def compare(arguments: argparse.Namespace) -> None:
     )
 
 
-def _models(given: list[str] | None, num_items: int) -> dict[str, Any] | None:
+def _models(given: list[str] | None, num_items: int) -> dict[str, Model] | None:
     """What `keras_multvae.compare` takes; None for its default."""
     if given is None:
         return None
-    found: dict[str, Any] = {}
+    found: dict[str, Model] = {}
     for name in given:
         label = Path(name).stem if Path(name).exists() and not _known(name) else name
         if label in found:
@@ -61,7 +61,7 @@ def _known(name: str) -> bool:
     return name.removesuffix(LINEAR) in names()
 
 
-def _model(name: str, num_items: int) -> Any:
+def _model(name: str, num_items: int) -> Model:
     """A candidate by its name, or by its recipe's folder or file."""
     if not _known(name):
         return read_recipe(Path(name))

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from keras_multvae.cli.model_options import converter
+from keras_multvae.compat import ArgumentGroup
 from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE_INT
 
 SPLITS = ("strong", "time", "last-out", "holdout")
@@ -179,7 +180,7 @@ def filters_of(parsed: argparse.Namespace) -> dict[str, Any]:
     return filters
 
 
-def _event_filter_options(group: Any) -> None:
+def _event_filter_options(group: ArgumentGroup) -> None:
     group.add_argument("--min-rating", type=float, help="keep ratings of this or more")
     group.add_argument(
         "--duplicates", choices=["collapse", "count"], default="collapse",
@@ -187,7 +188,7 @@ def _event_filter_options(group: Any) -> None:
     )  # fmt: skip
 
 
-def _filter_options(group: Any) -> None:
+def _filter_options(group: ArgumentGroup) -> None:
     _event_filter_options(group)
     group.add_argument(
         "--min-user-items",
@@ -207,7 +208,7 @@ def _filter_options(group: Any) -> None:
     )
 
 
-def _split_options(group: Any) -> None:
+def _split_options(group: ArgumentGroup) -> None:
     group.add_argument(
         "--split",
         choices=SPLITS,
@@ -237,7 +238,7 @@ def _split_options(group: Any) -> None:
         )
 
 
-def _title_options(group: Any) -> None:
+def _title_options(group: ArgumentGroup) -> None:
     group.add_argument("--items", help="file of any of these kinds, with titles")
     group.add_argument(
         "--items-id-column", help="of item ids there; default: --item-column"

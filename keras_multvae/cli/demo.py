@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import keras
 from rich.table import Table
@@ -31,6 +30,7 @@ from keras_multvae.data import (
     strong_generalization,
 )
 from keras_multvae.training.recipe import Recipe
+from keras_multvae.typing import Id
 
 # Chosen on the validation users; docs/results.md has the figures.
 RECIPE = Recipe(
@@ -171,15 +171,15 @@ def _recommend(
     console.print(table)
 
 
-def _ids(recommender: Recommender, films: list[str]) -> list[Any]:
+def _ids(recommender: Recommender, films: list[str]) -> list[Id]:
     """Ids of the films with these titles, the year apart."""
-    by_title: dict[str, Any] = {}
+    by_title: dict[str, Id] = {}
     for item, title in recommender.titles.items():
         by_title.setdefault(title.rpartition(" (")[0] or title, item)
     return [by_title[film] for film in films if film in by_title]
 
 
-def _cell(report: Any, metric: str) -> str:
+def _cell(report: RankingReport, metric: str) -> str:
     return f"{report.mean(metric):.3f} ± {report.stderr(metric):.3f}"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_multvae import registry
+from keras_multvae.compat import ArgumentGroup
 from keras_multvae.settings import Flag, Kind, OneOf, Settings, settings_of
 from keras_multvae.training.recipe import Recipe, trained_names
 from keras_multvae.training.record import read_recipe
@@ -104,7 +105,7 @@ def _early() -> argparse.ArgumentParser:
     return argparse.ArgumentParser(add_help=False, allow_abbrev=False)
 
 
-def _add(group: Any, settings: Settings) -> None:
+def _add(group: ArgumentGroup, settings: Settings) -> None:
     for field in settings_of(settings):
         kind, help = field.metadata["kind"], field.metadata["help"]
         value = getattr(settings, field.name)
@@ -121,7 +122,7 @@ def _add(group: Any, settings: Settings) -> None:
         else:
             group.add_argument(
                 flag,
-                type=None if kind.choices else converter(kind),
+                type=str if kind.choices else converter(kind),
                 choices=kind.choices,
                 metavar=kind.metavar,
                 default=argparse.SUPPRESS,
@@ -129,7 +130,9 @@ def _add(group: Any, settings: Settings) -> None:
             )
 
 
-def _add_choice(group: Any, flag: str, kind: OneOf, value: Any, help: str) -> None:
+def _add_choice(
+    group: ArgumentGroup, flag: str, kind: OneOf, value: object, help: str
+) -> None:
     """An option for the name, and one for each setting of what it names."""
     name = kind.name_of(value)
     group.add_argument(
@@ -146,7 +149,7 @@ def _add_choice(group: Any, flag: str, kind: OneOf, value: Any, help: str) -> No
             inner = field.metadata["kind"]
             group.add_argument(
                 f"--{kind.option(field.name).replace('_', '-')}",
-                type=None if inner.choices else converter(inner),
+                type=str if inner.choices else converter(inner),
                 choices=inner.choices,
                 metavar=inner.metavar,
                 default=argparse.SUPPRESS,
@@ -181,7 +184,7 @@ def _given(parsed: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 def _given_choice(
     given: dict[str, Any], name: str, kind: OneOf, settings: Settings
-) -> Any:
+) -> object:
     value = getattr(settings, name)
     if name in given and given[name] != kind.name_of(value):
         value = kind.parse(given[name])

@@ -7,7 +7,6 @@ import math
 import sys
 import time
 from datetime import timedelta
-from typing import Any
 
 import keras
 from rich.progress import ProgressColumn, Task
@@ -16,7 +15,7 @@ from rich.text import Text
 
 from keras_multvae.progress import console, progress
 from keras_multvae.training.checkpoint import steps_done
-from keras_multvae.typing import Logs
+from keras_multvae.typing import Json, Logs
 
 
 def log(text: str) -> None:
@@ -29,7 +28,7 @@ def status(text: str) -> Status:
     return console.status(text)
 
 
-def print_result(value: dict[str, Any], text: str, as_json: bool) -> None:
+def print_result(value: Json, text: str, as_json: bool) -> None:
     """The result on standard output: one JSON object, or words."""
     print(json.dumps(value, ensure_ascii=False) if as_json else text)
     sys.stdout.flush()
@@ -81,7 +80,7 @@ class TrainingProgress(keras.callbacks.Callback):
             steps = self.epoch * self.params["steps"] + batch + 1
             self.bar.update(self.task, completed=self._users(steps))
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Shows the epoch, its loss and its validation NDCG@100."""
         logs, epochs = logs or {}, self.params["epochs"]
         ndcg = logs.get("val_ndcg_at_100")

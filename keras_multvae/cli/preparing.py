@@ -21,6 +21,7 @@ from keras_multvae.data import (
 )
 from keras_multvae.data.columns.spilled import spilling_into
 from keras_multvae.data.vocabulary import Vocabulary
+from keras_multvae.typing import Json
 
 # What was lost, and to what, as it is told; `{}` is the number.
 LOSSES = {
@@ -62,7 +63,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
         for part in ("validation", "test")
     }
     counts, items = interactions.counts, split.train.num_items
-    report: dict[str, Any] = {
+    report: Json = {
         "out": str(arguments.out),
         "train_users": split.train.num_users,
         **held_out,

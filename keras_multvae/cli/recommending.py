@@ -6,10 +6,12 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from keras_multvae import Recommender, recommend_on_ray
 from keras_multvae.cli.commands import part_of
@@ -22,11 +24,12 @@ from keras_multvae.cli.data_options import (
 )
 from keras_multvae.cli.output import log, print_result, status
 from keras_multvae.cli.preparing import losses
-from keras_multvae.data import Interactions, Vocabulary
+from keras_multvae.data import FoldIn, Interactions, Vocabulary
 from keras_multvae.data.ingest.text import lines_of, opened
 from keras_multvae.progress import counting
 from keras_multvae.recommender.events import first_of, holds_events, of_events
 from keras_multvae.recommender.storage import ITEMS
+from keras_multvae.typing import Id
 
 BATCH = 500
 # Counts of what a model does not know of files of histories; see `of_events`.
@@ -95,7 +98,7 @@ def similar(arguments: argparse.Namespace) -> None:
 
 def _histories(
     recommender: Recommender, arguments: argparse.Namespace
-) -> tuple[Interactions, Any, str]:
+) -> tuple[Interactions, Sequence[Id] | np.ndarray, str]:
     """Histories, the users of them to recommend for, and what these are called."""
     if arguments.user or arguments.all:
         stored = recommender.histories
@@ -115,12 +118,12 @@ def _histories(
     if source.is_dir() and not holds_events(source):
         _check_no_events_options(arguments)
         part = part_of(recommender, source, arguments.part or "train", arguments.model)
-        histories = getattr(part, "input", part)
+        histories = part.input if isinstance(part, FoldIn) else part
         return histories, histories.users.ids, "user"
     return _read(source, recommender.items, arguments)
 
 
-def _users(users: Vocabulary, arguments: argparse.Namespace) -> list[Any]:
+def _users(users: Vocabulary, arguments: argparse.Namespace) -> list[Id]:
     ids = users.from_text(arguments.user)
     unknown = [each for each in ids if each not in users]
     if unknown:
@@ -135,7 +138,7 @@ def _users(users: Vocabulary, arguments: argparse.Namespace) -> list[Any]:
 
 def _read(
     path: Path, items: Vocabulary, arguments: argparse.Namespace
-) -> tuple[Interactions, Any, str]:
+) -> tuple[Interactions, Sequence[Id] | np.ndarray, str]:
     """The histories in files of events, or of JSON lists."""
     if not path.exists():
         raise FileNotFoundError(
@@ -222,9 +225,9 @@ def _options(arguments: argparse.Namespace, items: Vocabulary | None) -> dict[st
     return options
 
 
-def _listed(name: str, items: Vocabulary, arguments: argparse.Namespace) -> list[Any]:
+def _listed(name: str, items: Vocabulary, arguments: argparse.Namespace) -> list[Id]:
     """The item ids of --allow or --deny, which are given or in files."""
-    found: list[Any] = []
+    found: list[Id] = []
     for each in getattr(arguments, name):
         (item,) = items.from_text([each])
         is_file, known = Path(each).is_file(), item in items
@@ -263,7 +266,7 @@ def _ids_in(path: Path) -> list[str]:
 
 def _print(
     recommender: Recommender,
-    user_ids: Any,
+    user_ids: Sequence[Id] | np.ndarray,
     kind: str,
     options: dict[str, Any],
     arguments: argparse.Namespace,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_multvae import Recommender, backend
 from keras_multvae.cli.model_options import given_recipe
@@ -14,13 +14,18 @@ from keras_multvae.data import Vocabulary, load_prepared
 from keras_multvae.data.columns.spilled import spilling_into
 from keras_multvae.distribution import data_parallel, initialize, item_parallel
 from keras_multvae.files import replace_file
-from keras_multvae.plots import figure_class, plot_history
+from keras_multvae.plots import figure_class, plot_history, save
 from keras_multvae.recommender import storage
 from keras_multvae.training.checkpoint import clear_state, is_interrupted, write_history
 from keras_multvae.training.curves import Curves
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.trainer import record
 from keras_multvae.training.trainer import train as train_recipe
+
+if TYPE_CHECKING:
+    from keras.distribution import Distribution
+
+    from keras_multvae.data.prepared import Prepared
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -72,7 +77,7 @@ def _changed_items(before: Vocabulary, now: Vocabulary) -> dict[str, int]:
     }
 
 
-def _distribution(arguments: argparse.Namespace) -> Any:
+def _distribution(arguments: argparse.Namespace) -> Distribution | None:
     """The `keras.distribution` that was asked for, or None; joins the processes."""
     several = arguments.coordinator or arguments.processes or arguments.process
     if arguments.distribute is None:
@@ -102,14 +107,14 @@ def _distribution(arguments: argparse.Namespace) -> Any:
 
 
 def train_and_save(
-    prepared: Any,
+    prepared: Prepared,
     recipe: Recipe,
     out: Path,
     *,
     resume: bool = False,
     overwrite: bool = False,
     histories: bool = True,
-    distribution: Any = None,
+    distribution: Distribution | None = None,
     warm_start: Recommender | None = None,
     tensorboard: str | None = None,
 ) -> list[dict[str, float]]:
@@ -158,7 +163,7 @@ def train_and_save(
         recommender.save(out)
     write_history(out / "history.csv", history)
     with replace_file(out / "training.png") as temporary:
-        plot_history(history)[0].figure.savefig(temporary, dpi=120)
+        save(plot_history(history)[0], temporary)
     storage.seal(out)
     clear_state(state)
     return history

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from keras_multvae import Recommender
 from keras_multvae.cli.output import print_result
@@ -26,7 +25,7 @@ from keras_multvae.tuning import folder as tuning
 
 MANIFEST = "manifest.json"
 # By format: how it is called, up to which version it is read, what else looks at it.
-KINDS: dict[str, tuple[str, int, Callable[[Path], Any] | None]] = {
+KINDS: dict[str, tuple[str, int, Callable[[Path], object] | None]] = {
     prepared.PREPARED: ("prepared folder", prepared.VERSION, load_prepared),
     prepared.INTERACTIONS: ("interactions folder", prepared.VERSION, load_interactions),
     storage.FORMAT: ("recommender", storage.VERSION, Recommender.load),

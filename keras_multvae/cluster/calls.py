@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 import keras
 
 from keras_multvae.cluster.on_ray import connected, processors
 from keras_multvae.extras import import_extra
 
+# What one call takes.
+Task = TypeVar("Task")
 # Seconds between two looks.
 LOOK = 1.0
 
 
 def calls_on_ray(
-    function: Callable[[Any], None],
-    arguments: Sequence[Any],
+    function: Callable[[Task], None],
+    arguments: Sequence[Task],
     look: Callable[[], None],
     address: str | None = None,
 ) -> None:

@@ -152,7 +152,7 @@ class Job:
         # What workers that were killed have left behind.
         for unfinished in (self.out / "parts").glob(".part-*"):
             unfinished.unlink(missing_ok=True)
-        files: dict[str, Any] = {}
+        files: dict[str, Json] = {}
         for shard in self.shards(num_users):
             listed = read_json(self._sum_of(shard))
             name = self.path(shard).relative_to(self.out).as_posix()

@@ -235,7 +235,7 @@ def _filled(
     model = registry.find(storage.model_name(job.model)).model
     models = registry.handover(model, program=False)
     waiting = iter(shards)
-    running: dict[Any, int] = {}
+    running: dict[object, int] = {}
     try:
         while True:
             free = len(shards) if num_workers is None else num_workers - len(running)

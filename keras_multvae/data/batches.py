@@ -18,7 +18,7 @@ from keras_multvae.data.columns.mapped import slices
 from keras_multvae.data.ingest.events import checked_weights
 from keras_multvae.data.packing import pack
 from keras_multvae.data.splits.base import FoldIn
-from keras_multvae.typing import Clicks
+from keras_multvae.typing import Arrays, Clicks
 
 
 class UserBatches(keras.utils.PyDataset):
@@ -105,7 +105,7 @@ class UserBatches(keras.utils.PyDataset):
         self.seed = checks.integer("seed", seed, at_least=0)
         self.partitions = partitions
         # What `fit` has done to a batch that is made ahead, by the thread that does.
-        self.upload: Callable[[Any], Any] | None = None
+        self.upload: Callable[[Arrays], Arrays] | None = None
         self.epoch = 0
 
     def _take(
@@ -212,7 +212,7 @@ class UserBatches(keras.utils.PyDataset):
         ordered.epoch = 0
         return ordered
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # A thread can be neither copied nor pickled.
         return {**self.__dict__, "_ahead": None, "upload": None}
 
@@ -224,7 +224,7 @@ class UserBatches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return self.num_batches
 
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
+    def __getitem__(self, index: int) -> Arrays:
         if not 0 <= index < self.num_batches:
             raise IndexError(f"Batch {index} of {self.num_batches}.")
         ahead, self._ahead = self._ahead, None
@@ -238,11 +238,11 @@ class UserBatches(keras.utils.PyDataset):
             self._ahead = _Ahead(self._uploaded, index + 1)
         return batch
 
-    def _uploaded(self, index: int) -> tuple[Any, ...]:
+    def _uploaded(self, index: int) -> Arrays:
         batch = self._batch(index)
         return batch if self.upload is None else self.upload(batch)
 
-    def _batch(self, index: int) -> tuple[Any, ...]:
+    def _batch(self, index: int) -> Arrays:
         start = index * self.batch_size
         users = self._order[start : start + self.batch_size]
         empty = -len(users) % self.partitions
@@ -277,7 +277,7 @@ class _Ahead(threading.Thread):
     the step with the reading of a slow disk.
     """
 
-    def __init__(self, make: Callable[[int], tuple[Any, ...]], index: int) -> None:
+    def __init__(self, make: Callable[[int], Arrays], index: int) -> None:
         super().__init__()
         self.index = index
         self._make = make
@@ -291,7 +291,7 @@ class _Ahead(threading.Thread):
         except Exception as error:
             self._error = error
 
-    def result(self) -> tuple[Any, ...]:
+    def result(self) -> Arrays:
         """The batch, or the error that came in its place."""
         self.join()
         if self._error is not None:

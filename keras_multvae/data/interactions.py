@@ -25,7 +25,7 @@ from keras_multvae.data.ingest.events import array_chunks, check_values, checked
 from keras_multvae.data.ingest.frames import ROLES, frame_chunks
 from keras_multvae.data.ingest.ids import converter
 from keras_multvae.data.vocabulary import Vocabulary, as_vocabulary
-from keras_multvae.typing import Clicks, Frame
+from keras_multvae.typing import Chunk, Clicks, Frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,7 +335,7 @@ class Interactions:
         return replace(self, matrix=matrix, counts={}, **changed)
 
 
-def from_chunks(chunks: Iterable[dict[str, Any]], **filters: Any) -> Interactions:
+def from_chunks(chunks: Iterable[Chunk], **filters: Any) -> Interactions:
     """Builds the matrix from chunks of events; see `entries.build_entries`."""
     kept = build_entries(chunks, **filters)
     shape = (len(kept.user_ids), len(kept.item_ids))

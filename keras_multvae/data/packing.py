@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae.data.columns.mapped import take_runs
+from keras_multvae.typing import Batch
 
 
 def pack(
@@ -15,7 +16,7 @@ def pack(
     partitions: int = 1,
     own: slice = slice(None),
     binary: bool = False,
-) -> dict[str, np.ndarray]:
+) -> Batch:
     """The rows `users` of a CSR matrix, then `empty` rows, as a ragged batch.
 
     Args:
@@ -41,7 +42,7 @@ def pack(
     partitions = len(totals)
     item_ids = take_runs(matrix.indices, starts, sizes)
     values = None if binary else take_runs(matrix.data, starts, sizes)
-    batch = {
+    batch: Batch = {
         "entries_per_user": sizes.astype("int32"),
         "item_ids": np.zeros(partitions * capacity, "int32"),
         "values": np.zeros(partitions * capacity, "float32"),

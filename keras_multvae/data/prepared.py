@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from keras_multvae.files import (
     write_json,
     write_manifest,
 )
-from keras_multvae.typing import Json
+from keras_multvae.typing import Json, Titles
 
 PREPARED = "keras_multvae.prepared"
 INTERACTIONS = "keras_multvae.interactions"
@@ -44,14 +43,14 @@ class Prepared:
 
     split: Split
     titles: dict[int | str, str]
-    manifest: dict[str, Any]
+    manifest: Json
 
 
 def save_prepared(
     split: Split,
     folder: str | os.PathLike[str],
-    titles: dict[Any, str] | None = None,
-    settings: dict[str, Any] | None = None,
+    titles: Titles | None = None,
+    settings: Json | None = None,
 ) -> None:
     """Writes a split as a prepared folder, all of it or nothing.
 
@@ -278,7 +277,7 @@ def _read_manifest(folder: Path, name: str) -> Json:
     return manifest
 
 
-def _titles_in_order(titles: dict[Any, str], items: Vocabulary) -> list[str | None]:
+def _titles_in_order(titles: Titles, items: Vocabulary) -> list[str | None]:
     ordered = [titles.get(raw_id) for raw_id in items.ids.tolist()]
     if titles and not any(title is not None for title in ordered):
         raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from keras_multvae.data.columns.plain import missing
@@ -16,6 +17,7 @@ from keras_multvae.data.ingest.shown import reading
 from keras_multvae.data.interactions import Interactions, from_chunks
 from keras_multvae.data.vocabulary import Vocabulary
 from keras_multvae.extras import import_extra
+from keras_multvae.typing import Id
 
 IdType = Literal["auto", "str", "int"]
 
@@ -176,7 +178,7 @@ def read_titles(
     wanted = [item_column, title_column]
     # Titles are never numbers, also where they look like them.
     reader = FileReader(_polars(), Path(path), wanted, wanted, dialect)
-    ids: list[Any] = []
+    ids: list[Id] = []
     titles: list[str] = []
     for frame in reader.frames():
         columns_of = [frame[name].to_list() for name in wanted]
@@ -192,5 +194,5 @@ def read_titles(
     return dict(zip(ids, titles, strict=True))
 
 
-def _polars() -> Any:
+def _polars() -> ModuleType:
     return import_extra("polars", "data")

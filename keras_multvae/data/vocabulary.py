@@ -18,6 +18,7 @@ from keras_multvae.files import (
     read_format,
     write_json,
 )
+from keras_multvae.typing import Column, Id
 
 FORMAT = "keras_multvae.vocabulary"
 VERSION = 1
@@ -99,10 +100,10 @@ class Vocabulary:
         return f"Vocabulary({len(self)} {self.kind} ids: {first}{more})"
 
     @cached_property
-    def _index(self) -> dict[Any, int]:
+    def _index(self) -> dict[Id, int]:
         return {raw_id: index for index, raw_id in enumerate(self._ids.tolist())}
 
-    def lookup(self, ids: Iterable[Any]) -> np.ndarray:
+    def lookup(self, ids: Iterable[object]) -> np.ndarray:
         """Finds the indices of raw ids, -1 for the unknown.
 
         Args:
@@ -124,7 +125,7 @@ class Vocabulary:
         return np.array(found, "int64")
 
     def index(
-        self, ids: Iterable[Any], on_unknown: Literal["raise", "skip"] = "raise"
+        self, ids: Iterable[Id], on_unknown: Literal["raise", "skip"] = "raise"
     ) -> np.ndarray:
         """Finds the indices of raw ids.
 
@@ -149,7 +150,7 @@ class Vocabulary:
         unknown = [raw_id for raw_id, i in zip(ids, found, strict=True) if i < 0]
         raise UnknownIdError(self._describe(unknown))
 
-    def from_text(self, texts: Iterable[Any]) -> list[Any]:
+    def from_text(self, texts: Iterable[Id]) -> list[Id]:
         """Gives ids that were read as text the kind of this vocabulary's ids.
 
         Args:
@@ -169,7 +170,7 @@ class Vocabulary:
             return ids
         return [int(i) if isinstance(i, str) and is_int_text(i) else i for i in ids]
 
-    def _describe(self, unknown: list[Any]) -> str:
+    def _describe(self, unknown: list[Id]) -> str:
         shown = ", ".join(repr(_plain(raw_id)) for raw_id in unknown[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         text = f"Unknown ids: {shown}{more}."
@@ -263,7 +264,7 @@ def row_at(row: int) -> str:
     return f"row {row}"
 
 
-def as_ids(ids: Any, at: Callable[[int], str] = row_at) -> np.ndarray:
+def as_ids(ids: Column, at: Callable[[int], str] = row_at) -> np.ndarray:
     """Checks raw ids and gives them as an int64 array or an object array of str.
 
     `at` says where the id of an index is, for messages.
@@ -296,7 +297,7 @@ def as_ids(ids: Any, at: Callable[[int], str] = row_at) -> np.ndarray:
     raise TypeError(_mixed_types(values, at))
 
 
-def _mixed_types(values: list[Any], at: Callable[[int], str]) -> str:
+def _mixed_types(values: list[object], at: Callable[[int], str]) -> str:
     first = next((v for v in values if isinstance(v, str | int | np.integer)), None)
     kind: type | tuple[type, ...] = str if isinstance(first, str) else (int, np.integer)
     row, bad = next(
@@ -316,13 +317,13 @@ def _mixed_types(values: list[Any], at: Callable[[int], str]) -> str:
     return f"{text}: drop or convert such rows."
 
 
-def _as_list(ids: Any) -> list[Any]:
+def _as_list(ids: Column) -> list[Id]:
     if isinstance(ids, str | bytes):
         raise TypeError(f"Ids must be a list or an array. Received one id: {ids!r}.")
     return list(ids.tolist() if isinstance(ids, np.ndarray) else ids)
 
 
-def _plain(value: object) -> Any:
+def _plain(value: Any) -> Id:
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 # Of Linux: paths are relative to the working directory; the names are exchanged.
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -23,7 +23,7 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 @cache
-def _renameat2() -> Any:
+def _renameat2() -> Callable[..., int] | None:
     """The C function, or None."""
     if sys.platform != "linux":
         return None

@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from keras_multvae.files.reading import ZEROS, DamagedFileError, open_regular
 from keras_multvae.files.replacing import as_text, replace_file
@@ -47,7 +46,7 @@ def write_manifest(
         temporary.write_text(head + total + tail, encoding="utf-8")
 
 
-def sums_of(folder: Path, but: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
+def sums_of(folder: Path, but: Iterable[str] = ()) -> dict[str, Json]:
     """Size and SHA-256 of each file in a folder, by its path there.
 
     Of a folder in it that has a manifest of its own the manifest alone is listed.
@@ -113,7 +112,7 @@ def check_sum(path: Path, found: str, expected: Json) -> None:
         )
 
 
-def listed_files(folder: Path, manifest: Json) -> dict[str, dict[str, Any]]:
+def listed_files(folder: Path, manifest: Json) -> dict[str, Json]:
     """The sums of a manifest, which may name nothing outside of its folder."""
     files = manifest.get("files", {})
     good = isinstance(files, dict) and all(

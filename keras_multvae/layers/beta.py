@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
 
 from keras_multvae.schedules import BetaSchedule, ConstantBeta
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Json, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -41,7 +39,7 @@ class Beta(keras.layers.Layer):
     0.01
     """
 
-    def __init__(self, initial: float = 0.2, **kwargs: Any) -> None:
+    def __init__(self, initial: float = 0.2, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.initial = float(initial)
         self.schedule = self._state("schedule", (3,), "float32")
@@ -49,7 +47,7 @@ class Beta(keras.layers.Layer):
         self.set_schedule(ConstantBeta(self.initial))
         self.built = True
 
-    def _state(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+    def _state(self, name: str, shape: tuple[int, ...], dtype: str) -> Variable:
         return self.add_weight(
             name=name,
             shape=shape,

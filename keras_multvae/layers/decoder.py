@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +10,7 @@ from keras import ops
 
 from keras_multvae.layers.dense import Dense, seeds, tanh_stack, wide_dtype
 from keras_multvae.settings import INTEGER, POSITIVE_INT, Optional, Sizes, checked
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Json, Shape, Tensor, Variable
 
 
 class Decoder(keras.layers.Layer):
@@ -31,7 +30,7 @@ class Decoder(keras.layers.Layer):
         latent_dim: int,
         hidden_dims: Sequence[int],
         seed: int | None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         self.num_items = checked("num_items", num_items, POSITIVE_INT)
@@ -45,7 +44,7 @@ class Decoder(keras.layers.Layer):
         raise NotImplementedError
 
     @property
-    def output_embeddings(self) -> tuple[Any, int]:
+    def output_embeddings(self) -> tuple[Variable, int]:
         """The variable with each item's vector, and its axis of the items."""
         raise NotImplementedError
 
@@ -55,7 +54,7 @@ class Decoder(keras.layers.Layer):
             inputs = layer(inputs)
         return inputs
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """(users, num_items)."""
         return (*input_shape[:-1], self.num_items)
 
@@ -109,7 +108,7 @@ class ItemDecoder(Decoder):
         hidden_dims: Sequence[int] = (600,),
         l2: float = 0.0,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(num_items, latent_dim, hidden_dims, seed, **kwargs)
         self.l2 = l2
@@ -136,12 +135,12 @@ class ItemDecoder(Decoder):
         return self.stack[:-1]
 
     @property
-    def output_embeddings(self) -> tuple[Any, int]:
+    def output_embeddings(self) -> tuple[Variable, int]:
         """The last kernel, (units, num_items), and 1."""
         return self.stack[-1].kernel, 1
 
     @property
-    def bias(self) -> Any:
+    def bias(self) -> Variable:
         """The last bias, (num_items,)."""
         return self.stack[-1].bias
 

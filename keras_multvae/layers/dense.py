@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import count
-from typing import Any
 
 import keras
 from keras import ops
 
 from keras_multvae import backend
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Shape, Tensor
 
 
 class Dense(keras.layers.Dense):
@@ -41,7 +40,7 @@ class EmbeddingInitializer(keras.initializers.GlorotUniform):
     A 16-bit draw would have 128 different values.
     """
 
-    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+    def __call__(self, shape: Shape, dtype: str | None = None) -> Tensor:
         """See `keras.Initializer`."""
         dtype = dtype or keras.config.floatx()
         return ops.cast(super().__call__(shape, wide_dtype(dtype)), dtype)

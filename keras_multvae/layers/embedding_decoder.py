@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -21,7 +20,7 @@ from keras_multvae.layers.dense import (
 )
 from keras_multvae.layers.sampler import SampledItems
 from keras_multvae.losses import SampledLogits
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Batch, Json, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -58,8 +57,8 @@ class EmbeddingDecoder(Decoder):
         hidden_dims: Sequence[int] = (600,),
         seed: int | None = None,
         embedding_dtype: str | None = None,
-        embeddings: Callable[[], Any] | None = None,
-        **kwargs: Any,
+        embeddings: Callable[[], Variable] | None = None,
+        **kwargs: object,
     ) -> None:
         super().__init__(num_items, latent_dim, hidden_dims, seed, **kwargs)
         self.embedding_dtype = embedding_dtype
@@ -87,12 +86,12 @@ class EmbeddingDecoder(Decoder):
         self.built = True
 
     @property
-    def embeddings(self) -> Any:
+    def embeddings(self) -> Variable:
         """The variable (num_items, units) that gives the logits."""
         return self._embeddings()
 
     @property
-    def output_embeddings(self) -> tuple[Any, int]:
+    def output_embeddings(self) -> tuple[Variable, int]:
         """The table and 0."""
         return self.embeddings, 0
 
@@ -126,7 +125,7 @@ class EmbeddingDecoder(Decoder):
     def sampled(
         self,
         inputs: Tensor,
-        batch: dict[str, Any],
+        batch: Batch,
         items: SampledItems,
         rows: Tensor,
         bias: Tensor,

@@ -28,7 +28,7 @@ from keras_multvae.settings import (
     Sizes,
     checked,
 )
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Batch, Json, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -84,7 +84,7 @@ class InteractionEncoder(SeededLayer):
         l2: float = 0.0,
         seed: int | None = None,
         embedding_dtype: str | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         # Values are normalised in float32 whatever the compute dtype.
         super().__init__(autocast=False, **kwargs)
@@ -150,7 +150,7 @@ class InteractionEncoder(SeededLayer):
             hidden = self._dense(inputs, drop)
         return hidden + ops.cast(self.bias, self.compute_dtype)
 
-    def _embeddings(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    def _embeddings(self, inputs: Batch) -> tuple[Batch, Tensor]:
         """The batch with its ids as rows of a kernel, and that kernel."""
         if self.embedding_dtype is None:
             return inputs, self.kernel
@@ -159,7 +159,7 @@ class InteractionEncoder(SeededLayer):
         rows = backend.embedding_lookup(self.kernel, ids, sparse=False)
         return {**inputs, "item_ids": places}, rows
 
-    def _sparse(self, inputs: dict[str, Any], kernel: Tensor, drop: Tensor) -> Tensor:
+    def _sparse(self, inputs: Batch, kernel: Tensor, drop: Tensor) -> Tensor:
         values = ops.cast(inputs["values"], wide_dtype(self.compute_dtype))
         norms = _safe_sqrt(ragged.segment_sum(inputs, ops.square(values)))
         values = self._drop(values / ops.take(norms, ragged.segment_ids(inputs)), drop)
@@ -184,7 +184,9 @@ class InteractionEncoder(SeededLayer):
         kept = backend.dropout(values, self.dropout, self.seed_generator)
         return kept if drop is True else ops.where(drop, kept, values)
 
-    def compute_output_shape(self, input_shape: object) -> Any:
+    def compute_output_shape(
+        self, input_shape: Shape | dict[str, Shape]
+    ) -> tuple[Shape, Shape]:
         """Two shapes (users, latent_dim)."""
         shape = _users(input_shape), self.latent_dim
         return shape, shape
@@ -227,12 +229,12 @@ class PointEncoder(InteractionEncoder):
         """See the class."""
         return ops.tanh(self._hidden(inputs, training, kernel))
 
-    def compute_output_shape(self, input_shape: object) -> Any:
+    def compute_output_shape(self, input_shape: Shape | dict[str, Shape]) -> Any:
         """(users, latent_dim)."""
         return _users(input_shape), self.latent_dim
 
 
-def _users(input_shape: Any) -> Any:
+def _users(input_shape: Shape | dict[str, Shape]) -> int | None:
     """The number of users of a batch, dense or ragged."""
     shape = (
         input_shape["entries_per_user"]
@@ -242,6 +244,6 @@ def _users(input_shape: Any) -> Any:
     return shape[0]
 
 
-def _safe_sqrt(squares: Tensor) -> Any:
+def _safe_sqrt(squares: Tensor) -> Tensor:
     """The square root, 1 where it would be 0: an empty row stays a row of zeros."""
     return ops.sqrt(ops.where(squares > 0, squares, ops.ones_like(squares)))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
 from scipy import sparse
 
 from keras_multvae import backend, ragged
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Json, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -42,11 +40,11 @@ class ItemWeights(keras.layers.Layer):
     array([[0., 1.]], dtype=float32)
     """
 
-    def __init__(self, num_items: int, entries: int, **kwargs: Any) -> None:
+    def __init__(self, num_items: int, entries: int, **kwargs: object) -> None:
         super().__init__(**{"dtype": "float32", **kwargs}, autocast=False)
         self.num_items, self.entries = num_items, entries
 
-        def weight(shape: tuple[int, ...], dtype: str, name: str) -> Any:
+        def weight(shape: tuple[int, ...], dtype: str, name: str) -> Variable:
             return self.add_weight(
                 shape=shape,
                 dtype=dtype,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Json, Shape, Tensor
 
 
 class Prior(keras.layers.Layer):
@@ -26,7 +25,7 @@ class Prior(keras.layers.Layer):
         The KL of each user, (users,).
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.built = True
 
@@ -34,7 +33,7 @@ class Prior(keras.layers.Layer):
         """See the class."""
         raise NotImplementedError
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         """(users,)."""
         return input_shape[0][:-1]
 
@@ -98,7 +97,7 @@ class CompositePrior(Prior):
         self,
         weights: Sequence[float] = (0.15, 0.75, 0.1),
         log_variance: float = 10.0,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         self.mixture = tuple(map(float, weights))
@@ -137,7 +136,7 @@ class CompositePrior(Prior):
         return {**super().get_config(), **own}
 
 
-def _log_normal(z: Tensor, mean: Tensor, log_var: Tensor) -> Any:
+def _log_normal(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     """The log-density of N(mean, exp(log_var)) at z, number by number."""
     square = ops.square(z - mean) * ops.exp(-log_var)
     return -0.5 * (math.log(2 * math.pi) + log_var + square)

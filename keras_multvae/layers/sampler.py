@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from keras import ops
 from keras_multvae import backend, checks, ragged
 from keras_multvae.layers.seeded import SeededLayer, Seeds
 from keras_multvae.settings import INTEGER, Optional, checked
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Batch, Json, Tensor, Variable
 
 SAMPLERS = ("log_uniform", "popularity", "in_batch")
 
@@ -29,11 +29,11 @@ class SampledItems(NamedTuple):
             clicked, and repetitions of an item that was drawn more than once.
     """
 
-    ids: Any
-    clicks: Any
-    candidates: Any
-    log_inclusion: Any
-    hits: Any
+    ids: Tensor
+    clicks: Tensor
+    candidates: Tensor
+    log_inclusion: Tensor
+    hits: Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -75,7 +75,7 @@ class CandidateSampler(SeededLayer):
         num_sampled: int,
         sampler: str = "log_uniform",
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.num_items = checks.integer("num_items", num_items)
@@ -89,7 +89,7 @@ class CandidateSampler(SeededLayer):
         self.set_popularity(np.zeros(num_items))
         self.built = True
 
-    def _state(self, name: str, dtype: str) -> Any:
+    def _state(self, name: str, dtype: str) -> Variable:
         return self.add_weight(
             name=name,
             shape=(self.num_items,),
@@ -131,7 +131,7 @@ class CandidateSampler(SeededLayer):
         # 0 for what is never drawn.
         self.log_inclusion.assign(np.log(np.where(share > 0, inclusion, 1)))
 
-    def call(self, inputs: dict[str, Any]) -> SampledItems:
+    def call(self, inputs: Batch) -> SampledItems:
         """See the class."""
         item_ids = ops.convert_to_tensor(inputs["item_ids"])
         drawn = ops.cast(self._draw(inputs, item_ids), item_ids.dtype)
@@ -160,7 +160,7 @@ class CandidateSampler(SeededLayer):
             ),
         )
 
-    def _draw(self, inputs: dict[str, Any], item_ids: Tensor) -> Any:
+    def _draw(self, inputs: Batch, item_ids: Tensor) -> Tensor:
         shape, seed = (self.num_sampled,), self.seed_generator
         uniform = keras.random.uniform(shape, dtype="float32", seed=seed)
         if self.sampler == "in_batch":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +10,7 @@ from keras import ops
 
 from keras_multvae import backend
 from keras_multvae.schedules import Alternation
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Json, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -49,8 +48,8 @@ class Turns(keras.layers.Layer):
         self,
         first: int = 3,
         second: int = 1,
-        handover: Callable[[], tuple[list[Any], list[Any]]] | None = None,
-        **kwargs: Any,
+        handover: Callable[[], tuple[list[Variable], list[Variable]]] | None = None,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         self._handover = handover
@@ -81,7 +80,7 @@ class Turns(keras.layers.Layer):
         """Whether the next batch trains the first half: a bool tensor."""
         return self.alternation.is_first(self._now())
 
-    def is_handover(self) -> Any:
+    def is_handover(self) -> Tensor:
         """Whether the next batch is the second half's first one: a bool tensor."""
         return self.alternation.is_handover(self._now())
 
@@ -89,7 +88,7 @@ class Turns(keras.layers.Layer):
         """One more training batch."""
         self.count.assign(ops.stack(self.alternation.after_batch(self._now())))
 
-    def _now(self) -> list[Any]:
+    def _now(self) -> list[Tensor]:
         return list(ops.unstack(ops.convert_to_tensor(self.count), 3))
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:

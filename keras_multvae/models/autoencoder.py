@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import keras
 import numpy as np
 from keras import ops
 
 from keras_multvae.data.batches import UserBatches
+from keras_multvae.layers import Decoder, InteractionEncoder
 from keras_multvae.models.base import RankingModel
 from keras_multvae.models.device_scope import device_scope
-from keras_multvae.typing import Clicks, Tensor
+from keras_multvae.typing import Clicks, Tensor, Variable
 
 
 class Autoencoder(RankingModel):
@@ -21,8 +21,8 @@ class Autoencoder(RankingModel):
     and a bias for each item.
     """
 
-    encoder: Any
-    decoder: Any
+    encoder: keras.layers.Layer
+    decoder: Decoder
     latent_dim: int
 
     def encode(self, inputs: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ class Autoencoder(RankingModel):
         return self.decoder(self.encoder(inputs, training=training))
 
     @property
-    def output_bias(self) -> Any:
+    def output_bias(self) -> Variable:
         """The variable with the bias of each item's logit."""
         return self.decoder.bias
 
@@ -84,7 +84,9 @@ class Autoencoder(RankingModel):
             )
 
 
-def item_embeddings(encoder: Any, decoder: Any) -> list[tuple[Any, int]]:
+def item_embeddings(
+    encoder: InteractionEncoder, decoder: Decoder
+) -> list[tuple[Variable, int]]:
     """Of an `InteractionEncoder` and a `Decoder`, see `abilities.HasItemEmbeddings`."""
     first, last = (encoder.kernel, 0), decoder.output_embeddings
     return [first] if last[0] is first[0] else [first, last]

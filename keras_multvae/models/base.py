@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+import os
+from typing import Self
 
 import keras
 import numpy as np
@@ -28,7 +29,7 @@ from keras_multvae.settings import (
     key_of,
     settings_of,
 )
-from keras_multvae.typing import Clicks, Json, Tensor
+from keras_multvae.typing import Clicks, Json, Logs, Tensor
 
 
 class RankingModel(Copies, Doors, backend.Training, keras.Model):
@@ -59,7 +60,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
     linear_path: ItemWeights | None
 
     def __init__(
-        self, num_items: int, settings: Settings, seed: int | None, **kwargs: Any
+        self, num_items: int, settings: Settings, seed: int | None, **kwargs: object
     ) -> None:
         super().__init__(**kwargs)
         check_policy(self.dtype_policy)
@@ -116,7 +117,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         """Metrics reported with and without targets, beside `loss`."""
         return (self._nll_tracker,)
 
-    def default_optimizer(self, learning_rate: Tensor = 1e-3) -> Any:
+    def default_optimizer(self, learning_rate: Tensor = 1e-3) -> keras.Optimizer:
         """What `compile` takes where it is given none, and `Recipe` at its own rate."""
         return FusedAdam(learning_rate, epsilon=1e-8)
 
@@ -126,7 +127,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         loss: None = None,
         metrics: object = None,
         jit_compile: bool | str = "auto",
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         """As `keras.Model.compile`, with the paper's optimiser and ranking metrics.
 
@@ -180,7 +181,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
 
     def compute_metrics(
         self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Tensor = None
-    ) -> dict[str, Any]:
+    ) -> Logs:
         """Ranking metrics where there are targets; loss and `trackers` always."""
         if has_targets(y):
             items = self.num_items - self.padding_items
@@ -271,7 +272,10 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         )
 
     def export(
-        self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any
+        self,
+        filepath: str | os.PathLike[str],
+        format: str = "tf_saved_model",
+        **kwargs: object,
     ) -> None:
         """As `keras.Model.export`; a SavedModel comes from any backend.
 

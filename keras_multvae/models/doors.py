@@ -7,11 +7,11 @@ model's weights with it.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from inspect import Signature, signature
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -21,13 +21,15 @@ from keras_multvae import backend
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.data.columns.clicks import EXPECTED, as_csr, check_dense, is_matrix
 from keras_multvae.registry import entry_of
-from keras_multvae.typing import Clicks, Model
+from keras_multvae.typing import Clicks, Logs, Model, Shape
 
+# Arguments of a method of `keras.Model` by name.
+Arguments: TypeAlias = dict[str, Any]
 # Users a batch where the caller says nothing, as Keras has it for arrays.
 BATCH = 32
 
 
-def arguments_of(method: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+def arguments_of(method: str, *args: object, **kwargs: object) -> Arguments:
     """The arguments of a method of `keras.Model` by name, the model left out."""
     bound = _signature(method).bind(None, *args, **kwargs)
     found = {**bound.arguments, **bound.arguments.get("kwargs", {})}
@@ -39,7 +41,7 @@ def _signature(method: str) -> Signature:
     return signature(getattr(keras.Model, method))
 
 
-def check_fit(model: Model, arguments: dict[str, Any]) -> dict[str, Any]:
+def check_fit(model: Model, arguments: Arguments) -> Arguments:
     """The arguments of `fit` with matrices made batches.
 
     Args:
@@ -87,9 +89,7 @@ def warn_of_lost_models(model: Model) -> None:
         warnings.warn(f"Recommender.save: {error}", stacklevel=3)
 
 
-def check_rows(
-    model: Model, arguments: dict[str, Any], *, measured: bool
-) -> dict[str, Any]:
+def check_rows(model: Model, arguments: Arguments, *, measured: bool) -> Arguments:
     """As `check_fit`, for what reads users in order.
 
     Args:
@@ -104,8 +104,8 @@ def check_rows(
 
 
 def _with_batches(
-    model: Model, arguments: dict[str, Any], shuffle: bool, measured: bool = True
-) -> dict[str, Any]:
+    model: Model, arguments: Arguments, shuffle: bool, measured: bool = True
+) -> Arguments:
     """Arguments whose `x` Keras takes, and all that it would find out too late."""
     taken = dict(arguments)
     x, y = taken.get("x"), taken.get("y")
@@ -132,7 +132,7 @@ def _with_batches(
     return taken
 
 
-def _validation(model: Model, arguments: dict[str, Any]) -> Any:
+def _validation(model: Model, arguments: Arguments) -> object:
     """`validation_data` in a form that Keras takes."""
     given = arguments["validation_data"]
     parts = given if isinstance(given, tuple) else (given,)
@@ -193,13 +193,15 @@ class Doors:
     """`fit`, `evaluate`, `predict` and the check of histories of a `RankingModel`."""
 
     num_items: int
-    train_function: Any
+    train_function: Callable[..., Logs] | None
     # Whether dense rows must come as `UserBatches`.
     needs_ragged = False
     # Items at the end that are none: see `distribution.shard`.
     padding_items = 0
 
-    def fit(self, x: Clicks = None, *args: Any, **kwargs: Any) -> Any:
+    def fit(
+        self, x: Clicks = None, *args: object, **kwargs: object
+    ) -> keras.callbacks.History:
         """As `keras.Model.fit`, for matrices too; see `UserBatches`.
 
         `Interactions`, a `FoldIn` or a SciPy matrix, and such validation data, become
@@ -220,19 +222,21 @@ class Doors:
     def prepare_fit(self, x: Clicks) -> None:
         """What a model learns of its data before it is trained on them."""
 
-    def evaluate(self, x: Clicks = None, *args: Any, **kwargs: Any) -> Any:
+    def evaluate(
+        self, x: Clicks = None, *args: object, **kwargs: object
+    ) -> float | list[float] | Logs:
         """As `keras.Model.evaluate`, for matrices too; users come in order."""
         given = arguments_of("evaluate", x, *args, **kwargs)
         arguments = check_rows(self, given, measured=True)
         return super().evaluate(**arguments)  # type: ignore[misc]
 
-    def predict(self, x: Clicks, *args: Any, **kwargs: Any) -> Any:
+    def predict(self, x: Clicks, *args: object, **kwargs: object) -> np.ndarray:
         """As `keras.Model.predict`: unmasked logits, for matrices too, in order."""
         given = arguments_of("predict", x, *args, **kwargs)
         arguments = check_rows(self, given, measured=False)
         return super().predict(**arguments)  # type: ignore[misc]
 
-    def save(self, filepath: object, *args: Any, **kwargs: Any) -> None:
+    def save(self, filepath: object, *args: object, **kwargs: object) -> None:
         """As `keras.Model.save`, into a .keras file."""
         if str(filepath).endswith((".h5", ".hdf5")):
             raise ValueError(
@@ -255,7 +259,7 @@ class Doors:
         self.check_shape(rows.shape, type(histories))
         return rows
 
-    def check_shape(self, shape: tuple[Any, ...], kind: type) -> None:
+    def check_shape(self, shape: Shape, kind: type) -> None:
         """Raises ValueError unless it is that of rows of all items."""
         if len(shape) != 2 or shape[1] not in (None, self.num_items):
             raise ValueError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
@@ -30,11 +28,11 @@ class GaussianAutoencoder(Autoencoder):
     """
 
     def __init__(
-        self, num_items: int, settings: Settings, seed: int | None, **kwargs: Any
+        self, num_items: int, settings: Settings, seed: int | None, **kwargs: object
     ) -> None:
         super().__init__(num_items, settings, seed, **kwargs)
         self._kl_tracker = keras.metrics.Mean(name="kl")
-        self._kl_of_batch: Any = None
+        self._kl_of_batch: Tensor = None
 
     @property
     def trackers(self) -> tuple[keras.metrics.Metric, ...]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
 from keras_multvae.layers import ItemDecoder, PointEncoder
+from keras_multvae.losses import Likelihood
 from keras_multvae.models.autoencoder import Autoencoder
 from keras_multvae.models.multdae_config import MultDAEConfig
 
@@ -67,10 +67,10 @@ class MultDAE(Autoencoder):
         latent_dim: int = 200,
         hidden_dims: Sequence[int] = (),
         dropout: float = 0.5,
-        likelihood: object = "multinomial",
+        likelihood: str | Likelihood = "multinomial",
         l2: float = 0.01 / 500,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         settings = self.Config(latent_dim, hidden_dims, dropout, likelihood, l2)
         super().__init__(num_items, settings, seed, **kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_multvae.settings import (
     LIKELIHOOD,
@@ -15,6 +15,9 @@ from keras_multvae.settings import (
     Sizes,
     setting,
 )
+
+if TYPE_CHECKING:
+    from keras_multvae.losses import Likelihood
 
 
 @dataclass(frozen=True)
@@ -33,5 +36,5 @@ class MultDAEConfig(Settings):
         (), Sizes(), "hidden layers of the encoder; empty for the paper's network"
     )
     dropout: float = setting(0.5, SHARE, "share of clicks dropped from the input")
-    likelihood: Any = setting("multinomial", LIKELIHOOD, "of clicks")
+    likelihood: str | Likelihood = setting("multinomial", LIKELIHOOD, "of clicks")
     l2: float = setting(0.01 / 500, NON_NEGATIVE, "regularisation of the kernels")

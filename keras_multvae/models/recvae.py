@@ -22,7 +22,7 @@ from keras_multvae.models.doors import arguments_of
 from keras_multvae.models.gaussian import GaussianAutoencoder
 from keras_multvae.models.recvae_config import RecVAEConfig
 from keras_multvae.optimizers import AlternatingAdam
-from keras_multvae.typing import Clicks, Logs, Tensor
+from keras_multvae.typing import Clicks, Logs, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -102,7 +102,7 @@ class RecVAE(GaussianAutoencoder):
         encoder_passes: int = 3,
         decoder_passes: int = 1,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         settings = self.Config(
             latent_dim, width, dropout, gamma, encoder_passes, decoder_passes
@@ -141,7 +141,7 @@ class RecVAE(GaussianAutoencoder):
         )
 
     @property
-    def item_embeddings(self) -> list[tuple[Any, int]]:
+    def item_embeddings(self) -> list[tuple[Variable, int]]:
         """See `abilities.HasItemEmbeddings`."""
         return item_embeddings(self.encoder, self.decoder)
 
@@ -213,7 +213,9 @@ class RecVAE(GaussianAutoencoder):
         self.turns.begin_pass(batches)
         self.optimizer.begin_pass(self.turns.passes, batches)
 
-    def fit(self, x: Clicks = None, *args: Any, **kwargs: Any) -> Any:
+    def fit(
+        self, x: Clicks = None, *args: object, **kwargs: object
+    ) -> keras.callbacks.History:
         """See `RankingModel.fit`; each epoch is a pass, of the encoder or decoder."""
         arguments = arguments_of("fit", x, *args, **kwargs)
         callbacks = arguments.pop("callbacks", None)

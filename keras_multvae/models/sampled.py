@@ -16,7 +16,7 @@ from keras_multvae.models.heads import SampledSoftmax
 from keras_multvae.models.steps import has_targets
 from keras_multvae.models.variational import VariationalModel
 from keras_multvae.optimizers import FusedAdam
-from keras_multvae.typing import Clicks, Tensor
+from keras_multvae.typing import Clicks, Logs, Tensor, Variable
 
 
 class SampledTraining(VariationalModel):
@@ -37,7 +37,7 @@ class SampledTraining(VariationalModel):
         return None if self.head is None else self.head.embedding_dtype
 
     @property
-    def item_embeddings(self) -> list[tuple[Any, int]]:
+    def item_embeddings(self) -> list[tuple[Variable, int]]:
         """See `abilities.HasItemEmbeddings`."""
         return item_embeddings(self.encoder, self.decoder)
 
@@ -98,7 +98,7 @@ class SampledTraining(VariationalModel):
 
     def compute_metrics(
         self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Tensor = None
-    ) -> dict[str, Any]:
+    ) -> Logs:
         """See `RankingModel`; without ranking metrics where `y_pred` is sampled."""
         if isinstance(y_pred, SampledLogits):
             y = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from keras import ops
@@ -12,7 +11,7 @@ from scipy import sparse
 from keras_multvae import backend, checks, ragged
 from keras_multvae.data.batches import pack
 from keras_multvae.models.device_scope import device_scope
-from keras_multvae.typing import Model, Tensor
+from keras_multvae.typing import Model, Tensor, Variable
 
 
 class CompiledScorer:
@@ -27,8 +26,8 @@ class CompiledScorer:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._variables: list[Any] = []
-        self._compiled: dict[Any, Callable[[Any], tuple[np.ndarray, ...]]] = {}
+        self._variables: list[Variable] = []
+        self._compiled: dict[object, Callable[[Tensor], tuple[np.ndarray, ...]]] = {}
 
     def __call__(
         self, histories: sparse.csr_matrix, pad_to: int
@@ -53,7 +52,7 @@ class CompiledScorer:
         """
         key = (k, exclude_seen, allowed is not None)
 
-        def function(inputs: Tensor) -> tuple[Any, ...]:
+        def function(inputs: Tensor) -> tuple[Tensor, ...]:
             batch, allowed = inputs
             return self._best(batch, allowed, k, exclude_seen)
 
@@ -65,10 +64,10 @@ class CompiledScorer:
     def _run(
         self,
         key: object,
-        function: Callable[[Any], tuple[Any, ...]],
+        function: Callable[[Tensor], tuple[Tensor, ...]],
         histories: sparse.csr_matrix,
         pad_to: int,
-        *others: Any,
+        *others: np.ndarray | None,
     ) -> tuple[np.ndarray, ...]:
         # Other variables, as after `quantize`, make another function.
         variables = self._model.variables
@@ -83,14 +82,14 @@ class CompiledScorer:
             found = self._compiled[key]((inputs, *others) if others else inputs)
         return tuple(array[:users] for array in found)
 
-    def _parts(self, inputs: Tensor) -> tuple[Any, Any]:
+    def _parts(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         model = self._model
         values, constants = model.likelihood.unnormalized_scores(model.logits(inputs))
         return values, constants
 
     def _best(
         self, inputs: Tensor, allowed: object, k: int, exclude_seen: bool
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Tensor, ...]:
         values, constants = self._parts(inputs)
         scores = values - constants[:, None]
         ranked = ops.logical_not(ops.any(ops.isnan(scores), axis=1))

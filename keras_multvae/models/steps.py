@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import keras
 from keras import ops
 
 from keras_multvae import compat, ragged
@@ -22,7 +21,7 @@ def weighed(values: Tensor, sample_weight: Tensor) -> Tensor:
     return values * ops.cast(ops.reshape(sample_weight, (-1,)), values.dtype)
 
 
-def check_policy(policy: Any) -> None:
+def check_policy(policy: keras.DTypePolicy) -> None:
     """Raises `ValueError` for a dtype that not every backend computes in."""
     if "float64" in (policy.compute_dtype, policy.variable_dtype):
         raise ValueError(
@@ -38,7 +37,7 @@ def check_policy(policy: Any) -> None:
         )
 
 
-def portable(config: Json, jit_compile: bool | str) -> dict[str, Any]:
+def portable(config: Json, jit_compile: bool | str) -> Json:
     """What `compile` was called with, as it holds on every backend.
 
     Keras keeps what "auto" came to on this backend, wrong on the next, and on PyTorch
@@ -52,7 +51,7 @@ def portable(config: Json, jit_compile: bool | str) -> dict[str, Any]:
     return {**config, "optimizer": optimizer, "jit_compile": jit_compile}
 
 
-def _portable_optimizer(config: Json) -> dict[str, Any]:
+def _portable_optimizer(config: Json) -> Json:
     optimizer = dict(config)
     if compat.is_for_torch_only(optimizer["module"]):
         optimizer.update(module="keras.optimizers", registered_name=None)

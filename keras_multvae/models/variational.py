@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import ops
 
@@ -38,7 +36,7 @@ class VariationalModel(GaussianAutoencoder):
         seed: int | None,
         beta: float = 0.2,
         prior: Prior | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(num_items, settings, seed, **kwargs)
         self.prior = prior or StandardNormal(dtype="float32", name="prior")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+import keras
 import numpy as np
 
 from keras_multvae import backend
 from keras_multvae.typing import Model, Variable
 
 
-def compile_alike(old: Any, new: Any) -> None:
+def compile_alike(old: Model, new: Model) -> None:
     """Compiles a model as another one is, with an optimiser that has its state."""
     config = old.get_compile_config()
     if config:
@@ -21,7 +21,7 @@ def compile_alike(old: Any, new: Any) -> None:
 
 
 def copy_state(
-    old: Any, new: Any, fill: Callable[[Any, Any], float] | None = None
+    old: Model, new: Model, fill: Callable[[Model, Variable], float] | None = None
 ) -> None:
     """Copies weights, random state and optimiser state.
 
@@ -55,7 +55,7 @@ def copy_state(
             target.assign(_fitted(source, target.shape, 0.0))
 
 
-def take_weights(old: Any, new: Any, places: np.ndarray) -> None:
+def take_weights(old: Model, new: Model, places: np.ndarray) -> None:
     """Copies the weights to a model of other items; optimiser and random state stay.
 
     An item that the old model has not starts as the mean of those that it has, as in
@@ -99,12 +99,12 @@ def _item_axes(model: Model) -> list[int | None]:
     return axes
 
 
-def _layers(model: Model) -> list[Any]:
+def _layers(model: Model) -> list[keras.layers.Layer]:
     """A model's layers but for its linear path."""
     return [layer for layer in model.layers if layer is not model.linear_path]
 
 
-def _weights(model: Model) -> list[Any]:
+def _weights(model: Model) -> list[Variable]:
     """A model's weights but for those of its linear path."""
     path = [] if model.linear_path is None else model.linear_path.weights
     of_path = {id(weight) for weight in path}

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from keras_multvae.data.ingest.files import JSON
 from keras_multvae.data.ingest.frames import check_columns
 from keras_multvae.data.ingest.json_lines import JsonLines
 from keras_multvae.recommender.histories import OnUnknown, matrix_of
+from keras_multvae.typing import Clicks, Id, Json, JsonValue
 
 
 def holds_events(path: Path) -> bool:
@@ -24,7 +25,7 @@ def holds_events(path: Path) -> bool:
 
 
 def of_events(
-    source: Any, items: Vocabulary, on_unknown: OnUnknown = "raise", **reading: Any
+    source: Clicks, items: Vocabulary, on_unknown: OnUnknown = "raise", **reading: Any
 ) -> Interactions:
     r"""Histories from files of events, or from a file of JSON lists.
 
@@ -74,7 +75,7 @@ def of_events(
     )
 
 
-def first_of(path: Path, encoding: str | None = None) -> dict[str, Any] | list[Any]:
+def first_of(path: Path, encoding: str | None = None) -> Json | list[JsonValue]:
     """What the first line of a file of JSON lines holds; {} for all other files.
 
     Raises:
@@ -91,7 +92,7 @@ def _of_lists(
     path: Path, items: Vocabulary, on_unknown: OnUnknown, encoding: str | None
 ) -> Interactions:
     lines: list[int] = []
-    rows: list[list[Any]] = []
+    rows: list[list[Id]] = []
     for line, value in JsonLines(path, Dialect(encoding=encoding)).values():
         if not isinstance(value, list):
             raise ValueError(
@@ -105,7 +106,7 @@ def _of_lists(
                     f"numbers. Received: {json.dumps(item)[:60]}."
                 )
         lines.append(line)
-        rows.append(items.from_text(value))
+        rows.append(items.from_text(cast(list[Id], value)))
     # All of them at once, so that an error tells of all that are unknown.
     every = list(dict.fromkeys(chain.from_iterable(rows)))
     known = items.index(every, on_unknown)

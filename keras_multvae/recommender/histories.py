@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -13,9 +13,13 @@ from scipy import sparse
 from keras_multvae import checks
 from keras_multvae.data import FoldIn, Interactions, Vocabulary
 from keras_multvae.data.columns.clicks import as_csr, is_matrix
-from keras_multvae.typing import Histories
+from keras_multvae.typing import Histories, Id
 
 OnUnknown = Literal["raise", "skip"]
+
+
+# Ids of items, or how often each was clicked.
+History: TypeAlias = Iterable[Id] | Mapping[Id, float]
 
 
 class Rows(NamedTuple):
@@ -27,8 +31,8 @@ class Rows(NamedTuple):
         single: Whether it was one history rather than several.
     """
 
-    users: list[Any]
-    rows: list[Any]
+    users: list[Id]
+    rows: list[History]
     single: bool
 
 
@@ -61,14 +65,16 @@ def as_rows(histories: Histories, name: str = "histories") -> Rows:
         if flat and not _nested(given, name):
             return Rows([0], [given], True)
         users = list(range(len(given)))
-    rows = [each if isinstance(each, Mapping) else listed(each, name) for each in given]
+    rows: list[History] = [
+        each if isinstance(each, Mapping) else listed(each, name) for each in given
+    ]
     for row in rows:
         if not isinstance(row, Mapping) and _nested(row, name):
             raise _refused(name, row)
     return Rows(users, rows, False)
 
 
-def listed(values: object, name: str) -> list[Any]:
+def listed(values: object, name: str) -> list[Id]:
     """Any iterable of raw ids as a list of Python's own ints and strings.
 
     Raises:
@@ -90,7 +96,7 @@ def listed(values: object, name: str) -> list[Any]:
     return list(values)
 
 
-def _nested(values: Iterable[Any], name: str) -> bool:
+def _nested(values: Iterable[object], name: str) -> bool:
     """Whether they are histories rather than ids or counts; a mixture is refused."""
     kinds = set(map(type, values))
     histories = {
@@ -118,7 +124,7 @@ def _refused(name: str, value: object) -> ValueError:
 
 
 def matrix_of(
-    rows: Sequence[Any], items: Vocabulary, on_unknown: OnUnknown
+    rows: Sequence[History], items: Vocabulary, on_unknown: OnUnknown
 ) -> sparse.csr_matrix:
     """Lists of raw ids, or dicts from ids to counts, as CSR (rows, items)."""
     checks.choice("on_unknown", on_unknown, ("raise", "skip"))
@@ -143,7 +149,7 @@ def matrix_of(
     return matrix
 
 
-def _counts(history: Histories) -> dict[Any, float]:
+def _counts(history: Histories) -> dict[Id, float]:
     """The clicks of a history: those that count for something."""
     if not isinstance(history, Mapping):
         return dict.fromkeys(history, 1.0)
@@ -162,7 +168,7 @@ def _counts(history: Histories) -> dict[Any, float]:
 
 def selected(
     histories: Histories, items: Vocabulary, on_unknown: OnUnknown
-) -> tuple[list[Any], sparse.csr_matrix, np.ndarray]:
+) -> tuple[list[Id], sparse.csr_matrix, np.ndarray]:
     """Users, a matrix with the histories that were given, and their rows in it.
 
     A matrix has a column for each of the items, in their order; `Interactions` bring
@@ -173,7 +179,7 @@ def selected(
         matrix = matrix_of(found.rows, items, on_unknown)
         return found.users, matrix, np.arange(len(found.rows))
     given = histories.input if isinstance(histories, FoldIn) else histories
-    users: list[Any] | None = None
+    users: list[Id] | None = None
     if isinstance(given, Interactions):
         users = given.users.ids.tolist()
         if given.items != items:
@@ -186,9 +192,9 @@ def selected(
 
 def of_users(
     stored: Interactions,
-    user_ids: Sequence[Any] | Literal["all"],
+    user_ids: Sequence[Id] | Literal["all"],
     on_unknown: OnUnknown,
-) -> tuple[list[Any], sparse.csr_matrix, np.ndarray]:
+) -> tuple[list[Id], sparse.csr_matrix, np.ndarray]:
     """Users by their ids, the matrix of all stored histories, and their rows in it."""
     if isinstance(user_ids, str) and user_ids == "all":
         rows = np.arange(stored.num_users)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from keras_multvae.data import Vocabulary
 from keras_multvae.extras import import_extra
 from keras_multvae.files import replace_file
 from keras_multvae.ranking import TopK
+from keras_multvae.typing import Frame
 
 # Rows that are written at a time; what readers skip or deal out to threads.
 GROUP = 1 << 20
@@ -55,7 +55,7 @@ def write(
     )
     item_ids = pyarrow.array(items.ids, types[items.kind])
 
-    def table(indices: np.ndarray, top: TopK) -> Any:
+    def table(indices: np.ndarray, top: TopK) -> Frame:
         row, place = np.nonzero(top.counted)
         user_ids = pyarrow.array(users.ids[indices], types[users.kind])
         columns = [
@@ -78,7 +78,7 @@ def write(
     return rows
 
 
-def _groups(tables: Iterator[Any]) -> Iterator[list[Any]]:
+def _groups(tables: Iterator[Frame]) -> Iterator[list[Frame]]:
     """Tables collected until they have `GROUP` rows."""
     waiting, rows = [], 0
     for table in tables:

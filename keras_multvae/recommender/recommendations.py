@@ -10,7 +10,7 @@ import numpy as np
 from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.ranking import TopK
 from keras_multvae.recommender.reasons import Reason, Reasons
-from keras_multvae.typing import Json
+from keras_multvae.typing import Frame, Id, Json, Titles
 
 
 class Recommendations:
@@ -46,16 +46,16 @@ class Recommendations:
 
     def __init__(
         self,
-        users: list[Any],
+        users: list[Id],
         top: TopK,
         item_ids: np.ndarray,
-        titles: Mapping[Any, str] | None = None,
+        titles: Titles | None = None,
         reasons: Reasons | None = None,
     ) -> None:
         self.users = users
         self.items = _Rows(top.indices, top.valid, item_ids)
         self.scores = _Rows(top.scores, top.valid)
-        self.titles = {} if titles is None else titles
+        self.titles: dict[Id, str] = dict(titles.items()) if titles else {}
         self.reasons = None
         if reasons is not None:
             self.reasons = _ReasonsOfUsers(reasons, top.valid, item_ids)
@@ -118,7 +118,7 @@ class Recommendations:
             ]
         return found
 
-    def name(self, item: object) -> str:
+    def name(self, item: Id) -> str:
         """An item as text: its title, if it has one, and its id.
 
         Example:
@@ -142,7 +142,7 @@ class Recommendations:
         items[~self._counted] = PADDING["int" if items.dtype.kind == "i" else "str"]
         return np.array(self.users), items, self._top.scores, self._top.valid
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> Frame:
         """A DataFrame with the columns user, rank (from 1), item, score and title."""
         import pandas as pd
 
@@ -170,7 +170,7 @@ class Recommendations:
         return self._top.counted
 
 
-def as_titles(titles: object) -> dict[Any, str]:
+def as_titles(titles: object) -> dict[Id, str]:
     """Titles by raw item id, of the types that files hold.
 
     Args:

@@ -27,7 +27,7 @@ from keras_multvae.recommender.recommendations import Recommendations, as_titles
 from keras_multvae.recommender.selected import collected, rankings_of
 from keras_multvae.recommender.similar import similar
 from keras_multvae.training.record import TrainingRecord
-from keras_multvae.typing import Histories, Model
+from keras_multvae.typing import Histories, Id, Model
 
 
 class Recommender:
@@ -84,11 +84,11 @@ class Recommender:
         self,
         histories: Histories = None,
         *,
-        user_ids: Sequence[Any] | Literal["all"] | None = None,
+        user_ids: Sequence[Id] | Literal["all"] | None = None,
         k: int = 10,
         exclude_seen: bool = True,
-        allow: Iterable[Any] | None = None,
-        deny: Iterable[Any] | None = None,
+        allow: Iterable[Id] | None = None,
+        deny: Iterable[Id] | None = None,
         niche: float = 0.0,
         reasons: int = 0,
         on_unknown: OnUnknown = "raise",
@@ -150,7 +150,7 @@ class Recommender:
     def recommend_to_parquet(
         self,
         path: str | os.PathLike[str],
-        user_ids: Sequence[Any] | Literal["all"] = "all",
+        user_ids: Sequence[Id] | Literal["all"] = "all",
         **options: Any,
     ) -> int:
         """Ranks the items for users with stored histories, into a Parquet file.
@@ -197,7 +197,7 @@ class Recommender:
         return parquet.write(path, users, self.items, rankings)
 
     def similar_items(
-        self, item_ids: Sequence[Any], k: int = 10, *, on_unknown: OnUnknown = "raise"
+        self, item_ids: Sequence[Id], k: int = 10, *, on_unknown: OnUnknown = "raise"
     ) -> Recommendations:
         """The items whose output weights point the same way.
 
@@ -223,7 +223,7 @@ class Recommender:
         self,
         histories: Histories = None,
         *,
-        user_ids: Sequence[Any] | None = None,
+        user_ids: Sequence[Id] | None = None,
         on_unknown: OnUnknown = "raise",
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of q(z | x) of each user, (users, latent_dim) float32."""
@@ -236,7 +236,7 @@ class Recommender:
         self,
         histories: Histories = None,
         *,
-        user_ids: Sequence[Any] | Literal["all"] | None = None,
+        user_ids: Sequence[Id] | Literal["all"] | None = None,
         on_unknown: OnUnknown = "raise",
     ) -> np.ndarray:
         """Vectors of users to look up the nearest `item_vectors` of.
@@ -292,9 +292,9 @@ class Recommender:
     def _selected(
         self,
         histories: Histories,
-        user_ids: Sequence[Any] | Literal["all"] | None,
+        user_ids: Sequence[Id] | Literal["all"] | None,
         on_unknown: OnUnknown,
-    ) -> tuple[list[Any], sparse.csr_matrix, np.ndarray]:
+    ) -> tuple[list[Id], sparse.csr_matrix, np.ndarray]:
         """Users, a matrix with their histories, and their rows in it."""
         if (histories is None) == (user_ids is None):
             raise ValueError("Give either `histories` or `user_ids`.")

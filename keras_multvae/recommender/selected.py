@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -14,14 +13,15 @@ from keras_multvae.data import Vocabulary
 from keras_multvae.progress import counting
 from keras_multvae.ranking import TopK, rank
 from keras_multvae.recommender.histories import OnUnknown, listed
+from keras_multvae.typing import Id
 
 Rankings = Iterator[tuple[np.ndarray, TopK]]
 
 
 def allowed_items(
     items: Vocabulary,
-    allow: Iterable[Any] | None,
-    deny: Iterable[Any] | None,
+    allow: Iterable[Id] | None,
+    deny: Iterable[Id] | None,
     on_unknown: OnUnknown,
 ) -> np.ndarray | None:
     """The indices of the items that may be recommended, ascending; None for all.
@@ -71,8 +71,8 @@ def rankings_of(
     k: int = 10,
     niche: float = 0.0,
     exclude_seen: bool = True,
-    allow: Iterable[Any] | None = None,
-    deny: Iterable[Any] | None = None,
+    allow: Iterable[Id] | None = None,
+    deny: Iterable[Id] | None = None,
     on_unknown: OnUnknown = "raise",
     batch_size: int | None = None,
     progress: bool = False,

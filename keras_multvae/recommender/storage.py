@@ -29,7 +29,7 @@ from keras_multvae.files import (
 from keras_multvae.files.sums import MANIFEST
 from keras_multvae.registry import Entry, UnknownModelError, entry_of, find
 from keras_multvae.training.record import TrainingRecord
-from keras_multvae.typing import Model
+from keras_multvae.typing import Id, Model, Titles
 
 FORMAT = "keras_multvae.recommender"
 VERSION = 1
@@ -41,7 +41,7 @@ def write(
     model: Model,
     items: Vocabulary,
     histories: Interactions | None,
-    titles: dict[Any, str],
+    titles: Titles,
     training: TrainingRecord | None,
 ) -> None:
     """Writes the folder, all of it or nothing; see `Recommender.save`."""
@@ -74,7 +74,9 @@ def write(
 
 def read(
     folder: Path,
-) -> tuple[Any, Vocabulary, Interactions | None, dict[Any, str], TrainingRecord | None]:
+) -> tuple[
+    Model, Vocabulary, Interactions | None, dict[Id, str], TrainingRecord | None
+]:
     """Model, items, histories, titles and recipe of a folder: `Recommender.load`."""
     metadata = read_format(existing_folder(folder) / METADATA, FORMAT, VERSION)
     try:
@@ -110,7 +112,7 @@ def _file(entry: Entry) -> str:
     return "model.keras" if issubclass(entry.model, keras.Model) else "model.npz"
 
 
-def _load_model(entry: Entry, path: Path) -> Any:
+def _load_model(entry: Entry, path: Path) -> Model:
     cls: Any = entry.model
     if not issubclass(cls, keras.Model):
         return cls.load(path)
@@ -134,7 +136,7 @@ def _load_model(entry: Entry, path: Path) -> Any:
     return model
 
 
-def _read_titles(path: Path) -> dict[Any, str]:
+def _read_titles(path: Path) -> dict[Id, str]:
     pairs = read_json(path)
     good = isinstance(pairs, list) and all(
         isinstance(pair, list)

@@ -20,7 +20,7 @@ from keras_multvae.evaluation import (
     evaluate_ranking,
 )
 from keras_multvae.progress import console
-from keras_multvae.selection.comparison import Comparison
+from keras_multvae.selection.comparison import Candidate, Comparison
 from keras_multvae.training.linear_path import add_linear_path, check_choice
 from keras_multvae.training.recipe import LinearPath, Recipe
 from keras_multvae.training.trainer import train
@@ -35,7 +35,7 @@ EASE_SETTINGS = [
 
 def compare(
     split: Split,
-    models: Mapping[str, Any] | None = None,
+    models: Mapping[str, Candidate | Sequence[Candidate]] | None = None,
     *,
     reference: str | None = None,
     metrics: Sequence[str] = DEFAULT_METRICS,
@@ -108,7 +108,7 @@ def compare(
     return Comparison(reports, seconds, chosen, reference, trained)
 
 
-def default_models(num_items: int) -> dict[str, Any]:
+def default_models(num_items: int) -> dict[str, Candidate | Sequence[Candidate]]:
     """What `compare` compares by default, for a number of items."""
     return {
         "popularity": Popularity(num_items),
@@ -118,7 +118,7 @@ def default_models(num_items: int) -> dict[str, Any]:
     }
 
 
-def _check(split: Split, lists: Mapping[str, Sequence[Any]]) -> None:
+def _check(split: Split, lists: Mapping[str, Sequence[Candidate]]) -> None:
     """Raises what the training of one of the candidates would end in."""
     for candidates in lists.values():
         if len(candidates) > 1 and split.validation is None:
@@ -143,10 +143,10 @@ def _words(name: str, report: RankingReport, seconds: float) -> str:
 
 
 def _best(
-    split: Split, candidates: Sequence[Any], networks: _Networks
-) -> tuple[Any, Any]:
+    split: Split, candidates: Sequence[Candidate], networks: _Networks
+) -> tuple[Model, Candidate]:
     """The best candidate, trained, and the candidate itself."""
-    best: tuple[Any, Any] = (None, None)
+    best: tuple[Model, Candidate] | None = None
     best_value = -1.0
     for candidate in candidates:
         # A copy is fitted, so that the weights of those not taken are freed.
@@ -158,6 +158,7 @@ def _best(
         if value > best_value:
             best, best_value = (model, candidate), value
         del model
+    assert best is not None
     return best
 
 
@@ -169,7 +170,7 @@ class _Networks:
         lists: The candidates, by name.
     """
 
-    def __init__(self, split: Split, lists: Mapping[str, Sequence[Any]]) -> None:
+    def __init__(self, split: Split, lists: Mapping[str, Sequence[Candidate]]) -> None:
         self._split = split
         recipes = [
             _network_of(each)
@@ -178,9 +179,9 @@ class _Networks:
             if isinstance(each, Recipe)
         ]
         self._shared = [each for each in recipes if recipes.count(each) > 1]
-        self._known: list[tuple[Recipe, Any, float]] = []
+        self._known: list[tuple[Recipe, Model, float]] = []
 
-    def trained(self, candidate: Any) -> Any:
+    def trained(self, candidate: Candidate) -> Any:
         """The candidate, trained or fitted."""
         if not isinstance(candidate, Recipe):
             return candidate.fit(self._split.train)
@@ -189,12 +190,12 @@ class _Networks:
             return model
         return add_linear_path(model, self._split, candidate.linear_path)
 
-    def seconds_before(self, candidates: Sequence[Any]) -> float:
+    def seconds_before(self, candidates: Sequence[Candidate]) -> float:
         """What the networks of these took, as far as they are trained already."""
         recipes = [_network_of(each) for each in candidates if isinstance(each, Recipe)]
         return sum(seconds for known, _, seconds in self._known if known in recipes)
 
-    def _network(self, recipe: Recipe) -> Any:
+    def _network(self, recipe: Recipe) -> Model:
         for known, model, _ in self._known:
             if known == recipe:
                 return model

@@ -6,7 +6,6 @@ import base64
 import json
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -99,7 +98,7 @@ def dumps(value: object) -> bytes:
     )
 
 
-def _values(key: str, array: np.ndarray) -> Any:
+def _values(key: str, array: np.ndarray) -> object:
     """An array as nested lists."""
     if array.dtype == object:
         write = _base64 if key.endswith("_bytes") else _text

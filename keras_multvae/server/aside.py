@@ -12,7 +12,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 T = TypeVar("T")
 
@@ -33,18 +33,18 @@ _idle: list[_Worker] = []
 _busy: set[_Worker] = set()
 
 
-def aside(function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+def aside(function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
     """Calls a function in a thread that does nothing else meanwhile."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     worker = _idle.pop() if _idle else _Worker()
     _busy.add(worker)
 
-    def settle(found: Any, error: Exception | None) -> None:
+    def settle(found: T | None, error: Exception | None) -> None:
         if future.done():
             return
         if error is None:
-            future.set_result(found)
+            future.set_result(cast(T, found))
         else:
             future.set_exception(error)
 

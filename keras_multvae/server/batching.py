@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
@@ -25,6 +25,10 @@ MAX_WAITING = 1000  # requests
 # Rows of a part of a request that is cut. Whoever comes meanwhile waits for one part,
 # so it is small; and goes before the next ones, unless they have waited for long.
 PART_ROWS, PART_SECONDS = 16, 1.0
+
+
+# The outputs of a request, or what was wrong with it.
+Answer: TypeAlias = dict[str, np.ndarray] | Exception
 
 
 @dataclass
@@ -178,7 +182,7 @@ class Batcher:
         self._waiting = others
         return batch
 
-    def _answer(self, batch: list[_Task]) -> list[Any]:
+    def _answer(self, batch: list[_Task]) -> Sequence[Answer]:
         """For each request its outputs or its error. In a thread."""
         signature = batch[0].signature
         if len(batch) > 1:
@@ -187,7 +191,7 @@ class Batcher:
                 return split(outputs, [task.rows for task in batch])
             except StatusError:
                 pass  # One of them is bad: each on its own shows which.
-        answers: list[Any] = []
+        answers: list[Answer] = []
         for task in batch:
             try:
                 answers.append(self._run(signature, task.inputs))
@@ -195,7 +199,9 @@ class Batcher:
                 answers.append(error)
         return answers
 
-    def _finish(self, batch: list[_Task], ended: asyncio.Future[list[Any]]) -> None:
+    def _finish(
+        self, batch: list[_Task], ended: asyncio.Future[Sequence[Answer]]
+    ) -> None:
         self._idle += 1
         self._parts_running -= batch[0].part
         self._start()

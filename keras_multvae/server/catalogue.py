@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.server.search import TitleIndex
 from keras_multvae.serving.versions import CATALOGUE, CATALOGUE_VERSION
+from keras_multvae.typing import Id
 
 
 class Catalogue:
@@ -39,7 +40,7 @@ class Catalogue:
     def __init__(
         self,
         kind: str,
-        ids: list[Any],
+        ids: list[Id],
         titles: list[str] | None,
         weights: np.ndarray | None = None,
     ) -> None:
@@ -126,7 +127,7 @@ def read_catalogue(
     return Catalogue(kind, ids, content["titles"], prior["scores"][0])
 
 
-def _array(kind: str, rows: list[list[Any]]) -> np.ndarray:
+def _array(kind: str, rows: Sequence[Sequence[Any]]) -> np.ndarray:
     """Ids, (rows, ids), as the SavedModel takes them."""
     if kind == "int":
         return np.array([[int(item) for item in row] for row in rows], "int64").reshape(

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import h11
 import uvicorn
@@ -21,6 +21,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from keras_multvae.server.answers import dumps
 from keras_multvae.server.http import BODY_SECONDS
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_CONNECTIONS = 1000
 BACKLOG = 256  # of connections that are not accepted yet
@@ -101,7 +104,7 @@ class GuardedProtocol(H11Protocol):
     phase = HEADER
     since = 0.0
     _admitted = False
-    _mark: Any = None
+    _mark: object = None
     _answers = 0
 
     def connection_made(self, transport: Any) -> None:
@@ -200,7 +203,7 @@ class Server(uvicorn.Server):
         options: Those of `uvicorn.Config`.
     """
 
-    def __init__(self, app: object, guard: Guard, **options: Any) -> None:
+    def __init__(self, app: ASGIApp, guard: Guard, **options: Any) -> None:
         self._guard = guard
         protocol = type("Protocol", (GuardedProtocol,), {"guard": guard})
         super().__init__(
@@ -239,7 +242,7 @@ class Server(uvicorn.Server):
 
     async def _accept_waiting(self, listening: socket.socket) -> None:
         """Takes the connections that the system has made: closing would break them."""
-        protocol: Any = self.config.http_protocol_class
+        protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
         make = partial(
             protocol,
             config=self.config,
@@ -255,15 +258,15 @@ class Server(uvicorn.Server):
 
 
 async def _closing(
-    app: Any,
+    app: ASGIApp,
     guard: Guard,
-    scope: Any,
-    receive: Callable[[], Awaitable[Any]],
-    send: Callable[[Any], Awaitable[None]],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> None:
     """Tells clients of a server that is to end not to send more on a connection."""
 
-    async def sending(message: Any) -> None:
+    async def sending(message: Message) -> None:
         start = message["type"] == "http.response.start"
         if start and guard.draining_since is not None:
             headers = [*message.get("headers", []), (b"connection", b"close")]

@@ -10,9 +10,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_multvae.server.http import error_response
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ANY = "*"
 HOST = re.compile(r"(\[[0-9a-f:.%]*\]|[^:\[\]/@]+?)\.?(?::(\d{1,5}))?", re.I)
@@ -70,7 +73,7 @@ class CheckedHosts:
 
     def __init__(
         self,
-        app: Any,
+        app: ASGIApp,
         allowed: Iterable[str],
         addresses: bool,
         refused: Callable[[str], None],
@@ -80,7 +83,7 @@ class CheckedHosts:
         self._allowed = frozenset(name.lower().rstrip(".") for name in allowed)
         self._refused = refused
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 403, or hands the request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -93,7 +96,7 @@ class CheckedHosts:
             await response(scope, receive, send)
             return
 
-        async def counting(message: Any) -> None:
+        async def counting(message: Message) -> None:
             if message["type"] == "http.response.start":
                 found = KINDS.get(message["status"])
                 if found:
@@ -102,7 +105,7 @@ class CheckedHosts:
 
         await self._app(scope, receive, counting)
 
-    def _check(self, scope: Any) -> tuple[str, str]:
+    def _check(self, scope: Scope) -> tuple[str, str]:
         """Why a request is refused: its kind and what the client is told."""
         headers = {
             name: value.decode("latin-1")

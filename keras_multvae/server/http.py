@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -109,7 +109,7 @@ def _too_large(most: int) -> StatusError:
     )
 
 
-async def run(heavy: bool, function: Callable[..., T], *arguments: Any) -> T:
+async def run(heavy: bool, function: Callable[..., T], *arguments: object) -> T:
     """Calls a function; if it takes long, in the thread for what does."""
     if heavy:
         loop = asyncio.get_running_loop()

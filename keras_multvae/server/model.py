@@ -6,7 +6,7 @@ import gc
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,11 @@ from keras_multvae.server.parsing import Input
 from keras_multvae.server.status import CODES, StatusError, invalid
 from keras_multvae.serving.versions import WARMUP
 from keras_multvae.typing import Json
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
+    from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
 logger = logging.getLogger(__name__)
 PREDICT = "tensorflow/serving/predict"
@@ -128,7 +133,7 @@ class Signature:
             dimension of every input and output is free.
     """
 
-    def __init__(self, session: Any, definition: Any) -> None:
+    def __init__(self, session: tf.compat.v1.Session, definition: MetaGraphDef) -> None:
         import tensorflow as tf
 
         self._errors = tf.errors.OpError
@@ -204,7 +209,7 @@ def warm_up(model: LoadedModel, folder: Path) -> int:
     return count
 
 
-def _shape(shape: Any) -> tuple[int, ...] | None:
+def _shape(shape: TensorShapeProto) -> tuple[int, ...] | None:
     if shape.unknown_rank:
         return None
     return tuple(dimension.size for dimension in shape.dim)

@@ -9,6 +9,7 @@ import numpy as np
 from keras_multvae.server.catalogue import Catalogue
 from keras_multvae.server.servable import Servable
 from keras_multvae.server.status import StatusError, invalid
+from keras_multvae.typing import Json
 
 SHOWN = 20  # recommendations
 SIMILAR = 6
@@ -28,7 +29,7 @@ def catalogue_of(servable: Servable) -> Catalogue:
     return servable.catalogue
 
 
-async def recommend(servable: Servable, body: object) -> dict[str, Any]:
+async def recommend(servable: Servable, body: object) -> Json:
     """Recommendations for picked items.
 
     Args:
@@ -102,7 +103,7 @@ def _filled(row: list[str], width: int, kind: str) -> list[str]:
     return row + ["-1" if kind == "int" else ""] * (width - len(row))
 
 
-async def similar(servable: Servable, item: str) -> dict[str, Any]:
+async def similar(servable: Servable, item: str) -> Json:
     """The items most like one: {"items": [{"id", "title", "score"}]}."""
     catalogue = catalogue_of(servable)
     if item not in catalogue:
@@ -121,7 +122,7 @@ async def similar(servable: Servable, item: str) -> dict[str, Any]:
     }
 
 
-def search(servable: Servable, query: str) -> dict[str, Any]:
+def search(servable: Servable, query: str) -> Json:
     """Titles for a query, the best known first: {"items": [{"id", "title"}]}."""
     return {"items": catalogue_of(servable).search(query, FOUND)}
 

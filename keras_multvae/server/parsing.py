@@ -160,7 +160,7 @@ def _read_json(body: bytes) -> Json:
 
 
 def _from_instances(
-    document: dict[str, Any], specs: Mapping[str, Input]
+    document: Json, specs: Mapping[str, Input]
 ) -> dict[str, np.ndarray]:
     """Row format: a list of values, or of objects with a value an input."""
     instances = document["instances"]

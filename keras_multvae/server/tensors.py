@@ -12,17 +12,20 @@ import base64
 import binascii
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_multvae.server.status import StatusError, invalid
 
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
 MAX_RANK = 32  # of an array
 SHOWN = 200  # characters of a bad value that its error repeats
 
 
-def tensor(value: object, dtype: str) -> np.ndarray:
+def tensor(value: Any, dtype: str) -> np.ndarray:
     """A JSON value, nested as deep as its first elements are, as an array."""
     if dtype not in _READERS:
         raise StatusError(
@@ -38,7 +41,7 @@ def tensor(value: object, dtype: str) -> np.ndarray:
         first = first[0]
     if len(shape) > MAX_RANK:
         raise too_deep()
-    flat: list[Any] = []
+    flat: list[object] = []
     _fill(value, 0, tuple(shape), flat, read)
     array = np.empty(len(flat), kind)
     array[:] = flat
@@ -46,11 +49,11 @@ def tensor(value: object, dtype: str) -> np.ndarray:
 
 
 def _fill(
-    value: object,
+    value: Any,
     level: int,
     shape: tuple[int, ...],
-    flat: list[Any],
-    read: Callable[[Any], Any],
+    flat: list[object],
+    read: Callable[[Any], object],
 ) -> None:
     if not isinstance(value, list):
         if level != len(shape):
@@ -137,7 +140,7 @@ def _bool(value: object) -> bool:
 
 
 def _integer(dtype: str, least: int, most: int) -> Callable[[Any], int]:
-    def read(value: object) -> int:
+    def read(value: Any) -> int:
         if type(value) is not int or not least <= value <= most:
             raise _wrong_type(value, dtype)
         return value
@@ -171,7 +174,7 @@ def _int_reader(dtype: str, kind: str) -> tuple[str, Callable[[Any], int]]:
     return kind, _integer(dtype, int(limits.min), int(limits.max))
 
 
-_READERS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+_READERS: dict[str, tuple[DTypeLike, Callable[[Any], object]]] = {
     "string": (object, _string),
     "bool": ("bool", _bool),
     "float": ("float32", _decimal("float", np.float32)),

@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass
 from importlib import metadata
 from string import Template
-from typing import Any
 
 import numpy as np
 
@@ -147,7 +146,7 @@ def _quality(report: RankingReport | None, quantize: str | None) -> str:
     return "\n".join(lines)
 
 
-def _cells(report: Any, metric: str) -> str:
+def _cells(report: RankingReport, metric: str) -> str:
     error = report.stderr(metric)
     spread = "" if error is None else f"{error:.4f}"
     return f"{report.mean(metric):.4f} | {spread}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 from scipy import sparse
@@ -27,7 +25,7 @@ class ItemEmbeddings(tf.Module):
         self.scales, rows = _quantized(rows, quantize, axis=1)
         self.rows = tf.Variable(rows, trainable=False)
 
-    def mean_rows(self, indices: Any) -> Any:
+    def mean_rows(self, indices: Tensor) -> Tensor:
         """The sum of each user's rows over the root of their number: x W / |x|."""
         known = indices >= 0
         users = tf.shape(indices, out_type=tf.int64)[0]
@@ -74,20 +72,20 @@ class ItemMatrix(tf.Module):
             (1 / np.where(lengths == 0, 1, lengths)).astype("float32"), trainable=False
         )
 
-    def products(self, vectors: Tensor) -> Any:
+    def products(self, vectors: Tensor) -> Tensor:
         """Vectors (users, units) times the matrix: float32 (users, items)."""
         found = self._products(vectors)
         return found if self.scales is None else found * self.scales
 
-    def cosines(self, indices: Tensor) -> Any:
+    def cosines(self, indices: Tensor) -> Tensor:
         """Cosines of items, int32 indices (users,), with all items: (users, items)."""
         # A scale of an item has no say in its direction.
         vectors = self._columns(indices)
         lengths = tf.gather(self._inverse_lengths, indices)[:, None]
         return self._products(vectors * lengths) * self._inverse_lengths
 
-    def _products(self, vectors: Tensor) -> Any:
-        found: list[Any] = []
+    def _products(self, vectors: Tensor) -> Tensor:
+        found: list[Tensor] = []
         for part in self.parts:
             # TensorFlow would begin with making all parts float32.
             with tf.control_dependencies(found[-AT_A_TIME:][:1]):
@@ -95,7 +93,7 @@ class ItemMatrix(tf.Module):
             found.append(tf.matmul(vectors, kernel))
         return found[0] if len(found) == 1 else tf.concat(found, axis=1)
 
-    def _columns(self, indices: Tensor) -> Any:
+    def _columns(self, indices: Tensor) -> Tensor:
         total = tf.constant(0.0)
         for number, part in enumerate(self.parts):
             place = indices - number * self._width
@@ -129,7 +127,7 @@ class ItemEntries(tf.Module):
         self.values = tf.Variable(values, trainable=False)
         self.scales = None if scales is None else tf.Variable(scales, trainable=False)
 
-    def added(self, logits: Any, indices: Any) -> Any:
+    def added(self, logits: Tensor, indices: Tensor) -> Tensor:
         """Logits (users, items) plus the sum of the rows of each user's items."""
         known = indices >= 0
         items = tf.boolean_mask(indices, known)
@@ -146,7 +144,7 @@ class ItemEntries(tf.Module):
 
 def _quantized(
     weights: np.ndarray, quantize: str | None, axis: int
-) -> tuple[Any, np.ndarray]:
+) -> tuple[np.ndarray | None, np.ndarray]:
     """Scales by which to multiply, or None, and the weights as they are stored.
 
     `axis` is the one that the numbers of an item lie along.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
@@ -24,6 +24,7 @@ from keras_multvae.serving import config, versions
 from keras_multvae.serving.card import CARD, ModelCard, render
 from keras_multvae.serving.plain import check_quantize
 from keras_multvae.serving.whole import write_files
+from keras_multvae.typing import Id
 
 # Read by a server that is run with --enable_per_model_batching_parameters.
 BATCHING = "batching_params.pbtxt"
@@ -161,7 +162,7 @@ def _write_elsewhere(
 
 def _write_catalogue(recommender: Recommender, path: Path) -> None:
     """Ids and titles in index order, for whoever searches them."""
-    ids: list[Any] = recommender.items.ids.tolist()
+    ids: list[Id] = recommender.items.ids.tolist()
     titles = [str(recommender.titles.get(item, item)) for item in ids]
     write_json(
         path,

@@ -10,17 +10,22 @@ protocol buffers' wire format has them: a field is its number, its length, its c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
+
+from keras_multvae.typing import Id, Tensor
+
+if TYPE_CHECKING:
+    from keras_multvae.serving.signatures import Functions
 
 # Items of each history: a first few of the catalogue.
 LENGTH = 8
 
 
-def write(path: Path, functions: dict[str, Any], item_ids: list[Any]) -> None:
+def write(path: Path, functions: Functions, item_ids: list[Id]) -> None:
     """Writes a request to each signature, after answering it; and reads them back.
 
     Args:
@@ -44,7 +49,7 @@ def write(path: Path, functions: dict[str, Any], item_ids: list[Any]) -> None:
         raise OSError(f"{path} does not hold the warm-up requests that were written.")
 
 
-def prediction_log(signature: str, inputs: dict[str, Any]) -> bytes:
+def prediction_log(signature: str, inputs: Mapping[str, Tensor]) -> bytes:
     """A `PredictionLog` with a `PredictRequest` to a signature, serialized.
 
     Args:
@@ -62,8 +67,8 @@ def prediction_log(signature: str, inputs: dict[str, Any]) -> bytes:
 
 
 def _requests(
-    functions: dict[str, Any], item_ids: list[Any]
-) -> Iterator[tuple[str, dict[str, Any]]]:
+    functions: Functions, item_ids: list[Id]
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """A request of one user to each signature, by the inputs that it has."""
     history = item_ids[:LENGTH]
     for name, function in functions.items():
@@ -93,7 +98,7 @@ def _example(item_ids: list[Any]) -> bytes:
     return serialized
 
 
-def _tensor(value: Any) -> bytes:
+def _tensor(value: Tensor) -> bytes:
     serialized: bytes = tf.make_tensor_proto(value.numpy()).SerializeToString()
     return serialized
 

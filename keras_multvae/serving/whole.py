@@ -11,7 +11,6 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
 from keras_multvae.files import write_json
 from keras_multvae.serving.versions import EXTRA
@@ -132,5 +131,4 @@ def _check_size(folder: Path, name: str, size: int) -> None:
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        found: Any = hashlib.file_digest(file, "sha256")
-        return str(found.hexdigest())
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,6 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -108,7 +107,7 @@ def steps_done(model: Model) -> int:
 
 def load_state(
     state: Path, steps_an_epoch: int
-) -> tuple[Any, list[np.ndarray], list[dict[str, float]]]:
+) -> tuple[Model, list[np.ndarray], list[dict[str, float]]]:
     """Last model, best weights and history of a state, held against each other.
 
     Raises:
@@ -311,7 +310,7 @@ def check_same(
         )
 
 
-def _sections(*recipes: dict[str, Any]) -> Iterator[tuple[dict[str, Any], ...]]:
+def _sections(*recipes: Json) -> Iterator[tuple[Json, ...]]:
     """The same flat part of several recipes, one part after the other."""
     yield tuple({"model": each.get("model")} for each in recipes)
     for part in ("settings", "training"):

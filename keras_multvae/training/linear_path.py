@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -22,7 +21,7 @@ SCORES = 1 << 25
 
 def add_linear_path(
     model: Model, split: Split, settings: LinearPath | None = None
-) -> Any:
+) -> Model:
     """A copy of a trained network with a linear model beside it: f(x) + w (x B).
 
     A network of a few hundred latent numbers knows what a user's clicks have in common

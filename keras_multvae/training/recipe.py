@@ -218,7 +218,7 @@ class Recipe(Settings):
             raise ValueError("`epochs` is not known yet: call `resolved` first.")
         return self.epochs * steps_per_epoch / 2 / self.beta_cap
 
-    def build(self, num_items: int, steps: int | None = None) -> Any:
+    def build(self, num_items: int, steps: int | None = None) -> Model:
         """The untrained model of these settings, compiled.
 
         Args:
@@ -235,7 +235,7 @@ class Recipe(Settings):
         """Compiles a model as this recipe trains it, with an optimiser that is new."""
         model.compile(model.default_optimizer(**self._rate(model, steps)))
 
-    def _rate(self, model: Model, steps: int | None) -> dict[str, Any]:
+    def _rate(self, model: Model, steps: int | None) -> dict[str, object]:
         """The learning rate, or its schedule, where it is not the model's own."""
         rate = self.learning_rate
         if self.decay == "none":

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -33,6 +32,7 @@ from keras_multvae.training.linear_path import add_linear_path, check_choice
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.record import TrainingRecord, versions
 from keras_multvae.training.warm_start import (
+    WarmStart,
     check_warm_start,
     take_over,
     weights_digest,
@@ -52,8 +52,8 @@ def train(
     overwrite: bool = False,
     save_every: float = 30.0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    warm_start: object = None,
-) -> tuple[Any, list[dict[str, float]]]:
+    warm_start: WarmStart | None = None,
+) -> tuple[Model, list[dict[str, float]]]:
     """Trains a model and gives it as it was in its best epoch.
 
     The best epoch has the highest validation NDCG@100; without a validation part it is
@@ -132,8 +132,8 @@ def _train(
     overwrite: bool,
     save_every: float,
     callbacks: Sequence[keras.callbacks.Callback],
-    warm_start: Any,
-) -> tuple[Any, list[dict[str, float]]]:
+    warm_start: WarmStart | None,
+) -> tuple[Model, list[dict[str, float]]]:
     """As `train`, where nobody else does."""
     recipe = recipe.resolved(split.train.num_users)
     if recipe.linear_path is not None:
@@ -268,7 +268,9 @@ def _validation(split: Split, batches: UserBatches) -> UserBatches | None:
     )
 
 
-def record(split: Split, recipe: Recipe, warm_start: Any = None) -> TrainingRecord:
+def record(
+    split: Split, recipe: Recipe, warm_start: WarmStart | None = None
+) -> TrainingRecord:
     """What `train` trains on, to be kept with the model."""
     return TrainingRecord(
         recipe.resolved(split.train.num_users),

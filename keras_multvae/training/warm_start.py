@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
@@ -13,6 +13,13 @@ from keras_multvae.models.weight_transfer import take_weights
 from keras_multvae.settings import key_of, settings_of
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.typing import Model
+
+
+class WarmStart(Protocol):
+    """A trained model and its items, as a `Recommender` has them."""
+
+    model: Model
+    items: Vocabulary
 
 
 def check_warm_start(
@@ -55,7 +62,7 @@ def check_warm_start(
     return places
 
 
-def take_over(warm_start: Any, model: Model, places: np.ndarray) -> None:
+def take_over(warm_start: WarmStart, model: Model, places: np.ndarray) -> None:
     """Gives a new model the weights of an earlier one, item by item.
 
     Raises:
@@ -72,7 +79,7 @@ def take_over(warm_start: Any, model: Model, places: np.ndarray) -> None:
         ) from None
 
 
-def _differences(old: Any, new: Any) -> str:
+def _differences(old: Model, new: Model) -> str:
     """The settings in which two models differ."""
     found = [
         f"{field.name} is {old.settings.to_json()[key_of(field)]} there and "

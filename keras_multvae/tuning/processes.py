@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import keras
 
@@ -21,6 +21,7 @@ from keras_multvae.cluster.calls import calls_on_ray
 from keras_multvae.data import load_prepared
 from keras_multvae.tuning.folder import StudyFolder
 from keras_multvae.tuning.worker import Allowance, Worker
+from keras_multvae.typing import Json
 
 # What the libraries that compute go by.
 THREADS = (
@@ -59,7 +60,7 @@ class Task:
     parent: int | None = None
 
 
-def work(task: dict[str, Any]) -> None:
+def work(task: Json) -> None:
     """What each process does, with a `Task` as a dict."""
     known = Task(**task)
     for models in known.models:

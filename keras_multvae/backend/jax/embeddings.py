@@ -9,7 +9,7 @@ place of the table's.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +20,7 @@ from keras_multvae import compat
 from keras_multvae.backend.adam import adam_step
 from keras_multvae.backend.jax import mesh
 from keras_multvae.backend.jax.ops import _add_rows
-from keras_multvae.typing import Model, Tensor, Variable
+from keras_multvae.typing import Model, State, Tensor, Variable
 
 COMPILES = True
 
@@ -28,24 +28,24 @@ COMPILES = True
 class SparseGradient(NamedTuple):
     """Distinct ids (rows,), with some past the table's end, and gradients."""
 
-    ids: Any
-    values: Any
+    ids: Tensor
+    values: Tensor
 
 
 class _Taken:
     """The rows that one pass through the network takes, in the order of the calls."""
 
-    def __init__(self, offsets: list[Any] | None) -> None:
+    def __init__(self, offsets: list[Tensor] | None) -> None:
         self.offsets = offsets
-        self.tables: list[Any] = []
-        self.ids: list[Any] = []
-        self.rows: list[Any] = []
+        self.tables: list[Variable] = []
+        self.ids: list[Tensor] = []
+        self.rows: list[Tensor] = []
 
 
 _open: list[_Taken] = []
 
 
-def unique_ids(item_ids: Tensor) -> tuple[Any, Any]:
+def unique_ids(item_ids: Tensor) -> tuple[Tensor, Tensor]:
     """See `keras_multvae.backend`: as many ids as there are entries, the rest none."""
     ids, places = jnp.unique(
         item_ids,
@@ -78,12 +78,12 @@ def _entry_products(
     return (left * jnp.take(embeddings, item_ids, axis=0, mode="clip")).sum(axis=1)
 
 
-def _entry_products_forward(*arguments: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _entry_products_forward(*arguments: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     return _entry_products(*arguments), arguments
 
 
 def _entry_products_backward(
-    saved: tuple[Any, ...], upstream: Tensor
+    saved: tuple[Tensor, ...], upstream: Tensor
 ) -> tuple[Tensor, ...]:
     hidden, embeddings, segment_ids, item_ids = saved
     return (
@@ -108,7 +108,7 @@ def entry_products(
     return _entry_products(hidden, embeddings, segment_ids, item_ids)
 
 
-def sparse_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
+def sparse_gradient(gradient: Tensor) -> tuple[Tensor, Tensor] | None:
     """See `keras_multvae.backend`."""
     return gradient if isinstance(gradient, SparseGradient) else None
 
@@ -120,19 +120,19 @@ def sparse_adam_update(
     ids: Tensor,
     gradient: Tensor,
     step: Tensor,
-    seed: Any,
+    seed: Tensor,
     learning_rate: Tensor,
-    **rates: Any,
+    **rates: float,
 ) -> None:
     """See `keras_multvae.backend`."""
 
     def update(
-        tables: tuple[Any, ...],
+        tables: tuple[Tensor, ...],
         ids: Tensor,
         gradient: Tensor,
         step: Tensor,
-        seed: Any,
-        rate: Any,
+        seed: Tensor,
+        rate: Tensor,
     ) -> tuple[Tensor, ...]:
         weights, m, v = (
             _wide(jnp.take(each, ids, axis=0, mode="clip")) for each in tables
@@ -212,15 +212,15 @@ class Training:
         if self.predict_function is not made:
             self.predict_function = _kept(self, self.predict_function, TESTING[:2])
 
-    def train_step(self, state: Any, data: Any) -> Tensor:
+    def train_step(self, state: State, data: object) -> Tensor:
         """As Keras' step, but for the gradients of tables in `embedding_lookup`."""
-        model: Any = self
+        model: Model = self
         if not self.sparse_gradients:
             return super().train_step(state, data)  # type: ignore[misc]
         trainable, non_trainable, of_optimizer, of_metrics = state
         batch = keras.utils.unpack_x_y_sample_weight(data)
 
-        def loss(offsets: list[Any] | None, trainable: Any) -> Tensor:
+        def loss(offsets: list[Tensor] | None, trainable: list[Tensor]) -> Tensor:
             with _taking(offsets) as taken:
                 value, results = compat.loss_and_updates(
                     model, trainable, non_trainable, of_metrics, batch, of_optimizer
@@ -228,7 +228,7 @@ class Training:
             tables.extend(taken.tables)
             return value, (results, taken.ids, taken.rows)
 
-        tables: list[Any] = []
+        tables: list[Variable] = []
         _, (_, _, shapes) = jax.eval_shape(lambda: loss(None, trainable))
         tables.clear()
         zeros = [jnp.zeros(each.shape, each.dtype) for each in shapes]
@@ -248,10 +248,14 @@ class Training:
         return logs, (trainable, non_trainable, of_optimizer, of_metrics)
 
 
-def _kept(model: Model, function: Any, names: tuple[str, ...]) -> Tensor:
+def _kept(
+    model: Model,
+    function: Callable[[State, Iterator[object]], Tensor],
+    names: tuple[str, ...],
+) -> Tensor:
     """A function of (state, iterator) that gives the state back where it fails."""
 
-    def run(state: Any, iterator: Any) -> Tensor:
+    def run(state: State, iterator: Iterator[object]) -> Tensor:
         try:
             return function(state, iterator)
         except Exception:
@@ -264,7 +268,7 @@ def _kept(model: Model, function: Any, names: tuple[str, ...]) -> Tensor:
 
 
 @contextlib.contextmanager
-def _taking(offsets: list[Any] | None) -> Iterator[_Taken]:
+def _taking(offsets: list[Tensor] | None) -> Iterator[_Taken]:
     _open.append(_Taken(offsets))
     try:
         yield _open[-1]

@@ -9,7 +9,7 @@ of it to every device, for some rows to be read or written.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,12 +26,12 @@ EVERYWHERE = PartitionSpec()
 class _Split(NamedTuple):
     """A mesh of devices, and which of its axes parts entries and items, if any."""
 
-    mesh: Any
+    mesh: jax.sharding.Mesh
     entries: str | None
     items: str | None
 
     def run(
-        self, local: object, takes: object, gives: object, *arguments: Any
+        self, local: object, takes: object, gives: object, *arguments: Tensor
     ) -> Tensor:
         """Calls `local` on every device, with its parts of the arguments."""
         return jax.shard_map(
@@ -54,7 +54,7 @@ class _Split(NamedTuple):
 
 
 def sums_of_users(
-    add_rows: Callable[..., Any],
+    add_rows: Callable[..., Tensor],
     kernel: Tensor,
     item_ids: Tensor,
     weights: Tensor,
@@ -82,7 +82,7 @@ def sums_of_users(
 
 
 def sums_of_items(
-    add_rows: Callable[..., Any],
+    add_rows: Callable[..., Tensor],
     upstream: Tensor,
     rows: Tensor,
     weights: Tensor,
@@ -129,10 +129,10 @@ def read_rows(table: Tensor, ids: Tensor) -> Tensor:
 
 
 def update_rows(
-    update: Callable[..., tuple[Any, ...]],
-    tables: tuple[Any, ...],
+    update: Callable[..., tuple[Tensor, ...]],
+    tables: tuple[Tensor, ...],
     ids: Tensor,
-    *others: Any,
+    *others: Tensor,
 ) -> tuple[Tensor, ...]:
     """`update(tables, ids, *others)` on every device, for the rows that it has.
 
@@ -142,7 +142,9 @@ def update_rows(
     if split is None or split.items is None:
         return update(tables, ids, *others)
 
-    def local(tables: tuple[Any, ...], ids: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    def local(
+        tables: tuple[Tensor, ...], ids: Tensor, *others: Tensor
+    ) -> tuple[Tensor, ...]:
         size = len(tables[0])
         places, own = split.places(ids, size)
         return update(tables, jnp.where(own, places, size), *others)

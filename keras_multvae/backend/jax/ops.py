@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
 
+from keras_multvae.backend.contract import Structure
 from keras_multvae.backend.jax import mesh
 from keras_multvae.typing import Seeds, Tensor, Variable
 
@@ -56,7 +57,7 @@ def _sparse_dense_matmul_forward(
 
 
 def _sparse_dense_matmul_backward(
-    users: int, saved: tuple[Any, ...], upstream: Tensor
+    users: int, saved: tuple[Tensor, ...], upstream: Tensor
 ) -> tuple[Tensor, ...]:
     shape, segment_ids, item_ids, values = saved
     gradient = mesh.sums_of_items(
@@ -79,7 +80,7 @@ def _add_rows(
     parts = PARTS if jax.default_backend() == "cpu" else 1
     parts = parts if source.shape[0] % parts == 0 else 1
 
-    def add(total: Tensor, part: tuple[Tensor, Tensor, Tensor]) -> tuple[Any, None]:
+    def add(total: Tensor, part: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, None]:
         source, weights, target = part
         # "clip": the default reads every row once more, to put NaN for a bad id.
         rows = jnp.take(table, source, axis=0, mode="clip")
@@ -92,7 +93,7 @@ def _add_rows(
 
 
 def to_dense(
-    segment_ids: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Any, int]
+    segment_ids: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Tensor, int]
 ) -> Tensor:
     """See `keras_multvae.backend`."""
     return jnp.zeros(shape, values.dtype).at[segment_ids, item_ids].add(values)
@@ -137,7 +138,7 @@ def _affine_forward(
     return affine(inputs, kernel, bias), (inputs, kernel)
 
 
-def _affine_backward(saved: tuple[Any, ...], upstream: Tensor) -> tuple[Tensor, ...]:
+def _affine_backward(saved: tuple[Tensor, ...], upstream: Tensor) -> tuple[Tensor, ...]:
     inputs, kernel = saved
     # The barrier makes XLA turn the narrow matrix: of its own it works on both with
     # the users in rows, which takes half as long again.
@@ -191,7 +192,7 @@ def _multinomial_forward(
 
 
 def _multinomial_backward(
-    saved: tuple[Any, ...], upstream: Tensor
+    saved: tuple[Tensor, ...], upstream: Tensor
 ) -> tuple[Tensor, ...]:
     logits, log_norm, total, segment_ids, item_ids, values = saved
     # d NLL_u / d f_ui = N_u pi_i(z_u) - x_ui
@@ -219,7 +220,9 @@ def fuses_adam(gradient: Tensor, variable: Variable) -> bool:
     return False
 
 
-def without_gradients(condition: Tensor, variables: Sequence[Variable]) -> Any:
+def without_gradients(
+    condition: Tensor, variables: Sequence[Variable]
+) -> AbstractContextManager[None]:
     """See `keras_multvae.backend`; XLA itself moves gradients to the branch of use."""
     return contextlib.nullcontext()
 
@@ -227,7 +230,7 @@ def without_gradients(condition: Tensor, variables: Sequence[Variable]) -> Any:
 def assign_if(
     condition: Tensor,
     variables: Sequence[Variable],
-    values: Callable[[], Sequence[Any]],
+    values: Callable[[], Sequence[Tensor]],
 ) -> None:
     """See `keras_multvae.backend`."""
     # Read out here: inside a branch, a value would be that of its trace.
@@ -246,7 +249,7 @@ def has_accelerator() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def upload(batch: object) -> Any:
+def upload(batch: Structure) -> Structure:
     """See `keras_multvae.backend`: Keras' own loop is ahead of the step."""
     return batch
 
@@ -257,8 +260,8 @@ def num_replicas() -> int:
 
 
 def compile_inference(
-    function: Callable[..., Any], variables: Sequence[Variable]
-) -> Any:
+    function: Callable[[Tensor], tuple[Tensor, ...]], variables: Sequence[Variable]
+) -> Callable[[Tensor], tuple[np.ndarray, ...]]:
     """See `keras_multvae.backend`."""
 
     @jax.jit

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from keras_multvae.backend.adam import adam_step
@@ -13,7 +11,7 @@ from keras_multvae.typing import Tensor, Variable
 COMPILES = False
 
 
-def unique_ids(item_ids: Tensor) -> tuple[Any, Any]:
+def unique_ids(item_ids: Tensor) -> tuple[Tensor, Tensor]:
     """See `keras_multvae.backend`."""
     ids, places = tf.unique(item_ids)
     return ids, places
@@ -53,7 +51,7 @@ def entry_products(
     return products(hidden, embeddings)
 
 
-def sparse_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
+def sparse_gradient(gradient: Tensor) -> tuple[Tensor, Tensor] | None:
     """See `keras_multvae.backend`."""
     if not isinstance(gradient, tf.IndexedSlices):
         return None
@@ -68,8 +66,8 @@ def sparse_adam_update(
     ids: Tensor,
     gradient: Tensor,
     step: Tensor,
-    seed: Any,
-    **rates: Any,
+    seed: Tensor,
+    **rates: Tensor,
 ) -> None:
     """See `keras_multvae.backend`."""
     tables = (variable, momentum.value, velocity.value)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from keras_multvae import compat
@@ -25,11 +23,15 @@ def adam_update(
     velocity: Variable,
     gradient: Tensor,
     step: Tensor,
-    **rates: Any,
+    learning_rate: Tensor,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
 ) -> None:
     """See `keras_multvae.backend`."""
+    tensors = (variable.value, momentum.value, velocity.value)
     gradient = gradient.to(variable.value.dtype)
-    fused_adam(variable.value, momentum.value, velocity.value, gradient, step, **rates)
+    fused_adam(*tensors, gradient, step, learning_rate, beta_1, beta_2, epsilon)
 
 
 def fused_adam(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,10 +11,13 @@ from keras_multvae.backend.torch.adam import fused_adam
 from keras_multvae.backend.torch.ranking import CACHED
 from keras_multvae.typing import Tensor, Variable
 
+if TYPE_CHECKING:
+    from torch.autograd.function import FunctionCtx
+
 COMPILES = True
 
 
-def unique_ids(item_ids: Tensor) -> tuple[Any, Any]:
+def unique_ids(item_ids: Tensor) -> tuple[Tensor, Tensor]:
     """See `keras_multvae.backend`."""
     ids, places = torch.unique(item_ids, return_inverse=True)
     return ids, places
@@ -30,7 +33,7 @@ class _EntryProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: FunctionCtx,
         hidden: Tensor,
         embeddings: Tensor,
         entries_per_user: Tensor,
@@ -43,7 +46,7 @@ class _EntryProducts(torch.autograd.Function):
         return (hidden[segment_ids] * embeddings[item_ids]).sum(1)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, upstream: Tensor) -> Tensor:
         hidden, embeddings, entries_per_user, segment_ids, item_ids = ctx.saved_tensors
         offsets = torch.cumsum(entries_per_user, 0) - entries_per_user
         of_hidden = torch.nn.functional.embedding_bag(
@@ -78,7 +81,7 @@ def entry_products(
     )
 
 
-def sparse_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
+def sparse_gradient(gradient: Tensor) -> tuple[Tensor, Tensor] | None:
     """See `keras_multvae.backend`."""
     if not gradient.is_sparse:
         return None
@@ -93,8 +96,8 @@ def sparse_adam_update(
     ids: Tensor,
     gradient: Tensor,
     step: Tensor,
-    seed: Any,
-    **rates: Any,
+    seed: Tensor,
+    **rates: Tensor,
 ) -> None:
     """See `keras_multvae.backend`."""
     with torch.no_grad():
@@ -109,7 +112,7 @@ def sparse_adam_update(
             table.index_copy_(0, ids, rows)
 
 
-def round_at_random(values: Tensor, seed: Any) -> Tensor:
+def round_at_random(values: Tensor, seed: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     device = values.device
     generator = torch.Generator(device).manual_seed(int(seed))

@@ -9,22 +9,26 @@ a layer, is as it was when it was recorded, as in a compiled step of TensorFlow 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-from keras_multvae.typing import Seeds, Tensor
+from keras_multvae.typing import Logs, Seeds, Shape, Tensor
 
 # Steps of a shape that run as they are before one is recorded: they make what lasts,
 # such as workspaces of libraries and constants.
 WARM_UP = 3
 # What hands out generators in place of new ones, while a recorded function runs.
-_sources: list[Callable[[Any], Any]] = []
+# A training step: a list of one batch in, logs out.
+Step: TypeAlias = Callable[[list[Tensor]], Logs]
+# Shapes and dtypes of a batch.
+Shapes: TypeAlias = tuple[tuple[Shape, object], ...]
+_sources: list[Callable[[Seeds], torch.Generator]] = []
 
 
 def seed_of(seeds: Seeds) -> int:
@@ -32,12 +36,12 @@ def seed_of(seeds: Seeds) -> int:
     return int(sum(seeds.next())) & 0xFFFFFFFF
 
 
-def generator(seeds: Seeds) -> Any:
+def generator(seeds: Seeds) -> torch.Generator:
     """PyTorch's generator for one operation."""
     return _sources[-1](seeds) if _sources else _seeded(seeds)
 
 
-def _seeded(seeds: Seeds) -> Any:
+def _seeded(seeds: Seeds) -> torch.Generator:
     return torch.Generator(_device()).manual_seed(seed_of(seeds))
 
 
@@ -72,17 +76,17 @@ class RecordedStep:
         step: What Keras calls: a list of one batch in, logs out.
     """
 
-    def __init__(self, step: Callable[[Any], Any]) -> None:
-        self._step: Callable[[Any], Any] = step
-        self._times: dict[Any, int] = {}
-        self._recordings: dict[Any, _Recording] = {}
+    def __init__(self, step: Step) -> None:
+        self._step: Step = step
+        self._times: dict[Shapes, int] = {}
+        self._recordings: dict[Shapes, _Recording] = {}
         self._stream = torch.cuda.Stream()
         self._constants = _Constants()
         # What the last step drew random numbers by, in its order.
         self._drawn: list[Seeds] = []
         self._works = True
 
-    def __call__(self, data: object) -> Any:
+    def __call__(self, data: list[Tensor]) -> Logs:
         """Logs of the step, which the next one overwrites."""
         leaves = keras.tree.flatten(data)
         shape = tuple((tuple(leaf.shape), leaf.dtype) for leaf in leaves)
@@ -92,7 +96,7 @@ class RecordedStep:
                 return self._as_it_is(data)
         return self._recordings[shape].run(leaves)
 
-    def _as_it_is(self, data: object) -> Any:
+    def _as_it_is(self, data: list[Tensor]) -> Logs:
         self._drawn = []
         _sources.append(self._draw)
         try:
@@ -101,11 +105,11 @@ class RecordedStep:
         finally:
             _sources.pop()
 
-    def _draw(self, seeds: Seeds) -> Any:
+    def _draw(self, seeds: Seeds) -> torch.Generator:
         self._drawn.append(seeds)
         return _seeded(seeds)
 
-    def _record(self, shape: object, data: object) -> bool:
+    def _record(self, shape: Shapes, data: list[Tensor]) -> bool:
         """Whether it could be done."""
         recording = _Recording(data, self._drawn)
         pool = next((each.pool() for each in self._recordings.values()), None)
@@ -141,18 +145,18 @@ class _Recording:
             self._graph.register_generator_state(made)
         self._inputs = [leaf.clone() for leaf in keras.tree.flatten(data)]
         self._batch = keras.tree.pack_sequence_as(data, self._inputs)
-        self._logs: Any = None
+        self._logs: Logs = {}
 
-    def pool(self) -> Any:
+    def pool(self) -> tuple[int, int]:
         """The memory of the graph, which others may share."""
         return self._graph.pool()
 
-    def record(self, step: Callable[[Any], Any], stream: object, pool: object) -> None:
+    def record(self, step: Step, stream: object, pool: object) -> None:
         """Records the step, which is not run."""
         torch.cuda.synchronize()
         draws = iter(self._draws)
 
-        def draw(seeds: Seeds) -> Any:
+        def draw(seeds: Seeds) -> torch.Generator:
             expected, made = next(draws)
             if expected is not seeds:
                 raise RuntimeError("Random numbers are drawn in another order.")
@@ -167,7 +171,7 @@ class _Recording:
         finally:
             _sources.pop()
 
-    def run(self, leaves: list[Any]) -> Any:
+    def run(self, leaves: list[Tensor]) -> Logs:
         """The step on another batch: the same logs, with new numbers in them."""
         for kept, leaf in zip(self._inputs, leaves, strict=True):
             kept.copy_(leaf, non_blocking=True)
@@ -182,11 +186,15 @@ class _Constants(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._kept: dict[Any, Any] = {}
+        self._kept: dict[tuple[object, ...], Tensor] = {}
 
     def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[Tensor, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
         kwargs = kwargs or {}
         if func not in (torch.as_tensor, torch.tensor) or _is_tensor(args[0]):
             return func(*args, **kwargs)
@@ -204,7 +212,7 @@ def _is_tensor(value: Tensor) -> bool:
 
 
 @contextmanager
-def _on(stream: Any) -> Iterator[None]:
+def _on(stream: torch.cuda.Stream) -> Iterator[None]:
     """Work on another stream, before which and after which all else has ended."""
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

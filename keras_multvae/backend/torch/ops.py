@@ -7,18 +7,24 @@ import ctypes
 import platform
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 import keras
 import torch
 
 from keras_multvae import compat
+from keras_multvae.backend.contract import Structure
 from keras_multvae.backend.torch.adam import adam_update as adam_update
 from keras_multvae.backend.torch.adam import fuses_adam as fuses_adam
 from keras_multvae.backend.torch.graphs import generator
 from keras_multvae.backend.torch.ranking import log_sum_exp as log_sum_exp
 from keras_multvae.backend.torch.ranking import top_k as top_k
 from keras_multvae.typing import Seeds, Tensor, Variable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch.autograd.function import FunctionCtx
 
 # Entries that are nothing but padding, in a bag on a GPU.
 PADDING = 512
@@ -32,7 +38,7 @@ with warnings.catch_warnings():
     torch.eye(1).to_sparse_csr()
     torch.sparse_csr_tensor([0, 1], [0], [1.0], size=(1, 1), check_invariants=False)
 # One entry for each `retain_freed_memory` that is open.
-_keepers: list[Any] = []
+_keepers: list[ctypes.CDLL] = []
 
 
 def segment_ids(entries_per_user: Tensor, item_ids: Tensor) -> Tensor:
@@ -87,7 +93,7 @@ def _padding(values: Tensor, last: Tensor) -> Tensor:
 
 
 def to_dense(
-    segment_ids: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Any, int]
+    segment_ids: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Tensor, int]
 ) -> Tensor:
     """See `keras_multvae.backend`."""
     zeros = torch.zeros(shape[0] * shape[1], dtype=values.dtype, device=values.device)
@@ -128,7 +134,9 @@ class _Affine(torch.autograd.Function):
     """A dense layer whose kernel's gradient is a product of rows, as oneDNN wants."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    def forward(
+        ctx: FunctionCtx, inputs: Tensor, kernel: Tensor, bias: Tensor
+    ) -> Tensor:
         # Rows of 16 bytes are what a GPU's fast products ask for.
         ctx.padding = _missing(kernel)
         wide = _padded(kernel, ctx.padding)
@@ -140,7 +148,7 @@ class _Affine(torch.autograd.Function):
         return torch.mm(inputs, wide).add_(bias)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, upstream: Tensor) -> Tensor:
         inputs, kernel = ctx.saved_tensors
         units = upstream.shape[1]
         # What is at rest (see `without_gradients`) asks for no gradient.
@@ -198,7 +206,11 @@ class _MultinomialNLL(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, segment_ids: Tensor, item_ids: Tensor, values: Tensor
+        ctx: FunctionCtx,
+        logits: Tensor,
+        segment_ids: Tensor,
+        item_ids: Tensor,
+        values: Tensor,
     ) -> Tensor:
         pi = torch.softmax(logits, 1)
         # The largest pi of a user is at least 1 / items: its logarithm is safe.
@@ -212,7 +224,7 @@ class _MultinomialNLL(torch.autograd.Function):
         return total * log_norm - clicked
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, upstream: Tensor) -> Tensor:
         pi, total, segment_ids, item_ids, values = ctx.saved_tensors
         # d NLL_u / d f_ui = N_u pi_i(z_u) - x_ui
         # In place of pi, which nobody else has; autograd refuses a second pass.
@@ -244,7 +256,7 @@ def without_gradients(
             tensor.requires_grad_(True)
 
 
-def run_if(condition: Tensor, function: Callable[[], Any]) -> None:
+def run_if(condition: Tensor, function: Callable[[], object]) -> None:
     """See `keras_multvae.backend`."""
     if bool(condition):
         function()
@@ -253,7 +265,7 @@ def run_if(condition: Tensor, function: Callable[[], Any]) -> None:
 def assign_if(
     condition: Tensor,
     variables: Sequence[Variable],
-    values: Callable[[], Sequence[Any]],
+    values: Callable[[], Sequence[Tensor]],
 ) -> None:
     """See `keras_multvae.backend`."""
     if bool(condition):
@@ -287,7 +299,7 @@ def retain_freed_memory() -> Iterator[None]:
             libc.malloc_trim(0)
 
 
-def on_host() -> Any:
+def on_host() -> AbstractContextManager[None]:
     """See `keras_multvae.backend`."""
     return keras.device("cpu")
 
@@ -297,7 +309,7 @@ def has_accelerator() -> bool:
     return torch.cuda.is_available()
 
 
-def upload(batch: object) -> Any:
+def upload(batch: Structure) -> Structure:
     """See `keras_multvae.backend`."""
     if not torch.cuda.is_available():
         return batch
@@ -319,8 +331,8 @@ def num_replicas() -> int:
 
 
 def compile_inference(
-    function: Callable[..., Any], variables: Sequence[Variable]
-) -> Any:
+    function: Callable[[Tensor], tuple[Tensor, ...]], variables: Sequence[Variable]
+) -> Callable[[Tensor], tuple[np.ndarray, ...]]:
     """See `keras_multvae.backend`."""
 
     def run(inputs: Tensor) -> Tensor:

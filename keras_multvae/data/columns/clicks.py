@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from scipy import sparse
 
@@ -11,6 +9,7 @@ from keras_multvae.data.columns.csr import LARGEST, SMALLEST, in_range, without_
 from keras_multvae.data.columns.mapped import is_mapped, slices
 from keras_multvae.data.interactions import Interactions
 from keras_multvae.data.splits.base import FoldIn
+from keras_multvae.typing import Clicks
 
 EXPECTED = (
     "Interactions, a FoldIn, a SciPy sparse matrix or a dense array (users, items)"
@@ -43,7 +42,7 @@ def as_csr(rows: object, name: str, num_items: int | None = None) -> sparse.csr_
 
 
 def as_clicks(
-    rows: Any, name: str, num_items: int | None = None
+    rows: Clicks, name: str, num_items: int | None = None
 ) -> tuple[sparse.csr_matrix, bool]:
     """`as_csr`, and whether all values are 1."""
     given = type(rows).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from keras_multvae.data.columns.csr import LARGEST, SMALLEST, csr_over, in_range
 from keras_multvae.typing import Clicks
 
 
-def keep_open(array: Any, file: Any, offset: int) -> np.ndarray:
+def keep_open(array: Any, file: BinaryIO, offset: int) -> np.ndarray:
     """The array, mapped from a file that stays open for as long as it is there."""
     if hasattr(os, "pread"):
         # On the array itself: a view of it begins elsewhere in the file and has none.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from keras_multvae.typing import Column
@@ -12,7 +10,7 @@ from keras_multvae.typing import Column
 _MISSING = ("NoneType", "NAType", "NaTType")
 
 
-def plain(column: Column) -> Any:
+def plain(column: Column) -> Column:
     """A column as a NumPy array, or as the list that it is.
 
     Ints beside missing values stay ints, in an array of objects: as floats, as most
@@ -59,7 +57,7 @@ def as_array(column: Column) -> np.ndarray:
     return column if isinstance(column, np.ndarray) else np.asarray(column)
 
 
-def _missing_objects(values: list[Any]) -> np.ndarray | None:
+def _missing_objects(values: list[object]) -> np.ndarray | None:
     types = {
         kind
         for kind in set(map(type, values))
@@ -98,7 +96,7 @@ def _of_polars(column: Column) -> np.ndarray:
     return column.to_numpy()
 
 
-def _objects(values: list[Any]) -> np.ndarray:
+def _objects(values: list[object]) -> np.ndarray:
     array = np.empty(len(values), object)
     array[:] = values
     return array

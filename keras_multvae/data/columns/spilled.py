@@ -10,12 +10,12 @@ import errno
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 
@@ -101,7 +101,7 @@ class SpillFile:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         self._name = folder or tempfile.gettempdir()
-        self._file: Any = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+        self._file: BinaryIO = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
 
     def write(self, start: int, part: np.ndarray) -> None:
         """Puts `part` at the elements from `start` on."""
@@ -126,7 +126,9 @@ class SpillFile:
         return keep_open(np.memmap(self._file, self._dtype, mode="r"), self._file, 0)
 
 
-def pieces(columns: dict[str, np.ndarray], starts: Any) -> Iterator[dict[str, Any]]:
+def pieces(
+    columns: dict[str, np.ndarray], starts: Sequence[int] | np.ndarray
+) -> Iterator[dict[str, np.ndarray]]:
     """The rows from each of the ascending `starts` to the next."""
     for start, end in pairwise(starts):
         yield {name: piece(a, int(start), int(end)) for name, a in columns.items()}

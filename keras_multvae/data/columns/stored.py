@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -168,7 +168,7 @@ def open_array(path: Path, expected: Json, mmap: bool) -> np.ndarray:
     return array
 
 
-def _header(file: Any) -> tuple[np.dtype, tuple[int]]:
+def _header(file: BinaryIO) -> tuple[np.dtype, tuple[int]]:
     """Dtype and shape of a `.npy` file of format 1.0, one-dimensional, not pickled."""
     version = np.lib.format.read_magic(file)
     if version != (1, 0):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from keras_multvae.data.ingest.events import EventBuffer
 from keras_multvae.data.ingest.ids import Convert
 from keras_multvae.data.ingest.partitioning import by_user
 from keras_multvae.data.vocabulary import as_ids
+from keras_multvae.typing import Chunk
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Entries:
 
 
 def build_entries(
-    chunks: Iterable[dict[str, Any]],
+    chunks: Iterable[Chunk],
     *,
     min_rating: float | None = None,
     min_user_items: int = 1,

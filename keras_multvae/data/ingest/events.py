@@ -18,7 +18,7 @@ from keras_multvae.data.columns.spilled import Columns
 from keras_multvae.data.ingest.numbering import CodedIds, IdEncoder, blaming, missing_of
 from keras_multvae.data.ingest.times import Clock
 from keras_multvae.data.vocabulary import row_at
-from keras_multvae.typing import Column
+from keras_multvae.typing import Chunk, Column
 
 # Rows: large enough for NumPy to be fast, small enough to be nothing beside the data.
 CHUNK = 1 << 19
@@ -28,9 +28,7 @@ _RATINGS_ALONE = (
 )
 
 
-def array_chunks(
-    users: object, items: object, **others: Any
-) -> Iterator[dict[str, Any]]:
+def array_chunks(users: object, items: object, **others: Column) -> Iterator[Chunk]:
     """Chunks of whole columns, where one of the `others` may be None."""
     columns = {}
     for name, ids in (("users", users), ("items", items)):
@@ -98,7 +96,7 @@ class EventBuffer:
         self._where = where
         self._kept, self._has_fractions = 0, False
 
-    def add(self, chunk: dict[str, Any]) -> None:
+    def add(self, chunk: Chunk) -> None:
         """Checks a chunk and keeps the events that count."""
         start, size = self.counts["events"], len(_codes(chunk["users"]))
         self.counts["events"] += size
@@ -137,7 +135,7 @@ class EventBuffer:
         self.columns.append(kept | {"positions": start + source[rows]})
         self._kept += len(rows)
 
-    def _present(self, chunk: dict[str, Any], start: int, size: int) -> np.ndarray:
+    def _present(self, chunk: Chunk, start: int, size: int) -> np.ndarray:
         """The rows of a chunk, which is left without those that miss something."""
         rows = np.arange(size)
         if not self.drop_missing:
@@ -178,7 +176,7 @@ class EventBuffer:
         return {"timestamps": seconds[rows], "fractions": fractions[rows]}
 
 
-def _codes(column: Column) -> Any:
+def _codes(column: Column) -> np.ndarray:
     return column.codes if isinstance(column, CodedIds) else column
 
 

@@ -16,7 +16,7 @@ from keras_multvae.data.ingest.events import CHUNK
 from keras_multvae.data.ingest.frames import check_columns
 from keras_multvae.data.ingest.json_lines import JsonLines
 from keras_multvae.data.ingest.text import TextError, TextFile
-from keras_multvae.typing import Frame
+from keras_multvae.typing import Column, Frame
 
 PACKED = ("", ".gz", ".zst")
 TEXT = tuple(kind + packed for kind in (".csv", ".tsv") for packed in PACKED)
@@ -89,7 +89,7 @@ class FileReader:
         else:
             self._parts = [self._open(file) for file in files]
 
-    def frames(self) -> Iterator[Any]:
+    def frames(self) -> Iterator[Frame]:
         """DataFrames that follow one another."""
         rows = 0
         for at, part in enumerate(self._parts):
@@ -128,7 +128,7 @@ class FileReader:
             finished += self._parts[self._at].bytes_read
         return finished / max(sum(sizes), 1)
 
-    def _frames_of(self, part: Part) -> Iterator[Any]:
+    def _frames_of(self, part: Part) -> Iterator[Frame]:
         polars, named = self._polars, part.partition
         if isinstance(part.reader, TextFile | JsonLines):
             own = [name for name in self._columns if name not in named]
@@ -144,7 +144,7 @@ class FileReader:
         for frame in part.reader.collect_batches(chunk_size=CHUNK):
             yield self._with_partition(frame, named)
 
-    def _with_partition(self, frame: Frame, named: dict[str, str | None]) -> Any:
+    def _with_partition(self, frame: Frame, named: dict[str, str | None]) -> Frame:
         if not named:
             return frame
         polars = self._polars
@@ -248,7 +248,7 @@ class FileReader:
             ) from None
 
 
-def _ahead(frames: Iterator[Any]) -> Iterator[Any]:
+def _ahead(frames: Iterator[Frame]) -> Iterator[Frame]:
     """The same frames, of which the next is read while one is worked on."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, frames, None)
@@ -257,7 +257,7 @@ def _ahead(frames: Iterator[Any]) -> Iterator[Any]:
             yield frame
 
 
-def numbers_from_text(polars: ModuleType, text: Any, decimal: str = ".") -> Any:
+def numbers_from_text(polars: ModuleType, text: Column, decimal: str = ".") -> Column:
     """A column of text as numbers; text that is none stays, for others to judge.
 
     A column in which all is text stays one of text, as times are.

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
 from keras_multvae.data.columns.plain import plain
 from keras_multvae.data.ingest.events import CHUNK, array_chunks
 from keras_multvae.data.ingest.numbering import CodedIds
-from keras_multvae.typing import Column, Frame
+from keras_multvae.typing import Chunk, Column, Frame
 
 ROLES = ("users", "items", "ratings", "values", "timestamps")
 
 
-def frame_chunks(
-    df: Frame, names: Mapping[str, str | None]
-) -> Iterator[dict[str, Any]]:
+def frame_chunks(df: Frame, names: Mapping[str, str | None]) -> Iterator[Chunk]:
     """Chunks of a pandas or polars DataFrame; neither is imported unless it is used.
 
     Args:
@@ -37,15 +34,13 @@ def frame_chunks(
         yield from array_chunks(**{role: df[name] for role, name in wanted.items()})
 
 
-def polars_chunks(
-    frames: Iterable[Any], names: Mapping[str, str]
-) -> Iterator[dict[str, Any]]:
+def polars_chunks(frames: Iterable[Frame], names: Mapping[str, str]) -> Iterator[Chunk]:
     """Chunks of polars DataFrames that follow one another."""
     for frame in frames:
         yield {role: _column(role, frame[name]) for role, name in names.items()}
 
 
-def _column(role: str, series: Column) -> Any:
+def _column(role: str, series: Column) -> Column:
     if role in ("users", "items"):
         return _encoded_text(series)
     # Text is times, if it is anything: polars reads it, without an object a row.
@@ -66,7 +61,7 @@ def check_columns(
         )
 
 
-def _encoded_text(series: Column) -> Any:
+def _encoded_text(series: Column) -> Column:
     """A polars column of ids: text as `CodedIds`, all else as it is."""
     import polars
 

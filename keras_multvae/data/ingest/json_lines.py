@@ -12,6 +12,7 @@ from keras_multvae.data.ingest.dialect import Dialect
 from keras_multvae.data.ingest.events import CHUNK
 from keras_multvae.data.ingest.text import TextError, lines_of, opened
 from keras_multvae.extras import import_extra
+from keras_multvae.typing import Column, Frame, Json, JsonValue
 
 
 class JsonLines:
@@ -33,14 +34,14 @@ class JsonLines:
         """The keys of the first object."""
         return next((list(each) for _, each in self._objects()), [])
 
-    def frames(self, columns: list[str]) -> Iterator[Any]:
+    def frames(self, columns: list[str]) -> Iterator[Frame]:
         """Frames of the wanted columns; a key that an object lacks is null there.
 
         Raises:
             ValueError: A line is no object.
         """
         self.blank_lines = 0
-        rows: list[dict[str, Any]] = []
+        rows: list[Json] = []
         for _, each in self._objects():
             rows.append(each)
             if len(rows) == CHUNK:
@@ -60,7 +61,7 @@ class JsonLines:
         """What option the file seems to want; nothing."""
         return ""
 
-    def values(self) -> Iterator[tuple[int, dict[str, Any] | list[Any]]]:
+    def values(self) -> Iterator[tuple[int, Json | list[JsonValue]]]:
         """What lines hold, with their numbers, but for blank ones.
 
         Raises:
@@ -83,7 +84,7 @@ class JsonLines:
                     continue
                 yield line, _value(self.path, line, text)
 
-    def _objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _objects(self) -> Iterator[tuple[int, Json]]:
         # In text, the words of CSV files for a missing value are only words.
         nulls = frozenset(self._dialect.null or ()) | {""}
         for line, found in self.values():
@@ -103,7 +104,7 @@ class JsonLines:
             )
 
 
-def _value(path: Path, line: int, text: str) -> dict[str, Any] | list[Any]:
+def _value(path: Path, line: int, text: str) -> Json | list[JsonValue]:
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
@@ -118,14 +119,14 @@ def _value(path: Path, line: int, text: str) -> dict[str, Any] | list[Any]:
     return found
 
 
-def _frame(rows: list[dict[str, Any]], columns: list[str]) -> Any:
+def _frame(rows: list[Json], columns: list[str]) -> Frame:
     polars = import_extra("polars", "data")
     return polars.DataFrame(
         {name: _series(polars, [row.get(name) for row in rows]) for name in columns}
     )
 
 
-def _series(polars: ModuleType, values: list[Any]) -> Any:
+def _series(polars: ModuleType, values: list[Any]) -> Column:
     """A column of one type, or of objects, so that nothing becomes something else."""
     types = set(map(type, values)) - {type(None)}
     if types == {str}:

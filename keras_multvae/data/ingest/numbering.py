@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,7 +72,7 @@ class IdEncoder:
     def _check_kind(
         self, column: CodedIds, ints: bool, at: Callable[[int], str]
     ) -> None:
-        others: Any = self._names if ints else self._ints.ids
+        others: Column = self._names if ints else self._ints.ids
         if not len(column.codes) or not len(others):
             return
         bad, first = column.ids[column.codes[0]], next(iter(others))
@@ -82,7 +82,7 @@ class IdEncoder:
             "the ids to one type."
         )
 
-    def sorted(self, convert: Callable[[Any], np.ndarray]) -> CodedIds:
+    def sorted(self, convert: Callable[[Column], np.ndarray]) -> CodedIds:
         """All ids, converted and sorted, and the place of each number among them."""
         ids: np.ndarray = np.empty(len(self._ints.ids), "int64")
         ids[self._ints.codes] = self._ints.ids
@@ -141,7 +141,7 @@ def _missing_id(
     )
 
 
-def _as_whole(column: Column) -> Any:
+def _as_whole(column: Column) -> Column:
     """Whole floats as the ints that they were, if they are exact."""
     array = np.asarray(column) if isinstance(column, list) else column
     if array.dtype.kind == "O" and all(isinstance(v, float) for v in array.tolist()):
@@ -153,5 +153,5 @@ def _as_whole(column: Column) -> Any:
     return array.astype("int64")
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 from rich.progress import (
     BarColumn,
@@ -17,6 +16,7 @@ from rich.progress import (
 )
 
 from keras_multvae.progress import console
+from keras_multvae.typing import Frame
 
 # Seconds between two lines, where there is no terminal.
 PAUSE = 10.0
@@ -25,7 +25,7 @@ PAUSE = 10.0
 @contextmanager
 def reading(
     name: str, done: Callable[[], float], show: bool = True
-) -> Iterator[Callable[[Iterable[Any]], Iterable[Any]]]:
+) -> Iterator[Callable[[Iterable[Frame]], Iterable[Frame]]]:
     """Shows how far the events of a file are read, and how fast.
 
     Args:
@@ -50,7 +50,7 @@ def reading(
     with bar:
         task = bar.add_task(f"Reading {name}", total=1.0)
 
-        def shown(frames: Iterable[Any]) -> Iterator[Any]:
+        def shown(frames: Iterable[Frame]) -> Iterator[Frame]:
             began = said = time.monotonic()
             events = 0
             for frame in frames:

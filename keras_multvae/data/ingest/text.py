@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from keras_multvae.data.ingest.blocks import Block
 from keras_multvae.data.ingest.dialect import Dialect, likely_separator
 from keras_multvae.extras import import_extra
+from keras_multvae.typing import Frame
 
 # Bytes that are read at a time, and those that a quoted field may go on for.
 BLOCK, LONGEST = 1 << 22, 1 << 26
@@ -65,7 +66,7 @@ class TextFile:
         self._check_first(fields, first.line_at(start))
         self.names = list(dialect.columns or fields)
 
-    def frames(self, columns: list[str]) -> Iterator[Any]:
+    def frames(self, columns: list[str]) -> Iterator[Frame]:
         """Frames of text of the wanted columns, one a block.
 
         Raises:
@@ -105,7 +106,7 @@ class TextFile:
             )
         return ""
 
-    def _read(self, polars: ModuleType, block: Block, columns: list[str]) -> Any:
+    def _read(self, polars: ModuleType, block: Block, columns: list[str]) -> Frame:
         stray = block.first_stray_quote()
         if stray is not None:
             raise self._stray(block, stray)

@@ -148,7 +148,7 @@ class Clock:
             "unit of all of them (time_unit=..., --time-unit s|ms|us|ns)."
         )
 
-    def _of_text(self, text: Any, at: Callable[[int], str]) -> Times:
+    def _of_text(self, text: Column, at: Callable[[int], str]) -> Times:
         polars = import_extra("polars", "data")
         parts = text.str.extract_groups(_ISO).struct.unnest()
         days = parts["date"].str.to_date("%Y-%m-%d", strict=False)
@@ -213,7 +213,7 @@ def _carried(seconds: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndar
     return seconds + over, np.where(over, rest - 10**9, rest)
 
 
-def _polars_text(values: list[str]) -> Any:
+def _polars_text(values: list[str]) -> Column:
     polars = import_extra("polars", "data")
     return polars.Series("text", values, dtype=polars.String)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -11,6 +10,7 @@ from scipy.sparse import csr_matrix
 from keras_multvae.data.columns.csr import FirstAppearances, csr_over
 from keras_multvae.data.columns.row_blocks import largest_of
 from keras_multvae.data.interactions import Interactions
+from keras_multvae.typing import Json
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Split:
     train: Interactions
     validation: FoldIn | None = None
     test: FoldIn | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: Json = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("validation", "test"):

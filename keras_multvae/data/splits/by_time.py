@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -103,7 +102,7 @@ def leave_last_out(interactions: Interactions) -> Split:
 _Parts = tuple[Interactions | None, FoldIn | None, FoldIn | None]
 
 
-def _split(parts: _Parts, source: Interactions, **settings: Any) -> Split:
+def _split(parts: _Parts, source: Interactions, **settings: object) -> Split:
     train, validation, test = parts
     assert train is not None
     settings["source_counts"] = source.counts

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_multvae.data.columns.mapped import slices
 from keras_multvae.data.ingest.times import EXPECTED, instant
+from keras_multvae.typing import Column
 
 _BEFORE_THE_END = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([hdw])")
 _SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
@@ -16,7 +17,7 @@ _SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 Moment = tuple[int, int]
 
 
-def moment(value: Any, timestamps: np.ndarray, name: str) -> Moment:
+def moment(value: Column, timestamps: np.ndarray, name: str) -> Moment:
     """A date, a duration before the end, or a share of the events, as an instant.
 
     Args:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
 from keras_multvae.serving.client.errors import ServingError
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 # By signature, the outputs that there must be, and how many axes they have.
 RANKED = {"item_ids": 2, "scores": 2, "valid": 1}
@@ -27,6 +30,9 @@ MALFORMED = (
     TypeError,
     ValueError,
 )
+# Of a signature: its "inputs" and "outputs", and the dtype of each.
+Signature: TypeAlias = dict[str, dict[str, "DTypeLike"]]
+Signatures: TypeAlias = dict[str, Signature]
 T = TypeVar("T")
 
 

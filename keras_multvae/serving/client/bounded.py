@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import urllib3
@@ -42,7 +42,7 @@ class _Try:
     """One request, and the connection that it waits for."""
 
     def __init__(self) -> None:
-        self._connection: Any = None
+        self._connection: object = None
         self._over = False
         self._lock = threading.Lock()
         self.connected = False
@@ -116,7 +116,7 @@ class Http:
 
     def ask(
         self, method: str, url: str, body: bytes | None, headers: dict[str, str]
-    ) -> tuple[int, Any, bytes]:
+    ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of an answer.
 
         Raises:
@@ -132,7 +132,7 @@ class Http:
 
     def _ask(
         self, method: str, url: str, body: bytes | None, headers: dict[str, str]
-    ) -> tuple[int, Any, bytes]:
+    ) -> tuple[int, Mapping[str, str], bytes]:
         answer = self._pool.request(
             method,
             url,

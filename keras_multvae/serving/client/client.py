@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from keras_multvae.recommender.histories import Rows, as_rows, listed
 from keras_multvae.serving.client.addresses import parse_address
 from keras_multvae.serving.client.answers import (
     ASKED,
+    Signature,
+    Signatures,
     check_answer,
     concatenated,
     understood,
@@ -26,7 +28,10 @@ from keras_multvae.serving.client.rest import RestTransport
 from keras_multvae.serving.client.retrying import with_retries
 from keras_multvae.serving.client.rpc import RpcTransport
 from keras_multvae.serving.versions import LAST_VERSION
-from keras_multvae.typing import Histories, Json
+from keras_multvae.typing import Histories, Id, Json
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 ROWS = 256  # users of a request; more are asked for in several
 
@@ -101,8 +106,8 @@ class ServingClient:
         histories: Histories,
         *,
         k: int = 10,
-        allow: Iterable[Any] | None = None,
-        deny: Iterable[Any] | None = None,
+        allow: Iterable[Id] | None = None,
+        deny: Iterable[Id] | None = None,
     ) -> Recommendations:
         """Ranks the items outside each history, as `Recommender.recommend` does.
 
@@ -139,7 +144,7 @@ class ServingClient:
         )
         return self._recommendations(names, found)
 
-    def similar_items(self, item_ids: Sequence[Any], k: int = 10) -> Recommendations:
+    def similar_items(self, item_ids: Sequence[Id], k: int = 10) -> Recommendations:
         """The items whose output weights point the same way.
 
         Args:
@@ -208,7 +213,7 @@ class ServingClient:
         self.close()
 
     @cached_property
-    def _signatures(self) -> dict[str, dict[str, dict[str, Any]]]:
+    def _signatures(self) -> Signatures:
         return with_retries(partial(understood, self._describe), self._retries)
 
     def _describe(self) -> dict[str, dict[str, Json]]:
@@ -218,7 +223,7 @@ class ServingClient:
                 raise ValueError(f"{name} has no input item_ids")
         return found
 
-    def _signature(self, name: str) -> dict[str, dict[str, Any]]:
+    def _signature(self, name: str) -> Signature:
         if name not in self._signatures:
             raise InvalidRequestError(
                 f"The model has no signature {name!r}, only "
@@ -290,7 +295,7 @@ class ServingClient:
         self,
         signature: str,
         inputs: dict[str, np.ndarray],
-        outputs: dict[str, Any],
+        outputs: Mapping[str, DTypeLike],
         width: int | None,
     ) -> dict[str, np.ndarray]:
         found = self._transport.predict(signature, inputs, outputs)
@@ -302,7 +307,7 @@ class ServingClient:
         }
 
     def _recommendations(
-        self, users: list[Any], found: dict[str, np.ndarray]
+        self, users: list[Id], found: dict[str, np.ndarray]
     ) -> Recommendations:
         items, scores = found["item_ids"], found["scores"]
         valid = np.minimum(found["valid"], scores.shape[1]).astype("int64")

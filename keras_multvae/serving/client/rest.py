@@ -7,13 +7,14 @@ import math
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import numpy as np
 
 from keras_multvae.extras import import_extra
 from keras_multvae.serving.client.addresses import Address
+from keras_multvae.serving.client.answers import Signatures
 from keras_multvae.serving.client.errors import (
     InvalidRequestError,
     ModelNotFoundError,
@@ -21,9 +22,17 @@ from keras_multvae.serving.client.errors import (
     ServingTimeoutError,
     ServingUnavailableError,
 )
+from keras_multvae.typing import Json, JsonValue
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 BUSY = (429, 502, 503, 504)
-DTYPES = {"DT_STRING": object, "DT_INT64": "int64", "DT_INT32": "int32"}
+DTYPES: dict[str, DTypeLike] = {
+    "DT_STRING": object,
+    "DT_INT64": "int64",
+    "DT_INT32": "int32",
+}
 DTYPES |= {"DT_FLOAT": "float32", "DT_BOOL": "bool"}
 # What JSON has for each.
 KINDS: dict[str, set[type]] = {
@@ -70,7 +79,7 @@ class RestTransport:
         self._http = bounded.Http(timeout)
         self._timeout = timeout
 
-    def signatures(self) -> dict[str, dict[str, dict[str, Any]]]:
+    def signatures(self) -> Signatures:
         """{signature: {"inputs" or "outputs": {name: dtype}}}."""
         found = self._ask("GET", self._url + "/metadata")
         definitions = found["metadata"]["signature_def"]["signature_def"]
@@ -87,7 +96,10 @@ class RestTransport:
         }
 
     def predict(
-        self, signature: str, inputs: dict[str, np.ndarray], dtypes: dict[str, Any]
+        self,
+        signature: str,
+        inputs: dict[str, np.ndarray],
+        dtypes: Mapping[str, DTypeLike],
     ) -> dict[str, np.ndarray]:
         """The outputs of a signature, which has the dtypes of `signatures`."""
         body = {
@@ -103,7 +115,7 @@ class RestTransport:
         """Closes the connections."""
         self._http.close()
 
-    def _ask(self, method: str, url: str, body: object = None) -> Any:
+    def _ask(self, method: str, url: str, body: object = None) -> Json:
         content = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **self._address.headers}
         errors, bounded = self._errors, self._bounded
@@ -138,7 +150,7 @@ class RestTransport:
         )
 
 
-def _content(url: str, status: int, headers: Mapping[str, str], data: bytes) -> Any:
+def _content(url: str, status: int, headers: Mapping[str, str], data: bytes) -> Json:
     """The JSON of an answer, or its error."""
     try:
         content = json.loads(data)
@@ -177,7 +189,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
-def _array(values: Any, kind: Any) -> np.ndarray:
+def _array(values: JsonValue, kind: DTypeLike) -> np.ndarray:
     """Nested lists as an array; NumPy would take numbers for text, and so on."""
     array = np.array(values, object)
     found = set(map(type, array.reshape(-1).tolist()))

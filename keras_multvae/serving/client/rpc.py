@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_multvae.serving.client.answers import Signatures
 from keras_multvae.serving.client.errors import (
     InvalidRequestError,
     ModelNotFoundError,
@@ -14,6 +15,10 @@ from keras_multvae.serving.client.errors import (
     ServingTimeoutError,
     ServingUnavailableError,
 )
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from numpy.typing import DTypeLike
 
 ERRORS: dict[str, type[ServingError]] = {
     "INVALID_ARGUMENT": InvalidRequestError,
@@ -66,7 +71,7 @@ class RpcTransport:
         )
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def signatures(self) -> dict[str, dict[str, dict[str, Any]]]:
+    def signatures(self) -> Signatures:
         """{signature: {"inputs" or "outputs": {name: dtype}}}."""
         request = self._metadata_pb2.GetModelMetadataRequest(
             metadata_field=["signature_def"]
@@ -88,7 +93,10 @@ class RpcTransport:
         }
 
     def predict(
-        self, signature: str, inputs: dict[str, np.ndarray], dtypes: dict[str, Any]
+        self,
+        signature: str,
+        inputs: dict[str, np.ndarray],
+        dtypes: Mapping[str, DTypeLike],
     ) -> dict[str, np.ndarray]:
         """The outputs of a signature, which has the dtypes of `signatures`."""
         request = self._predict_pb2.PredictRequest()
@@ -112,7 +120,7 @@ class RpcTransport:
         """Closes the channel."""
         self._channel.close()
 
-    def _ask(self, method: Callable[..., Any], request: Any) -> Any:
+    def _ask(self, method: Callable[..., Message], request: Message) -> Message:
         request.model_spec.name = self._model
         if self._version is not None:
             request.model_spec.version.value = self._version
