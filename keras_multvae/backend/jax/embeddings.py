@@ -1,9 +1,9 @@
-"""Item tables of which a step reads and writes a few rows, on JAX.
+"""Item embeddings of which a step reads and writes some rows, on JAX.
 
-JAX's gradients have the shape of what they are taken of, so that of a table would be as
-large as the table. Instead zeros are added to the rows that a step takes, and the
-gradient is taken of those; then the rows' ids and gradients go to the optimiser in the
-place of the table's.
+On JAX a gradient has the shape of its variable: that of an embedding matrix would be as
+large as the matrix. So the step adds zeros to the rows that it looks up, and
+differentiates with respect to these zeros. The optimiser gets ids and gradients of the
+rows in place of a gradient of the matrix.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ COMPILES = True
 
 
 class SparseGradient(NamedTuple):
-    """Distinct ids (rows,), with some past the table's end, and gradients."""
+    """Distinct ids (rows,), some past the end of the matrix, and their gradients."""
 
     ids: Tensor
     values: Tensor
 
 
 class _Taken:
-    """The rows that one pass through the network takes, in the order of the calls."""
+    """The rows that one forward pass looks up, in the order of the calls."""
 
     def __init__(self, offsets: list[Tensor] | None) -> None:
         self.offsets = offsets
@@ -157,8 +157,8 @@ def sparse_adam_update(
 def round_at_random(values: Tensor, seed: object) -> Tensor:
     """See `keras_multvae.backend`."""
     of_rows, of_columns = jax.random.split(jax.random.key(seed))
-    # The sum is even on 0 ... 65535 for each number, though not for all together: what
-    # one draw a number would add to that costs as much as the step.
+    # Each sum is uniform on 0 ... 65535, though sums are not independent of one
+    # another: one draw for each number would cost as much as the step.
     noise = jax.random.bits(of_rows, (values.shape[0], 1), "uint16")
     noise = noise + jax.random.bits(of_columns, (1, values.shape[1]), "uint16")
     bits = jax.lax.bitcast_convert_type(values, "uint32") + noise.astype("uint32")
@@ -169,7 +169,7 @@ def _wide(rows: Tensor) -> Tensor:
     return rows.astype("float32") if rows.dtype == jnp.bfloat16 else rows
 
 
-# The parts of the state of Keras' steps, in their order.
+# The groups of variables in the state of Keras' steps, in order.
 TRAINING = (
     "trainable_variables",
     "non_trainable_variables",
@@ -180,10 +180,10 @@ TESTING = ("trainable_variables", "non_trainable_variables", "metrics_variables"
 
 
 class Training:
-    """A training step in which the gradients of some tables are rows.
+    """A training step with sparse gradients of some embedding matrices.
 
-    And one that keeps the weights where it fails: Keras takes them from the variables
-    for a step, and a step that cannot be traced would give none back.
+    If the step fails, the model keeps its weights: Keras moves them out of the
+    variables for a step, and would not put them back if the step cannot be traced.
     """
 
     sparse_gradients: bool
@@ -213,7 +213,7 @@ class Training:
             self.predict_function = _kept(self, self.predict_function, TESTING[:2])
 
     def train_step(self, state: State, data: object) -> Tensor:
-        """As Keras' step, but for the gradients of tables in `embedding_lookup`."""
+        """Keras' step, with sparse gradients for `embedding_lookup`."""
         model: Model = self
         if not self.sparse_gradients:
             return super().train_step(state, data)  # type: ignore[misc]
@@ -253,13 +253,13 @@ def _kept(
     function: Callable[[State, Iterator[object]], Tensor],
     names: tuple[str, ...],
 ) -> Tensor:
-    """A function of (state, iterator) that gives the state back where it fails."""
+    """Wraps a function of (state, iterator) to put the state back if it fails."""
 
     def run(state: State, iterator: Iterator[object]) -> Tensor:
         try:
             return function(state, iterator)
         except Exception:
-            # Once the step runs, the arrays are its own, and gone.
+            # Once the step runs, it owns the arrays and has deleted them.
             if not any(each.is_deleted() for each in jax.tree.leaves(state)):
                 compat.put_back(model, names, state)
             raise

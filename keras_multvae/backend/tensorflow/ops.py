@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_multvae.backend.contract import Structure
 from keras_multvae.typing import Seeds, Tensor, Variable
 
-# Entries of an item's weights that are added at a time, for all clicks of a batch.
+# How many of an item's weights are added at a time, for all clicks of a batch.
 WEIGHTS = 32
 
 
@@ -22,7 +22,7 @@ def segment_ids(entries_per_user: Tensor, item_ids: Tensor) -> Tensor:
     ends = tf.cumsum(tf.cast(entries_per_user, tf.int32))
     entries = tf.range(tf.shape(item_ids)[0])
     found = tf.searchsorted(ends, entries, side="right")
-    # Only symbolic calls, whose sizes are made up, can point past the last user.
+    # Only symbolic calls, whose sizes are arbitrary, can point past the last user.
     return tf.minimum(found, tf.shape(entries_per_user)[0] - 1)
 
 
@@ -154,7 +154,7 @@ def log_sum_exp(logits: Tensor) -> Tensor:
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """See `keras_multvae.backend`."""
-    # Compiled by XLA, it puts 0 before -0.
+    # Compiled by XLA, it sorts 0 before -0.
     return tf.math.top_k(tf.where(scores == 0, tf.zeros_like(scores), scores), k)
 
 

@@ -1,4 +1,4 @@
-"""Item tables of which a step reads and writes a few rows, on PyTorch."""
+"""Item embeddings of which a step reads and writes some rows, on PyTorch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def embedding_lookup(embeddings: Tensor, ids: Tensor, sparse: bool) -> Tensor:
 
 
 class _EntryProducts(torch.autograd.Function):
-    """Products of pairs of segment_ids, whose gradients are sparse products."""
+    """Inner products of pairs of rows, whose gradients are sparse products."""
 
     @staticmethod
     def forward(
@@ -85,7 +85,7 @@ def sparse_gradient(gradient: Tensor) -> tuple[Tensor, Tensor] | None:
     """See `keras_multvae.backend`."""
     if not gradient.is_sparse:
         return None
-    # The ids are distinct, as `embedding_lookup` got them: there is nothing to add up.
+    # The ids are distinct, as `embedding_lookup` requires, so no rows need adding up.
     return compat.sparse_parts(gradient)
 
 
@@ -116,15 +116,15 @@ def round_at_random(values: Tensor, seed: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     device = values.device
     generator = torch.Generator(device).manual_seed(int(seed))
-    # The sum is even on 0 ... 65535 for each number, though not for all together: what
-    # one draw a number would add to that costs as much as the step.
+    # Each sum is uniform on 0 ... 65535, though sums are not independent of one
+    # another: one draw for each number would cost as much as the step.
     of_rows, of_columns = (
         torch.randint(
             1 << 16, shape, generator=generator, dtype=torch.int32, device=device
         )
         for shape in [(values.shape[0], 1), (1, values.shape[1])]
     )
-    # Bits and noise of a part stay in the cache.
+    # Part by part, so that bits and noise stay in the cache.
     size = max(CACHED // (2 * values.shape[1]), 1)
     size = size if device.type == "cpu" else len(values)
     parts = []

@@ -1,9 +1,10 @@
-"""Training steps as CUDA graphs: launched at once, where Keras takes milliseconds.
+"""Training steps as CUDA graphs, launched by one call.
 
-A step of `fit` runs some hundred operations, each called from Python. On a GPU they end
-sooner than they are called. So the operations of a step are recorded, once for each
-shape of a batch, and then run by one call. What a step reads in Python, as a setting of
-a layer, is as it was when it was recorded, as in a compiled step of TensorFlow or JAX.
+A step of `fit` calls some hundred operations from Python. A GPU finishes them sooner
+than Python can call them. So the operations of a step are recorded once for each shape
+of a batch, and then launched together. Values that the step reads in Python, such as a
+layer's settings, are fixed by the recording, as in a compiled step of TensorFlow or
+JAX.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from torch.overrides import TorchFunctionMode
 
 from keras_multvae.typing import Logs, Seeds, Shape, Tensor
 
-# Steps of a shape that run as they are before one is recorded: they make what lasts,
-# such as workspaces of libraries and constants.
+# Steps of each shape that run before one is recorded: they allocate what later steps
+# reuse, such as constants and workspaces of libraries.
 WARM_UP = 3
-# What hands out generators in place of new ones, while a recorded function runs.
-# A training step: a list of one batch in, logs out.
+# While a recorded step runs, the last of these provides the random generators. A
+# training step: a list of one batch in, logs out.
 Step: TypeAlias = Callable[[list[Tensor]], Logs]
 # Shapes and dtypes of a batch.
 Shapes: TypeAlias = tuple[tuple[Shape, object], ...]
@@ -32,12 +33,12 @@ _sources: list[Callable[[Seeds], torch.Generator]] = []
 
 
 def seed_of(seeds: Seeds) -> int:
-    """The next seed, as Keras makes it of its generator's state."""
+    """The next seed of Keras' generator."""
     return int(sum(seeds.next())) & 0xFFFFFFFF
 
 
 def generator(seeds: Seeds) -> torch.Generator:
-    """PyTorch's generator for one operation."""
+    """A PyTorch generator for one operation."""
     return _sources[-1](seeds) if _sources else _seeded(seeds)
 
 
@@ -50,7 +51,7 @@ def _device() -> str:
 
 
 class Training:
-    """`fit` of a `keras.Model`, with recorded steps where there is a GPU."""
+    """`fit` of a `keras.Model`, with recorded steps on a GPU."""
 
     steps_alike: bool
     train_function: Any
@@ -70,10 +71,10 @@ class Training:
 
 
 class RecordedStep:
-    """A function of a batch that is recorded, for each shape, once it has run a while.
+    """A training step that is recorded for each shape of a batch.
 
     Args:
-        step: What Keras calls: a list of one batch in, logs out.
+        step: The function that Keras calls: a list of one batch in, logs out.
     """
 
     def __init__(self, step: Step) -> None:
@@ -82,7 +83,7 @@ class RecordedStep:
         self._recordings: dict[Shapes, _Recording] = {}
         self._stream = torch.cuda.Stream()
         self._constants = _Constants()
-        # What the last step drew random numbers by, in its order.
+        # The seeds that the last step drew from, in order.
         self._drawn: list[Seeds] = []
         self._works = True
 
@@ -110,7 +111,7 @@ class RecordedStep:
         return _seeded(seeds)
 
     def _record(self, shape: Shapes, data: list[Tensor]) -> bool:
-        """Whether it could be done."""
+        """Records a step; returns whether that was possible."""
         recording = _Recording(data, self._drawn)
         pool = next((each.pool() for each in self._recordings.values()), None)
         try:
@@ -133,13 +134,13 @@ class _Recording:
     """One step on batches of one shape.
 
     Args:
-        data: What the step takes, to be copied.
-        drawn: What it draws random numbers by, in its order.
+        data: A batch, whose arrays are copied.
+        drawn: The seeds that it draws from, in order.
     """
 
     def __init__(self, data: object, drawn: list[Seeds]) -> None:
         self._graph = torch.cuda.CUDAGraph()
-        # Seeded anew at each run, and known to the graph before it begins.
+        # Seeded before each run, and registered before the graph is recorded.
         self._draws = [(seeds, torch.Generator(_device())) for seeds in drawn]
         for _, made in self._draws:
             self._graph.register_generator_state(made)
@@ -148,11 +149,11 @@ class _Recording:
         self._logs: Logs = {}
 
     def pool(self) -> tuple[int, int]:
-        """The memory of the graph, which others may share."""
+        """The memory pool of the graph, which other graphs may share."""
         return self._graph.pool()
 
     def record(self, step: Step, stream: object, pool: object) -> None:
-        """Records the step, which is not run."""
+        """Records the step without running it."""
         torch.cuda.synchronize()
         draws = iter(self._draws)
 
@@ -172,7 +173,7 @@ class _Recording:
             _sources.pop()
 
     def run(self, leaves: list[Tensor]) -> Logs:
-        """The step on another batch: the same logs, with new numbers in them."""
+        """Runs the step on another batch, and overwrites the numbers in its logs."""
         for kept, leaf in zip(self._inputs, leaves, strict=True):
             kept.copy_(leaf, non_blocking=True)
         for seeds, made in self._draws:
@@ -182,7 +183,7 @@ class _Recording:
 
 
 class _Constants(TorchFunctionMode):
-    """Keeps numbers that a step brings to the device: a recorded one cannot."""
+    """Caches constants on the device, as a recorded step cannot copy them there."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,7 +203,7 @@ class _Constants(TorchFunctionMode):
         key = (array.tobytes(), array.shape, str(array.dtype), str(kwargs))
         if key not in self._kept:
             self._kept[key] = func(*args, **kwargs)
-        # What is made of a constant in place must not change it.
+        # A copy, as operations in place must not change the constant.
         return self._kept[key].clone()
 
 
@@ -213,7 +214,7 @@ def _is_tensor(value: Tensor) -> bool:
 
 @contextmanager
 def _on(stream: torch.cuda.Stream) -> Iterator[None]:
-    """Work on another stream, before which and after which all else has ended."""
+    """Runs work on another stream, synchronised with the current one on both sides."""
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         yield

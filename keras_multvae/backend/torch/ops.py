@@ -26,14 +26,13 @@ if TYPE_CHECKING:
     import numpy as np
     from torch.autograd.function import FunctionCtx
 
-# Entries that are nothing but padding, in a bag on a GPU.
+# The length of the segments into which padding is split on a GPU.
 PADDING = 512
-# mallopt's parameters and defaults, from glibc's malloc.h.
+# Parameters of mallopt and their defaults, from glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 DEFAULTS = {M_TRIM_THRESHOLD: 128 << 10, M_MMAP_MAX: 65536}
 with warnings.catch_warnings():
-    # The first sparse matrices of a process warn that they are in a beta state, and
-    # not checked.
+    # PyTorch warns at the first sparse matrices of a process: here, and not in `fit`.
     warnings.simplefilter("ignore")
     torch.eye(1).to_sparse_csr()
     torch.sparse_csr_tensor([0, 1], [0], [1.0], size=(1, 1), check_invariants=False)
@@ -59,8 +58,8 @@ def sparse_dense_matmul(
     """See `keras_multvae.backend`."""
     users = entries_per_user.shape[0]
     if kernel.device.type == "cpu":
-        # Padding and what dropout took cost a row of memory traffic each. (Elsewhere
-        # the host would have to wait for their number.)
+        # Padding and dropped entries would cost a row of memory traffic each. (On a
+        # GPU, the host would have to wait for their number.)
         kept = values != 0
         item_ids, values = item_ids[kept], values[kept]
         entries_per_user = torch.bincount(segment_ids[kept], minlength=users)
@@ -77,13 +76,13 @@ def sparse_dense_matmul(
 
 
 def _padding(values: Tensor, last: Tensor) -> Tensor:
-    """Offsets that cut the zeros at the end into bags of their own.
+    """Offsets that split the padding at the end into short segments.
 
-    They are the last user's padding: one bag, of which a GPU takes an entry at a time.
+    Otherwise it is one long segment of the last user, which a GPU sums entry by entry.
 
     Args:
         values: (entries,).
-        last: Where the last user's entries begin; what he has may be dropped.
+        last: Where the last user's entries begin; all of them may have been dropped.
     """
     entries = len(values)
     places = torch.arange(1, entries + 1, device=values.device)
@@ -137,7 +136,7 @@ class _Affine(torch.autograd.Function):
     def forward(
         ctx: FunctionCtx, inputs: Tensor, kernel: Tensor, bias: Tensor
     ) -> Tensor:
-        # Rows of 16 bytes are what a GPU's fast products ask for.
+        # Fast products on a GPU need rows of a multiple of 16 bytes.
         ctx.padding = _missing(kernel)
         wide = _padded(kernel, ctx.padding)
         ctx.save_for_backward(inputs, wide)
@@ -151,7 +150,7 @@ class _Affine(torch.autograd.Function):
     def backward(ctx: FunctionCtx, upstream: Tensor) -> Tensor:
         inputs, kernel = ctx.saved_tensors
         units = upstream.shape[1]
-        # What is at rest (see `without_gradients`) asks for no gradient.
+        # Under `without_gradients`, some of these need no gradient.
         to_inputs, to_kernel, to_bias = ctx.needs_input_grad
         bias = upstream.sum(0) if to_bias else None
         upstream = _padded(upstream, ctx.padding)
@@ -163,7 +162,7 @@ class _Affine(torch.autograd.Function):
 
 
 def _missing(kernel: Tensor) -> int:
-    """Columns by which a kernel of 16 bits on a GPU falls short of whole rows."""
+    """The columns that a 16-bit kernel on a GPU lacks to a multiple of 16 bytes."""
     narrow = kernel.device.type == "cuda" and kernel.element_size() == 2
     return -kernel.shape[1] % 8 if narrow else 0
 
@@ -202,7 +201,7 @@ def gather_nd(matrix: Tensor, segment_ids: Tensor, item_ids: Tensor) -> Tensor:
 
 
 class _MultinomialNLL(torch.autograd.Function):
-    """Each user's likelihood; one softmax serves it and its gradient."""
+    """Each user's negative log-likelihood; it shares its softmax with the gradient."""
 
     @staticmethod
     def forward(
@@ -227,7 +226,7 @@ class _MultinomialNLL(torch.autograd.Function):
     def backward(ctx: FunctionCtx, upstream: Tensor) -> Tensor:
         pi, total, segment_ids, item_ids, values = ctx.saved_tensors
         # d NLL_u / d f_ui = N_u pi_i(z_u) - x_ui
-        # In place of pi, which nobody else has; autograd refuses a second pass.
+        # In place of pi, which nothing else uses; autograd refuses a second pass.
         gradient = pi.mul_((upstream * total)[:, None])
         flat = _flat(segment_ids, item_ids, pi.shape[1])
         gradient.view(-1).index_add_(0, flat, -values * upstream[segment_ids])
@@ -292,7 +291,7 @@ def retain_freed_memory() -> Iterator[None]:
         yield
     finally:
         _keepers.pop()
-        # A callback of `fit` may have ranked: then training goes on, and so does this.
+        # A callback of `fit` may have ranked; the outer context of `fit` is still open.
         if not _keepers:
             for parameter, default in DEFAULTS.items():
                 libc.mallopt(parameter, default)
@@ -313,7 +312,7 @@ def upload(batch: Structure) -> Structure:
     """See `keras_multvae.backend`."""
     if not torch.cuda.is_available():
         return batch
-    # On a stream of its own: on the step's, a copy would wait for the step.
+    # On a separate stream, as a copy on the step's would wait for the step.
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         there = keras.tree.map_structure(
