@@ -13,13 +13,13 @@ from keras_multvae.typing import Batch, Json, Tensor
 
 
 class SampledLogits(NamedTuple):
-    """What a step computes where it does not compute all logits.
+    """The logits of a step that computes some of them.
 
     Args:
         clicked: (entries,), the logit of each entry of the ragged batch.
-        sampled: (users, num_sampled), the logits of items drawn at random, each less
-            the logarithm of the probability that it is among those drawn.
-        hits: (users, num_sampled) bool, what of these not to count.
+        sampled: (users, num_sampled), the logits of sampled items, each minus the log
+            of the probability that the item is sampled.
+        hits: (users, num_sampled) bool, which of these to ignore.
     """
 
     clicked: Tensor
@@ -28,12 +28,12 @@ class SampledLogits(NamedTuple):
 
 
 class Likelihood(keras.losses.Loss):
-    """Base of likelihoods: `call` gives each user's negative log, up to a constant.
+    """Base class of likelihoods; `call` returns each user's negative log-likelihood.
 
-    Targets are dense rows (users, items), or bags, whose zeros are never made: each
-    likelihood is a sum over the stored entries plus a sum over the logits alone. A
-    subclass is registered with Keras, so that models with it can be stored, and writes
-    `call` and `unnormalized_scores`.
+    Targets are dense rows (users, items) or a ragged batch, which never becomes dense:
+    each likelihood is a sum over stored entries plus a sum over logits alone, up to a
+    constant. A subclass is registered with Keras, so that models with it can be stored,
+    and implements `call` and `unnormalized_scores`.
     """
 
     def __init__(self, name: str, **kwargs: object) -> None:
@@ -41,7 +41,7 @@ class Likelihood(keras.losses.Loss):
 
     # Whether targets may be any numbers >= 0, rather than 0 and 1.
     takes_counts = True
-    # A logit whose item adds nothing to the likelihood, nor to its gradient.
+    # The logit of padding items: it changes neither the likelihood nor its gradient.
     padding_logit = -1e4
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -49,15 +49,14 @@ class Likelihood(keras.losses.Loss):
         raise NotImplementedError
 
     def unnormalized_scores(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores plus a constant of each user, (users, items), and it, (users,).
+        """Returns `(scores + c, c)`, of shapes (users, items) and (users,).
 
-        The first alone ranks a user's items, so a ranking of a few of them need not
-        subtract the second from all.
+        c is a constant of each user, so the first array alone ranks a user's items.
         """
         raise NotImplementedError
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Logits (users, items) -> what a `Recommender` shows, increasing in them."""
+        """Logits (users, items) -> the scores of a `Recommender`, in the same order."""
         values, constants = self.unnormalized_scores(logits)
         return values - constants[:, None]
 
@@ -92,12 +91,11 @@ class MultinomialNLL(Likelihood):
         return total * ops.logsumexp(y_pred, axis=-1) - product
 
     def sampled(self, y_true: Batch, logits: SampledLogits) -> Tensor:
-        """An estimate of `call` from some of the logits: (users,).
+        """Estimates `call` from some of the logits: (users,).
 
-        Of the sum of exp(f_i) over all items, that over the clicked ones is exact; a
-        sampled item stands for 1 / P(it is sampled) of the others, so that the sum's
-        expectation is exact too (Horvitz and Thompson's estimator; the correction by
-        log Q of a sampled softmax).
+        The sum of exp(f_i) is exact over the clicked items. Over the others it is
+        Horvitz and Thompson's unbiased estimate: each sampled item is weighted by 1 /
+        P(it is sampled), the log Q correction of a sampled softmax.
 
         References:
             - [Jean et al., 2015](https://arxiv.org/abs/1412.2007), section 3.1
@@ -107,7 +105,7 @@ class MultinomialNLL(Likelihood):
         lowest = ops.full_like(logits.clicked, -1e30)
         clicked = ops.where(x > 0, logits.clicked, lowest)
         sampled = ops.where(logits.hits, -1e30, logits.sampled)
-        # What is subtracted before exp is added again after log: it has no gradient.
+        # Subtracted before exp and added after log, so it needs no gradient.
         of_clicks = ops.segment_max(
             ops.stop_gradient(clicked), segment_ids, num_segments=users
         )
@@ -134,7 +132,7 @@ class GaussianNLL(Likelihood):
 
     Args:
         clicked_confidence: Float > 0, c1, the confidence in a click.
-        unclicked_confidence: Float > 0, c0, the confidence in the absence of one.
+        unclicked_confidence: Float > 0, c0, the confidence in a missing click.
 
     Example:
 
@@ -189,7 +187,7 @@ class GaussianNLL(Likelihood):
 class LogisticNLL(Likelihood):
     """Minus `sum_i x_ui log s(f_ui) + (1 - x_ui) log(1 - s(f_ui))`, s the sigmoid.
 
-    Targets are 0 or 1: with other numbers it has no lower bound, so training refuses
+    Targets are 0 or 1. For other numbers it has no lower bound, so training refuses
     them.
 
     Example:
@@ -228,7 +226,7 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
 
 
 def get_likelihood(identifier: str | Likelihood) -> Likelihood:
-    """A likelihood from its name or itself."""
+    """A likelihood by its name; a likelihood is returned as it is."""
     if isinstance(identifier, Likelihood):
         return identifier
     if identifier not in LIKELIHOODS:

@@ -1,4 +1,4 @@
-"""Compact sparse batches on the device; the layout is in architecture.md."""
+"""Ragged batches on the device; docs/architecture.md has the layout."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_ragged(batch: object) -> TypeGuard[Batch]:
 
 
 def num_users(batch: Batch) -> Tensor:
-    """Users in the batch: an int, or a scalar tensor where it is not static."""
+    """The number of users: an int, or a scalar tensor if it is not static."""
     return ops.shape(batch["entries_per_user"])[0]
 
 
@@ -51,7 +51,7 @@ def to_dense(batch: Batch, num_items: int) -> Tensor:
 
 
 def matmul(batch: Batch, values: Tensor, kernel: Tensor) -> Tensor:
-    """The sparse rows, with `values` for their entries, times kernel (items, units)."""
+    """The sparse matrix with these `values` times a kernel (items, units)."""
     return backend.sparse_dense_matmul(
         batch["entries_per_user"], segment_ids(batch), batch["item_ids"], values, kernel
     )

@@ -14,9 +14,9 @@ from keras_multvae.typing import Json, Tensor, Variable
 class Beta(keras.layers.Layer):
     """Multiplies each user's KL by beta, a schedule's value at the current step.
 
-    Schedule and count are weights, so a compiled step reads the beta of its own step
-    at any `steps_per_execution`, another schedule needs no new compilation, and both
-    are saved with the model.
+    Schedule and step count are weights. So a compiled step computes its own beta at any
+    `steps_per_execution`, a new schedule needs no compilation, and both are saved with
+    the model.
 
     Args:
         initial: Float >= 0, the constant beta until a schedule is set.
@@ -55,7 +55,7 @@ class Beta(keras.layers.Layer):
             initializer="zeros",
             trainable=False,
             autocast=False,
-            # Replicas count the same batches, they do not add up.
+            # All replicas count the same batches.
             aggregation="only_first_replica",
         )
 
@@ -77,11 +77,11 @@ class Beta(keras.layers.Layer):
         return ops.where(constant, cap, ops.minimum(cap, ramp))
 
     def set_schedule(self, schedule: BetaSchedule) -> None:
-        """Makes beta follow `schedule` from the next step on; the count goes on."""
+        """Makes beta follow `schedule` from the next step on; keeps the step count."""
         self.schedule.assign(np.asarray(schedule.parameters(), "float32"))
 
     def count_batch(self) -> None:
-        """One more training batch."""
+        """Counts one training batch."""
         self.batches_seen.assign_add(1)
 
     def get_config(self) -> Json:

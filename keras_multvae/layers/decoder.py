@@ -14,7 +14,7 @@ from keras_multvae.typing import Json, Shape, Tensor, Variable
 
 
 class Decoder(keras.layers.Layer):
-    """What decoders share, however they keep the weights of their last layer.
+    """Base class of decoders.
 
     Args:
         num_items: Int, items of the catalogue.
@@ -45,11 +45,11 @@ class Decoder(keras.layers.Layer):
 
     @property
     def output_embeddings(self) -> tuple[Variable, int]:
-        """The variable with each item's vector, and its axis of the items."""
+        """The variable of the item vectors, and which of its axes is the items'."""
         raise NotImplementedError
 
     def hidden(self, inputs: Tensor) -> Tensor:
-        """Latent vectors -> what the last layer takes, (users, its input units)."""
+        """Latent vectors -> the input of the last layer, (users, units)."""
         for layer in self.inner:
             inputs = layer(inputs)
         return inputs
@@ -113,7 +113,7 @@ class ItemDecoder(Decoder):
         super().__init__(num_items, latent_dim, hidden_dims, seed, **kwargs)
         self.l2 = l2
         units = (*self.hidden_dims, self.num_items)
-        # By that name `distribution.item_layout_map` knows the item embedding matrix.
+        # `distribution.item_layout_map` finds the item embeddings by this name.
         self.stack = tanh_stack(
             self.latent_dim,
             units,

@@ -15,8 +15,8 @@ from keras_multvae.typing import Json, Tensor, Variable
 class ItemWeights(keras.layers.Layer):
     """Adds `w x B` to logits, B a sparse matrix (items, items) that is not trained.
 
-    x is the row of clicks or counts as it is given, not normalised; see
-    docs/method.md. B is kept as the entries of its rows, one row after the other.
+    x is the row of clicks or counts, not normalised; see docs/method.md. The layer
+    holds the entries of B row by row.
 
     Args:
         num_items: Int, items of the catalogue.
@@ -61,7 +61,7 @@ class ItemWeights(keras.layers.Layer):
         self.built = True
 
     def set_matrix(self, matrix: sparse.csr_matrix, weight: float) -> None:
-        """Takes the entries of B, CSR (num_items, num_items), and w."""
+        """Sets B, CSR (num_items, num_items), and w."""
         self.lengths.assign(np.diff(matrix.indptr))
         self.columns.assign(matrix.indices)
         self.values.assign(matrix.data)

@@ -1,4 +1,4 @@
-"""Which items a step scores beside the clicked ones, where it does not score all."""
+"""Sampling the items that a step scores beside the clicked ones."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ SAMPLERS = ("log_uniform", "popularity", "in_batch")
 
 
 class SampledItems(NamedTuple):
-    """The items of a step, as tensors.
+    """The clicked and sampled items of a batch, as tensors.
 
     Args:
-        ids: (rows,) int32, distinct item ids, those of all clicks and candidates.
-        clicks: (entries,) the place in `ids` of each entry of the batch.
-        candidates: (num_sampled,) the place in `ids` of each sampled item.
-        log_inclusion: (num_sampled,) float32, the logarithm of the probability that
-            the item is among the sampled ones.
-        hits: (users, num_sampled) bool, what does not count: items that the user
-            clicked, and repetitions of an item that was drawn more than once.
+        ids: (ids,) int32, the distinct ids of all clicked and sampled items.
+        clicks: (entries,) the place of each entry's item in `ids`.
+        candidates: (num_sampled,) the place of each sampled item in `ids`.
+        log_inclusion: (num_sampled,) float32, the log of the probability that this item
+            is sampled.
+        hits: (users, num_sampled) bool, which sampled items to ignore: those that the
+            user clicked, and repetitions of an item that was drawn before.
     """
 
     ids: Tensor
@@ -50,7 +50,7 @@ class CandidateSampler(SeededLayer):
 
     Args:
         num_items: Int, items of the catalogue.
-        num_sampled: Int >= 1, draws a batch.
+        num_sampled: Int >= 1, draws for each batch.
         sampler: "log_uniform", "popularity" or "in_batch".
         seed: Int or None.
         **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
@@ -100,11 +100,11 @@ class CandidateSampler(SeededLayer):
         )
 
     def set_popularity(self, clicks: np.ndarray) -> None:
-        """Takes the clicks of each item; `fit` does so with `UserBatches`.
+        """Sets the number of clicks of each item; `fit` does so for `UserBatches`.
 
         Args:
-            clicks: (num_items,) numbers >= 0. If there are fewer, the items at the end
-                are none, and are never drawn.
+            clicks: (num_items,) numbers >= 0. If there are fewer, the last items are
+                padding and are never drawn.
         """
         clicks = np.asarray(clicks, "float64")
         if not (
@@ -123,12 +123,12 @@ class CandidateSampler(SeededLayer):
             share[: len(clicks)] = np.log1p(1 / (ranks + 1)) / np.log1p(len(clicks))
         else:
             share[: len(clicks)] = (clicks + 1) / (clicks + 1).sum()
-        # The chance that at least one of the draws is the item.
+        # The probability that at least one of the draws is the item.
         inclusion = -np.expm1(self.num_sampled * np.log1p(-np.minimum(share, 1 - 1e-9)))
         threshold, alias = alias_tables(share)
         self.threshold.assign(threshold)
         self.alias.assign(alias)
-        # 0 for what is never drawn.
+        # 0 for items that are never drawn.
         self.log_inclusion.assign(np.log(np.where(share > 0, inclusion, 1)))
 
     def call(self, inputs: Batch) -> SampledItems:
@@ -137,7 +137,7 @@ class CandidateSampler(SeededLayer):
         drawn = ops.cast(self._draw(inputs, item_ids), item_ids.dtype)
         ids, places = backend.unique_ids(ops.concatenate([item_ids, drawn]))
         clicks, candidates = places[: -self.num_sampled], places[-self.num_sampled :]
-        # The column that stands for a row of the working set; below 0 if there is none.
+        # The candidate that each distinct id stands for; below 0 if it is none.
         columns = ops.arange(self.num_sampled, dtype="int32")
         column = ops.segment_max(columns, candidates, num_segments=ops.shape(ids)[0])
         repeated = ops.take(column, candidates) != columns
@@ -154,7 +154,7 @@ class CandidateSampler(SeededLayer):
             clicks,
             candidates,
             ops.take(self.log_inclusion, drawn),
-            # TensorFlow loses the shape on the way.
+            # TensorFlow does not know the static shape here.
             ops.reshape(
                 ops.logical_or(hits > 0, repeated[None, :]), (-1, self.num_sampled)
             ),
@@ -186,13 +186,13 @@ class CandidateSampler(SeededLayer):
 
 
 def alias_tables(share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tables from which an item is drawn at random with two reads.
+    """Vose's alias tables, from which an item is drawn with two look-ups.
 
-    Draw an item i evenly and u in [0, 1): the result is i where u < threshold[i], else
-    alias[i].
+    Draw an item i and u in [0, 1), both uniformly: the result is i if u < threshold[i],
+    else alias[i].
 
     Args:
-        share: (items,) float64 >= 0, which add up to 1: the probabilities.
+        share: (items,) float64 >= 0, the probabilities; they sum to 1.
 
     Returns:
         threshold (items,) float32 and alias (items,) int32.

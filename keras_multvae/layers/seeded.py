@@ -11,7 +11,7 @@ STATE = "seed_state"
 
 
 class Seeds(keras.random.SeedGenerator):
-    """Keras' generator of seeds, kept where the host can read it without waiting."""
+    """Keras' seed generator, with its state on the host."""
 
     def __init__(self, seed: int | None = None, **kwargs: object) -> None:
         with backend.on_host():
@@ -26,8 +26,8 @@ class Seeds(keras.random.SeedGenerator):
 class SeededLayer(keras.layers.Layer):
     """A layer that draws from `self.seed_generator`.
 
-    Keras saves weights but no random state, so a training that goes on after loading
-    would draw the noise of its beginning once more.
+    Keras saves weights but no random state, so a resumed training would repeat the
+    noise of its first steps.
     """
 
     seed_generator: keras.random.SeedGenerator
@@ -39,7 +39,7 @@ class SeededLayer(keras.layers.Layer):
 
     def load_own_variables(self, store: Store) -> None:
         """See `keras.layers.Layer.load_own_variables`."""
-        # Keras' stores are no mappings: they cannot be iterated over.
+        # Keras' stores cannot be iterated over.
         keys = store.keys()
         weights = {key: store[key] for key in keys if key != STATE}
         super().load_own_variables(weights)

@@ -14,11 +14,11 @@ from keras_multvae.typing import Clicks, Tensor, Variable
 
 
 class Autoencoder(RankingModel):
-    """A `RankingModel` with an `encoder` and a `decoder`, which a subclass makes.
+    """A `RankingModel` with an `encoder` and a `decoder`, made by a subclass.
 
-    The encoder is a layer from a batch to z, (users, latent_dim), or a pair whose first
-    is z. The decoder is a `keras_multvae.layers.Decoder`, whose last layer has a vector
-    and a bias for each item.
+    The encoder is a layer that maps a batch to z, (users, latent_dim), or to a pair
+    whose first is z. The decoder is a `keras_multvae.layers.Decoder`, whose last layer
+    has a vector and a bias for each item.
     """
 
     encoder: keras.layers.Layer
@@ -26,7 +26,7 @@ class Autoencoder(RankingModel):
     latent_dim: int
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """The z that predictions are made from, (users, latent_dim)."""
+        """The z of predictions, (users, latent_dim)."""
         found = self.encoder(inputs)
         return found[0] if isinstance(found, tuple | list) else found
 
@@ -55,13 +55,12 @@ class Autoencoder(RankingModel):
         return self.decoder.item_biases()
 
     def query_vectors(self, histories: Clicks, batch_size: int = 500) -> np.ndarray:
-        """What the decoder's last layer takes, float32 (users, units).
+        """The input of the decoder's last layer, float32 (users, units).
 
         Their products with `item_vectors`, plus `item_biases`, are the logits.
 
         Raises:
-            TypeError: The model has a linear path, whose part of the logits is no such
-                product.
+            TypeError: The model has a linear path, whose logits are no such product.
         """
         self._check_inner_products()
         histories = self._rows(histories)
@@ -87,6 +86,6 @@ class Autoencoder(RankingModel):
 def item_embeddings(
     encoder: InteractionEncoder, decoder: Decoder
 ) -> list[tuple[Variable, int]]:
-    """Of an `InteractionEncoder` and a `Decoder`, see `abilities.HasItemEmbeddings`."""
+    """The embeddings of both layers; see `abilities.HasItemEmbeddings`."""
     first, last = (encoder.kernel, 0), decoder.output_embeddings
     return [first] if last[0] is first[0] else [first, last]

@@ -1,7 +1,7 @@
-"""What `fit`, `evaluate` and `predict` are given, checked before anything is touched.
+"""Checks the arguments of `fit`, `evaluate` and `predict` before they take effect.
 
-Keras would take some of it on one backend, fail late on another, and on JAX lose the
-model's weights with it.
+Keras would accept some bad data on one backend, fail late on another, and lose the
+model's weights on JAX.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from keras_multvae.typing import Clicks, Logs, Model, Shape
 
 # Arguments of a method of `keras.Model` by name.
 Arguments: TypeAlias = dict[str, Any]
-# Users a batch where the caller says nothing, as Keras has it for arrays.
+# The default number of users in a batch, as Keras' for arrays.
 BATCH = 32
 
 
 def arguments_of(method: str, *args: object, **kwargs: object) -> Arguments:
-    """The arguments of a method of `keras.Model` by name, the model left out."""
+    """The arguments of a method of `keras.Model` by name, without the model."""
     bound = _signature(method).bind(None, *args, **kwargs)
     found = {**bound.arguments, **bound.arguments.get("kwargs", {})}
     return {name: found[name] for name in found if name not in ("self", "kwargs")}
@@ -42,16 +42,16 @@ def _signature(method: str) -> Signature:
 
 
 def check_fit(model: Model, arguments: Arguments) -> Arguments:
-    """The arguments of `fit` with matrices made batches.
+    """The arguments of `fit`, with matrices converted to `UserBatches`.
 
     Args:
         model: A `RankingModel`.
         arguments: By name.
 
     Raises:
-        TypeError: What no model can be trained on.
-        ValueError: Other items, counts where the likelihood takes 0 and 1, targets
-            that are the input, or arguments that mean nothing here.
+        TypeError: Data that no model can be trained on.
+        ValueError: Another number of items, counts for a likelihood of 0 and 1, targets
+            equal to the input, or arguments that do not apply.
     """
     if arguments.get("class_weight") is not None:
         raise ValueError(
@@ -67,7 +67,7 @@ def check_fit(model: Model, arguments: Arguments) -> Arguments:
                 "out by strong_generalization(), and give validation_data=split."
                 f"validation. Received: {taken['validation_split']!r}."
             )
-        # Else Keras reorders the batches, from Python's global random state.
+        # Otherwise Keras shuffles the batches by Python's global random state.
         taken["shuffle"] = False
     if taken.get("validation_data") is not None:
         taken["validation_data"] = _validation(model, arguments)
@@ -75,7 +75,7 @@ def check_fit(model: Model, arguments: Arguments) -> Arguments:
 
 
 def warn_of_lost_models(model: Model) -> None:
-    """Warns before a training whose model could not be loaded again."""
+    """Warns before training if the model could not be loaded again."""
     likelihood = type(model.likelihood)
     try:
         entry_of(type(model))
@@ -90,12 +90,12 @@ def warn_of_lost_models(model: Model) -> None:
 
 
 def check_rows(model: Model, arguments: Arguments, *, measured: bool) -> Arguments:
-    """As `check_fit`, for what reads users in order.
+    """As `check_fit`, for methods that read users in order.
 
     Args:
         model: A `RankingModel`.
         arguments: By name.
-        measured: Whether there will be a loss, as in `evaluate` and unlike `predict`.
+        measured: Whether a loss is computed, as by `evaluate` but not `predict`.
     """
     taken = _with_batches(model, arguments, shuffle=False, measured=measured)
     if isinstance(taken["x"], UserBatches):
@@ -106,7 +106,7 @@ def check_rows(model: Model, arguments: Arguments, *, measured: bool) -> Argumen
 def _with_batches(
     model: Model, arguments: Arguments, shuffle: bool, measured: bool = True
 ) -> Arguments:
-    """Arguments whose `x` Keras takes, and all that it would find out too late."""
+    """Arguments that Keras accepts; raises for errors that it would find too late."""
     taken = dict(arguments)
     x, y = taken.get("x"), taken.get("y")
     if is_matrix(x) or (is_matrix(y) and x is not None) or _must_be_ragged(model, x):
@@ -144,12 +144,12 @@ def _validation(model: Model, arguments: Arguments) -> object:
 
 
 def _must_be_ragged(model: Model, x: Clicks) -> bool:
-    """Whether dense rows must be batches, as for a head that samples items."""
+    """Whether dense rows must become `UserBatches`, as a sampled head needs them."""
     return bool(model.needs_ragged) and isinstance(x, np.ndarray)
 
 
 def _check_arrays(model: Model, x: Clicks, y: Clicks, measured: bool) -> None:
-    """Checks dense arrays; data sets and tensors are left to the step."""
+    """Checks dense arrays; the training step checks data sets and tensors."""
     for name, rows in (("x", x), ("y", y)):
         if not isinstance(rows, np.ndarray) or rows.shape[-1:] == (0,):
             continue
@@ -178,7 +178,7 @@ def _refuse_counts(model: Model) -> None:
 
 @contextmanager
 def _uploading(x: Clicks) -> Iterator[None]:
-    """While a model is trained on them, batches are on the device before their turn."""
+    """A context in which `UserBatches` are uploaded to the device ahead of time."""
     if not isinstance(x, UserBatches):
         yield
         return
@@ -190,13 +190,13 @@ def _uploading(x: Clicks) -> Iterator[None]:
 
 
 class Doors:
-    """`fit`, `evaluate`, `predict` and the check of histories of a `RankingModel`."""
+    """`fit`, `evaluate` and `predict` of a `RankingModel`, and checks of their data."""
 
     num_items: int
     train_function: Callable[..., Logs] | None
     # Whether dense rows must come as `UserBatches`.
     needs_ragged = False
-    # Items at the end that are none: see `distribution.shard`.
+    # Number of padding items appended for sharding.
     padding_items = 0
 
     def fit(
@@ -205,8 +205,8 @@ class Doors:
         """As `keras.Model.fit`, for matrices too; see `UserBatches`.
 
         `Interactions`, a `FoldIn` or a SciPy matrix, and such validation data, become
-        `UserBatches` of `batch_size` users, 32 by default as for arrays. The order of
-        `UserBatches` is their own affair. What is refused leaves the model as it was.
+        `UserBatches` of `batch_size` users, 32 by default as for arrays. `UserBatches`
+        shuffles itself. The model is unchanged if the data is refused.
         """
         arguments = check_fit(self, arguments_of("fit", x, *args, **kwargs))
         warn_of_lost_models(self)
@@ -215,12 +215,12 @@ class Doors:
             with backend.retain_freed_memory(), _uploading(arguments["x"]):
                 return super().fit(**arguments)  # type: ignore[misc]
         except Exception:
-            # TensorFlow would not trace a step again whose first tracing failed.
+            # TensorFlow cannot retrace a step whose first tracing failed.
             self.train_function = None
             raise
 
     def prepare_fit(self, x: Clicks) -> None:
-        """What a model learns of its data before it is trained on them."""
+        """Prepares a model for its training data; a subclass may override it."""
 
     def evaluate(
         self, x: Clicks = None, *args: object, **kwargs: object
@@ -247,8 +247,8 @@ class Doors:
         super().save(filepath, *args, **kwargs)  # type: ignore[misc]
 
     def check_batches(self, x: Clicks) -> None:
-        """Raises ValueError for `UserBatches` that do not go with the model."""
-        # Item ids out of range would be an error on one backend and silence on another.
+        """Raises ValueError for `UserBatches` that do not fit the model."""
+        # Item ids out of range are an error on one backend and ignored on another.
         if isinstance(x, UserBatches):
             x.check_distribution()
             users, items = x.inputs.shape
@@ -260,7 +260,7 @@ class Doors:
         return rows
 
     def check_shape(self, shape: Shape, kind: type) -> None:
-        """Raises ValueError unless it is that of rows of all items."""
+        """Raises ValueError unless it is the shape (users, num_items)."""
         if len(shape) != 2 or shape[1] not in (None, self.num_items):
             raise ValueError(
                 f"{type(self).__name__} takes rows of {self.num_items} items, (users, "

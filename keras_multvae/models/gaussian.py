@@ -1,4 +1,4 @@
-"""Autoencoders whose code is a Gaussian: sampling and the KL."""
+"""Autoencoders with a Gaussian latent variable."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from keras_multvae.typing import Clicks, Tensor
 class GaussianAutoencoder(Autoencoder):
     """An `Autoencoder` whose encoder gives the pair (mean, log_var) of q(z | x).
 
-    What is weighed how in the objective is a subclass' affair: its `network` sets
-    `_kl_of_batch`, (users,), for the logs.
+    A subclass weights the KL in its `network`, and sets `_kl_of_batch`, (users,), for
+    the logs.
 
     Args:
         num_items: See `RankingModel`.
@@ -59,7 +59,7 @@ class GaussianAutoencoder(Autoencoder):
         return total
 
     def end_batch(self, training: bool) -> None:
-        """What is counted once the loss of a batch is computed, inside the step."""
+        """Called inside the step after a batch's loss, to update counters."""
 
     def embed(
         self, histories: Clicks, batch_size: int = 500

@@ -16,10 +16,10 @@ from keras_multvae.models.multdae_config import MultDAEConfig
 class MultDAE(Autoencoder):
     """A denoising autoencoder with a multinomial likelihood for clicks.
 
-    As `MultVAE` with a point z in place of a Gaussian: nothing is sampled, there is no
-    KL, and L2 on the kernels regularises. The objective is, per user, `log p(x | z)`,
-    minus the L2 term once a batch. The encoder is I -> hidden_dims -> K, the decoder
-    K -> reversed hidden_dims -> I; tanh after every layer but the last.
+    `MultVAE` with a point z in place of a Gaussian: without sampling and KL, and with
+    L2 regularisation of the kernels. The objective is, per user, `log p(x | z)`, minus
+    the L2 term once a batch. The encoder is I -> hidden_dims -> K, the decoder K ->
+    reversed hidden_dims -> I; tanh after every layer but the last.
 
     Inputs, metrics, saving and scores are those of `MultVAE`.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MultDAEConfig(Settings):
-    """The arguments of `MultDAE`, which describes them, but for its items and seed.
+    """The arguments of `MultDAE` except `num_items` and `seed`; see there.
 
     Example:
 

@@ -58,8 +58,8 @@ class MultVAE(SampledTraining):
 
     Raises:
         ValueError: An argument out of its range, a batch with another number of items
-            than `num_items`, or, in `compile`, an optimiser that does not go with
-            the head's `embedding_dtype`.
+            than `num_items`, or, in `compile`, an optimiser that cannot train the
+            head's `embedding_dtype`.
 
     Example:
 
@@ -137,7 +137,7 @@ class MultVAE(SampledTraining):
 
 
 def _of_before(config: Json) -> Json:
-    """A configuration with a `head`, where it had four arguments in its place."""
+    """The configuration, with the four arguments of older files merged into `head`."""
     config = dict(config)
     if "output" in config:
         sampled = config.pop("output") == "sampled"

@@ -26,7 +26,7 @@ HEADS = OneOf({"full": None, "sampled": SampledSoftmax})
 
 @dataclass(frozen=True)
 class MultVAEConfig(Settings):
-    """The arguments of `MultVAE`, described there, but for its items, beta and seed.
+    """The arguments of `MultVAE` except `num_items`, `beta` and `seed`; see there.
 
     Example:
 

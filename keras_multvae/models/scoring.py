@@ -1,4 +1,4 @@
-"""The ways from histories to scores and to the best items, compiled once."""
+"""Compiled functions from histories to scores and to the best items."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from keras_multvae.typing import Model, Tensor, Variable
 class CompiledScorer:
     """A model's unmasked scores for batches of histories.
 
-    `predict` would start anew for every batch: a loop over data, callbacks, on some
-    backends a copy of all weights.
+    `predict` would set up a data loop and callbacks for every batch, and on some
+    backends copy all weights.
 
     Args:
         model: A `RankingModel`. Its weights are read at each call.
@@ -44,11 +44,11 @@ class CompiledScorer:
         allowed: np.ndarray | None,
         pad_to: int,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best items, found where the scores are; see `ranking.rank`.
+        """The k best items, found on the device; see `ranking.rank`.
 
         Returns:
-            Indices int (users, k), among `allowed` where that is given, and their
-            scores float32 (users, k), -inf for those of the history.
+            Indices int (users, k), into `allowed` if it is given, their scores float32
+            (users, k), -inf for items of the history.
         """
         key = (k, exclude_seen, allowed is not None)
 
@@ -69,7 +69,7 @@ class CompiledScorer:
         pad_to: int,
         *others: np.ndarray | None,
     ) -> tuple[np.ndarray, ...]:
-        # Other variables, as after `quantize`, make another function.
+        # Compile again if the variables have changed, as after `quantize`.
         variables = self._model.variables
         if list(map(id, variables)) != list(map(id, self._variables)):
             self._variables = variables

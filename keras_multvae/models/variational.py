@@ -55,10 +55,10 @@ class VariationalModel(GaussianAutoencoder):
         return self.decoder(z)
 
     def add_kl(self, mean: Tensor, log_var: Tensor, z: Tensor) -> None:
-        """Adds beta * KL of each user to `losses`; `network` does so once."""
+        """Adds beta * KL of each user to `losses`; called once by `network`."""
         kl = self.prior((mean, log_var, z))
         self.add_loss(self.beta(kl, accumulation=self._accumulation))
-        # Where beta is 0, `losses` does not tell the KL that the logs report.
+        # If beta is 0, the KL for the logs cannot be found from `losses`.
         self._kl_of_batch = kl
 
     @property
@@ -79,7 +79,7 @@ class VariationalModel(GaussianAutoencoder):
         return int(ops.convert_to_numpy(self.beta.batches_seen))
 
     def set_beta_schedule(self, schedule: BetaSchedule) -> None:
-        """Makes beta follow `schedule` from the next step on; the count goes on."""
+        """Makes beta follow `schedule` from the next step on; keeps the step count."""
         self.beta.set_schedule(schedule)
 
     def end_batch(self, training: bool) -> None:
