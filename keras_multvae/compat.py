@@ -1,8 +1,8 @@
 """All private or undocumented names of other packages that this package uses.
 
-Each may be renamed by an update without notice, so each is used here alone, and has a
-test in `tests/test_compat.py` that says which one is gone. Nothing is imported before a
-function needs it: no function imports a framework that its caller does not run on.
+Any of them may be renamed without notice. So each is used only here, and has a test in
+`tests/test_compat.py` that names it when it is gone. Functions import a framework only
+when they are called.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def layout_of(variable: Variable) -> object:
     Keras has no public way to ask how a variable is distributed.
 
     Raises:
-        AttributeError: On JAX, if Keras has renamed the attribute: taking that for
-            "not distributed" would give wrong answers without a word.
+        AttributeError: On JAX, if Keras has renamed the attribute. To assume "not
+            distributed" would silently give wrong results.
     """
     try:
         return variable._layout
@@ -52,9 +52,9 @@ def loss_and_updates(
     batch: tuple[Tensor, Tensor, Tensor],
     of_optimizer: list[Tensor],
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The training loss on JAX and what the forward pass changes, without a gradient.
+    """The training loss on JAX, and the variables that the forward pass changes.
 
-    Keras documents no stateless loss of a whole step that scales it for the optimiser.
+    Keras documents no stateless loss of a step that includes loss scaling.
 
     Args:
         model: A compiled `keras.Model`.
@@ -95,13 +95,14 @@ def update_metrics(
 
 
 def put_back(model: Model, names: tuple[str, ...], state: State) -> None:
-    """Gives a model on JAX the values that Keras' loop took from its variables.
+    """Puts values back into the variables of a model on JAX.
 
-    Keras has no public way to do so, and does not where the first step fails.
+    Keras' training loop moves them out, has no public function to put them back, and
+    does not do so if the first step fails.
 
     Args:
         model: A `keras.Model`.
-        names: What the parts of the state are: "trainable_variables" and so on.
+        names: The groups of the state: "trainable_variables" and so on.
         state: A list of arrays for each name.
     """
     model._jax_state = dict(zip(names, state, strict=True))
@@ -112,7 +113,8 @@ def put_back(model: Model, names: tuple[str, ...], state: State) -> None:
 def build_compiled_metrics(model: Model, y_true: Tensor, y_pred: Tensor) -> None:
     """Makes the variables of the metrics that a model was compiled with.
 
-    Keras makes them in the first evaluation only, and offers no way to do so before.
+    Keras makes them in the first evaluation, and has no public function to do so
+    earlier.
     """
     metrics = model._compile_metrics
     if metrics is not None:
@@ -120,7 +122,7 @@ def build_compiled_metrics(model: Model, y_true: Tensor, y_pred: Tensor) -> None
 
 
 def loss_tracker(model: Model) -> Metric:
-    """The metric that Keras logs as `loss`; `Model.metrics` only has it among others.
+    """The metric that Keras logs as `loss`; `Model.metrics` does not tell which it is.
 
     None before the model is compiled.
     """
@@ -141,7 +143,7 @@ def variable_index(optimizer: Optimizer, variable: Variable) -> int:
 
 
 def moments(optimizer: Optimizer) -> tuple[list[Variable], list[Variable]]:
-    """Momentums and velocities of an Adam by place; `variables` gives no names."""
+    """Momentums and velocities of an Adam; `variables` does not tell which they are."""
     return optimizer._momentums, optimizer._velocities
 
 
@@ -159,7 +161,7 @@ def jax_mesh(distribution: Distribution) -> Mesh:
 
 
 def data_shard(distribution: Distribution) -> int:
-    """The number of the part of a batch that this process reads; undocumented."""
+    """The index of this process' shard of the data; undocumented."""
     return distribution.data_shard_id
 
 
@@ -184,17 +186,17 @@ def sparse_parts(gradient: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def disable_xla(tensorflow: ModuleType) -> None:
-    """Throws TensorFlow's switch against XLA, which Python's API does not have."""
+    """Disables XLA in TensorFlow, for which Python has no function."""
     library = ctypes.CDLL(f"{tensorflow.sysconfig.get_lib()}/libtensorflow_cc.so.2")
     library._ZN10tensorflow21DisableXlaCompilationEv()
 
 
-# What options are added to: a parser or a group of one. The base of both is private.
+# A parser or a group of its options. Their common base class is private.
 ArgumentGroup: TypeAlias = argparse._ActionsContainer
 
 
 class DefaultsHelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Defaults in the help of a command line, where there are any to tell.
+    """Shows defaults in help texts, except None and False.
 
     argparse's own formatter shows `(default: None)` and `(default: False)` too, and
     its hook for that is private.

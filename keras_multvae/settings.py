@@ -20,20 +20,20 @@ from keras_multvae.typing import Json
 class Kind:
     """What values a setting takes."""
 
-    # How an option is written in help texts.
+    # The placeholder for a value in help texts.
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
 
     def check(self, value: object) -> Any:
-        """The value in its canonical form, or `ValueError` with what was expected."""
+        """The value in canonical form; `ValueError` says what was expected."""
         raise NotImplementedError
 
     def parse(self, text: str) -> Any:
-        """The value that an option of the command line means; `ValueError` as above."""
+        """The value of a command-line option; raises as `check`."""
         raise NotImplementedError
 
     def to_json(self, value: object) -> Any:
-        """A value as JSON has it."""
+        """A value as JSON."""
         return value
 
     def from_json(self, value: object) -> Any:
@@ -42,14 +42,14 @@ class Kind:
 
 
 def _of_numpy(name: str) -> tuple[Any, ...]:
-    """A class of NumPy, if imported: `--help` is to do without, for its time."""
+    """A class of NumPy, if NumPy is imported; `--help` must not wait for it."""
     numpy = sys.modules.get("numpy")
     return () if numpy is None else (getattr(numpy, name),)
 
 
 @dataclass(frozen=True)
 class Number(Kind):
-    """A finite int or float, NumPy's included.
+    """A finite int or float, or a NumPy scalar.
 
     Args:
         type: int or float.
@@ -81,7 +81,7 @@ class Number(Kind):
 
 @dataclass(frozen=True)
 class Optional(Kind):
-    """None, which no option can say, or a value of another kind."""
+    """None, or a value of another kind."""
 
     kind: Kind
 
@@ -116,8 +116,8 @@ class Choice(Kind):
 
     Args:
         choices: The names.
-        base: Optional dotted path "module:class" of objects that are taken beside the
-            names; they must be registered with Keras for their class to be stored.
+        base: Optional path "module:class" of a base class whose objects are also
+            accepted; to be stored, they must be registered with Keras.
     """
 
     choices: tuple[str, ...]
@@ -127,7 +127,7 @@ class Choice(Kind):
         """See `Kind`."""
         if isinstance(value, str) and value in self.choices:
             return value
-        # Known without importing Keras: an object whose class has a base of that name.
+        # Recognise an object by the names of its base classes, without importing Keras.
         names = {f"{each.__module__}:{each.__name__}" for each in type(value).__mro__}
         if self.base in names:
             return value
@@ -213,7 +213,7 @@ class OneOf(Kind):
         return value
 
     def option(self, name: str) -> str:
-        """What a setting of one of the classes is called on the command line."""
+        """The option name of a setting of one of the classes."""
         return self.prefix + name
 
     def name_of(self, value: object) -> str | None:
@@ -267,8 +267,8 @@ def setting(default: object, kind: Kind, help: str, stored: str | None = None) -
     Args:
         default: Its default.
         kind: What values it takes.
-        help: What it is, for the help of the command line.
-        stored: Its key in files, where that is not its name.
+        help: Its description in the help of the command line.
+        stored: Its key in files, if it differs from its name.
     """
     metadata = {"kind": kind, "help": help, "stored": stored}
     return dataclasses.field(default=default, metadata=metadata)

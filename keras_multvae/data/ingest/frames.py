@@ -1,4 +1,4 @@
-"""Chunks of events from DataFrames, polars' without a Python object a row; private."""
+"""Chunks of events from DataFrames; private."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ ROLES = ("users", "items", "ratings", "values", "timestamps")
 
 
 def frame_chunks(df: Frame, names: Mapping[str, str | None]) -> Iterator[Chunk]:
-    """Chunks of a pandas or polars DataFrame; neither is imported unless it is used.
+    """Yields chunks of a pandas or polars DataFrame, without importing either.
 
     Args:
         df: The DataFrame.
-        names: Column name by role (`users`, `items`, ...); None for what is not there.
+        names: Column name by role (`users`, `items`, ...), or None.
     """
     if not (hasattr(df, "to_numpy") and hasattr(df, "columns")):
         raise TypeError(
@@ -35,7 +35,7 @@ def frame_chunks(df: Frame, names: Mapping[str, str | None]) -> Iterator[Chunk]:
 
 
 def polars_chunks(frames: Iterable[Frame], names: Mapping[str, str]) -> Iterator[Chunk]:
-    """Chunks of polars DataFrames that follow one another."""
+    """Yields chunks of consecutive polars DataFrames."""
     for frame in frames:
         yield {role: _column(role, frame[name]) for role, name in names.items()}
 
@@ -43,7 +43,7 @@ def polars_chunks(frames: Iterable[Frame], names: Mapping[str, str]) -> Iterator
 def _column(role: str, series: Column) -> Column:
     if role in ("users", "items"):
         return _encoded_text(series)
-    # Text is times, if it is anything: polars reads it, without an object a row.
+    # Text can only be times: polars parses it, without a Python object for each row.
     if role == "timestamps" and str(series.dtype) == "String":
         return series
     return plain(series)
@@ -52,7 +52,7 @@ def _column(role: str, series: Column) -> Column:
 def check_columns(
     wanted: list[str], found: list[str], source: str, hint: str = ""
 ) -> None:
-    """Raises ValueError if a column is missing; says which there are."""
+    """Raises ValueError if a column is missing, and lists the columns."""
     missing = [name for name in wanted if name not in found]
     if missing:
         raise ValueError(
@@ -62,7 +62,7 @@ def check_columns(
 
 
 def _encoded_text(series: Column) -> Column:
-    """A polars column of ids: text as `CodedIds`, all else as it is."""
+    """A polars column of ids: text as `CodedIds`, other types unchanged."""
     import polars
 
     if series.dtype not in (polars.String, polars.Categorical, polars.Enum):

@@ -1,4 +1,4 @@
-"""JSON lines, whose values are objects (events, items) or lists; private."""
+"""Reading JSON lines of objects (events, items) or lists; private."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from keras_multvae.typing import Column, Frame, Json, JsonValue
 
 
 class JsonLines:
-    """A file of JSON, a value a line: objects for the most part.
+    """A file with a JSON value in each line.
 
-    Python reads them, not polars, which would make text of ints that stand beside text.
+    It is read by Python, as polars would convert ints beside text to text.
 
     Attributes:
-        blank_lines: How many were passed over in the last reading.
-        bytes_read: How many bytes, unpacked, that reading has come through.
+        blank_lines: The number of blank lines skipped in the last reading.
+        bytes_read: The uncompressed bytes read in it so far.
     """
 
     def __init__(self, path: Path, dialect: Dialect) -> None:
@@ -35,7 +35,7 @@ class JsonLines:
         return next((list(each) for _, each in self._objects()), [])
 
     def frames(self, columns: list[str]) -> Iterator[Frame]:
-        """Frames of the wanted columns; a key that an object lacks is null there.
+        """Yields frames of the columns, with null for keys that an object lacks.
 
         Raises:
             ValueError: A line is no object.
@@ -51,18 +51,18 @@ class JsonLines:
             yield _frame(rows, columns)
 
     def line_of(self, record: int) -> int:
-        """The number of the line of an object; reads the file again."""
+        """The line number of an object; reads the file again."""
         for number, (line, _) in enumerate(self._objects()):
             if number == record:
                 return line
         raise IndexError(record)
 
     def hint(self) -> str:
-        """What option the file seems to want; nothing."""
+        """A hint at a missing option; always ""."""
         return ""
 
     def values(self) -> Iterator[tuple[int, Json | list[JsonValue]]]:
-        """What lines hold, with their numbers, but for blank ones.
+        """Yields line numbers and values, without blank lines.
 
         Raises:
             ValueError: A line that cannot be read, or is neither an object nor a list.
@@ -85,7 +85,7 @@ class JsonLines:
                 yield line, _value(self.path, line, text)
 
     def _objects(self) -> Iterator[tuple[int, Json]]:
-        # In text, the words of CSV files for a missing value are only words.
+        # The spellings of missing values in CSV files are ordinary text here.
         nulls = frozenset(self._dialect.null or ()) | {""}
         for line, found in self.values():
             if not isinstance(found, dict):
@@ -127,7 +127,7 @@ def _frame(rows: list[Json], columns: list[str]) -> Frame:
 
 
 def _series(polars: ModuleType, values: list[Any]) -> Column:
-    """A column of one type, or of objects, so that nothing becomes something else."""
+    """A column of one type, or of objects, so that no value is converted."""
     types = set(map(type, values)) - {type(None)}
     if types == {str}:
         return polars.Series(values, dtype=polars.String)

@@ -1,4 +1,4 @@
-"""Ids of a column, checked and numbered as they come; private."""
+"""Encoding ids as ints in the order in which they are read; private."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from keras_multvae.typing import Column
 
 
 class CodedIds(NamedTuple):
-    """A column of ids: int32 indices into its unique ids, and those.
+    """A column of ids: int32 codes, which index its unique ids, and these ids.
 
-    An index of -1 stands for a missing id.
+    The code -1 stands for a missing id.
     """
 
     codes: np.ndarray
@@ -24,11 +24,11 @@ class CodedIds(NamedTuple):
 
 
 def encode(ids: np.ndarray) -> CodedIds:
-    """Encodes what `as_ids` gave; the unique ids come out sorted."""
+    """Encodes the result of `as_ids`; the unique ids are sorted."""
     if ids.dtype.kind == "i":
         low, high = (int(ids.min()), int(ids.max())) if len(ids) else (0, 0)
         if high - low < 8 * len(ids):
-            # Most ids are numbers in a short range: a table is faster than a sort.
+            # Most ids are ints in a short range, where counting is faster than sorting.
             shifted = ids - low
             table = np.zeros(high - low + 1, "int32")
             table[shifted] = 1
@@ -45,17 +45,17 @@ def encode(ids: np.ndarray) -> CodedIds:
 
 
 class IdEncoder:
-    """The different ids of a column, numbered as they come."""
+    """Encodes the ids of a column, chunk by chunk."""
 
     def __init__(self, what: str, whole_floats: bool = False) -> None:
         self.what = what
-        # Ints come as floats where pandas found some missing, so only if those go.
+        # pandas reads ints as floats if some are missing, so accept floats only then.
         self._whole_floats = whole_floats
         self._ints = CodedIds(np.empty(0, "int32"), np.empty(0, "int64"))
         self._names: dict[str, int] = {}
 
     def encode(self, column: Column, at: Callable[[int], str]) -> np.ndarray:
-        """The int32 numbers of a chunk's ids."""
+        """The int32 codes of a chunk's ids."""
         with blaming(self.what):
             gaps = missing_of(column)
             if gaps is not None:
@@ -83,7 +83,7 @@ class IdEncoder:
         )
 
     def sorted(self, convert: Callable[[Column], np.ndarray]) -> CodedIds:
-        """All ids, converted and sorted, and the place of each number among them."""
+        """All ids, converted and sorted, and the place of each code among them."""
         ids: np.ndarray = np.empty(len(self._ints.ids), "int64")
         ids[self._ints.codes] = self._ints.ids
         if self._names:
@@ -115,7 +115,7 @@ class IdEncoder:
 
 
 def missing_of(column: Column) -> np.ndarray | None:
-    """Where a column of a chunk misses a value; None where it does nowhere."""
+    """(rows,) bool, where a value is missing; None if none is."""
     if isinstance(column, CodedIds):
         return column.codes < 0 if column.codes.min(initial=0) < 0 else None
     return missing(column)
@@ -123,7 +123,7 @@ def missing_of(column: Column) -> np.ndarray | None:
 
 @contextmanager
 def blaming(what: str) -> Iterator[None]:
-    """Says of which column of ids an error is."""
+    """A context that adds the name of the column to errors about ids."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -142,7 +142,7 @@ def _missing_id(
 
 
 def _as_whole(column: Column) -> Column:
-    """Whole floats as the ints that they were, if they are exact."""
+    """Floats as ints, if all are whole and exact."""
     array = np.asarray(column) if isinstance(column, list) else column
     if array.dtype.kind == "O" and all(isinstance(v, float) for v in array.tolist()):
         array = array.astype("float64")
