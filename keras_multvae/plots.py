@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's, which the colour-blind tell apart. Markers and dashes recur at other
-# intervals, so that the seventh line looks like none of the six.
+# Okabe and Ito's colours, which the colour-blind can tell apart. Markers and dashes
+# repeat at other intervals, so that all lines differ.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9")
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = "osD^v"
@@ -57,7 +57,7 @@ def plot_history(
         axes = _figure(7, 8).subplots(3, 1, sharex=True)
     loss, beta, ndcg = axes
     steps = [row["step"] for row in history]
-    # A single epoch is a point, which a line does not show.
+    # A line does not show a single epoch.
     style: dict[str, Any] = {"marker": "o", "markersize": 3 if len(steps) < 40 else 0}
     loss.plot(steps, [row["loss"] for row in history], label="loss", **style)
     loss.plot(steps, [row["nll"] for row in history], "--", label="nll", **style)
@@ -319,7 +319,7 @@ def _title(metric: str) -> str:
 
 
 def _legend(axes: Axes) -> None:
-    """A legend above the Axes, where it hides nothing."""
+    """Draws a legend above the Axes, where it hides nothing."""
     longest = max(map(len, axes.get_legend_handles_labels()[1]), default=0)
     axes.legend(
         loc="lower center",
@@ -332,7 +332,7 @@ def _legend(axes: Axes) -> None:
 def _by_activity(activity: np.ndarray, groups: int) -> dict[str, np.ndarray]:
     """Indices of the users of each quantile group by tick label."""
     ends = (np.arange(1, groups) * len(activity) - 1) // groups
-    # Equal activity falls on the same side of every edge.
+    # Users of equal activity are on the same side of every edge.
     number = np.searchsorted(np.sort(activity)[ends], activity)
     members = {}
     for group in (np.flatnonzero(number == n) for n in np.unique(number)):

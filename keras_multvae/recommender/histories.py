@@ -1,4 +1,4 @@
-"""Histories as callers give them."""
+"""Histories in all forms that callers may pass."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from keras_multvae.typing import Histories, Id
 OnUnknown = Literal["raise", "skip"]
 
 
-# Ids of items, or how often each was clicked.
+# Item ids, or counts by item id.
 History: TypeAlias = Iterable[Id] | Mapping[Id, float]
 
 
 class Rows(NamedTuple):
-    """Histories one by one.
+    """A list of histories.
 
     Args:
-        users: Who they are of: the keys of a dict, or 0, 1, ...
+        users: Their users: the keys of a dict, or 0, 1, ...
         rows: Lists of raw ids, or dicts from ids to counts.
-        single: Whether it was one history rather than several.
+        single: Whether the caller passed one history rather than several.
     """
 
     users: list[Id]
@@ -37,18 +37,18 @@ class Rows(NamedTuple):
 
 
 def as_rows(histories: Histories, name: str = "histories") -> Rows:
-    """Whatever may be given for histories, as the list of lists that it means.
+    """Converts histories of any form to a list of histories.
 
-    A history is any iterable of ids, or a dict from ids to counts; there may be one, an
-    iterable of them, or a dict from users to them.
+    A history is any iterable of ids, or a dict from ids to counts. The argument is one
+    history, an iterable of histories, or a dict from users to histories.
 
     Args:
-        histories: As above. Columns of data frames and arrays are iterables, those of
-            lists too; an iterator is read once.
-        name: What the argument is called.
+        histories: As above. Columns of data frames and arrays are iterables, also those
+            of lists; an iterator is read once.
+        name: The name of the argument, for messages.
 
     Raises:
-        ValueError: What is none of these.
+        ValueError: The argument has none of these forms.
 
     Example:
 
@@ -75,14 +75,14 @@ def as_rows(histories: Histories, name: str = "histories") -> Rows:
 
 
 def listed(values: object, name: str) -> list[Id]:
-    """Any iterable of raw ids as a list of Python's own ints and strings.
+    """Any iterable of raw ids as a list of Python ints and strings.
 
     Raises:
-        ValueError: No iterable, a single id, or a table.
+        ValueError: No iterable, a single id, or a data frame.
     """
     if type(values) is list:
         return values
-    # A table's iterator gives its columns' names, text's its letters.
+    # Iterating over a data frame gives column names, over text letters.
     if isinstance(values, str | bytes) or hasattr(values, "columns"):
         raise _refused(name, values)
     for method in ("to_pylist", "to_list", "tolist"):
@@ -97,7 +97,7 @@ def listed(values: object, name: str) -> list[Id]:
 
 
 def _nested(values: Iterable[object], name: str) -> bool:
-    """Whether they are histories rather than ids or counts; a mixture is refused."""
+    """Whether values are histories rather than ids; refuses a mixture."""
     kinds = set(map(type, values))
     histories = {
         kind
@@ -150,7 +150,7 @@ def matrix_of(
 
 
 def _counts(history: Histories) -> dict[Id, float]:
-    """The clicks of a history: those that count for something."""
+    """The clicks of a history by item, without counts of 0."""
     if not isinstance(history, Mapping):
         return dict.fromkeys(history, 1.0)
     counts = {
@@ -169,10 +169,10 @@ def _counts(history: Histories) -> dict[Id, float]:
 def selected(
     histories: Histories, items: Vocabulary, on_unknown: OnUnknown
 ) -> tuple[list[Id], sparse.csr_matrix, np.ndarray]:
-    """Users, a matrix with the histories that were given, and their rows in it.
+    """The users, a matrix with the given histories, and the users' rows in it.
 
-    A matrix has a column for each of the items, in their order; `Interactions` bring
-    their own.
+    A matrix must have a column for each item, in order; `Interactions` have a
+    vocabulary of their own.
     """
     if not is_matrix(histories):
         found = as_rows(histories)
@@ -183,7 +183,7 @@ def selected(
     if isinstance(given, Interactions):
         users = given.users.ids.tolist()
         if given.items != items:
-            items.index(given.items.ids, on_unknown)  # raises, if it is to
+            items.index(given.items.ids, on_unknown)  # may raise UnknownIdError
             given = given.with_items(items)
     matrix = as_csr(given, "histories", len(items))
     rows_of = np.arange(matrix.shape[0])
@@ -195,7 +195,7 @@ def of_users(
     user_ids: Sequence[Id] | Literal["all"],
     on_unknown: OnUnknown,
 ) -> tuple[list[Id], sparse.csr_matrix, np.ndarray]:
-    """Users by their ids, the matrix of all stored histories, and their rows in it."""
+    """The users, the matrix of all stored histories, and the users' rows in it."""
     if isinstance(user_ids, str) and user_ids == "all":
         rows = np.arange(stored.num_users)
     elif isinstance(user_ids, str) or not isinstance(user_ids, Iterable):

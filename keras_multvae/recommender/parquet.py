@@ -1,4 +1,4 @@
-"""Rankings as a Parquet file, written while they are made."""
+"""Writing rankings to a Parquet file batch by batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keras_multvae.files import replace_file
 from keras_multvae.ranking import TopK
 from keras_multvae.typing import Frame
 
-# Rows that are written at a time; what readers skip or deal out to threads.
+# Rows of a Parquet row group, which readers skip or read in parallel.
 GROUP = 1 << 20
 
 
@@ -28,13 +28,13 @@ def write(
 
     Args:
         path: The file; an older one is replaced once the new one is complete.
-        users: The ids behind user indices.
-        items: The ids behind item indices.
-        rankings: User indices and their `TopK`, batch after batch. None is asked for
-            before it is clear that the file can be written.
+        users: The vocabulary of the users.
+        items: The vocabulary of the items.
+        rankings: User indices and their `TopK`, batch by batch. The iterator is not
+            consumed until the file is known to be writable.
 
     Returns:
-        Rows written.
+        The number of rows written.
 
     Raises:
         ImportError: pyarrow is not installed.
@@ -79,7 +79,7 @@ def write(
 
 
 def _groups(tables: Iterator[Frame]) -> Iterator[list[Frame]]:
-    """Tables collected until they have `GROUP` rows."""
+    """Groups of consecutive tables with at least `GROUP` rows."""
     waiting, rows = [], 0
     for table in tables:
         waiting.append(table)

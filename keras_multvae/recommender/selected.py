@@ -1,4 +1,4 @@
-"""Which items may be recommended, and the rankings of all batches together."""
+"""Selecting the items that may be recommended, and joining rankings of batches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def allowed_items(
     """The indices of the items that may be recommended, ascending; None for all.
 
     Raises:
-        ValueError: There is none.
+        ValueError: No item may be recommended.
     """
     if allow is None and deny is None:
         return None
@@ -43,11 +43,11 @@ def allowed_items(
 
 
 def offsets_of(model: Ranks, niche: object) -> np.ndarray | None:
-    """What `niche` lowers the scores of each item by, float32 (items,); None for 0.
+    """What `niche` subtracts from each item's scores, float32 (items,); None for 0.
 
     Raises:
-        ValueError: `niche` is no number from 0 to 1, or the model knows no item to be
-            more popular than another.
+        ValueError: `niche` is no number from 0 to 1, or all items are equally popular
+            to the model.
     """
     niche = checks.share("niche", niche)
     if niche == 0:
@@ -104,7 +104,7 @@ def collected(rankings: Rankings, num_users: int, k: int) -> TopK:
     stop = 0
     for batch, part in rankings:
         start, stop = stop, stop + len(batch)
-        width = part.indices.shape[1]  # less than k where few items are allowed
+        width = part.indices.shape[1]  # fewer than k if few items are allowed
         top.indices[start:stop, :width] = part.indices
         top.scores[start:stop, :width] = part.scores
         top.valid[start:stop] = part.valid
@@ -112,7 +112,7 @@ def collected(rankings: Rankings, num_users: int, k: int) -> TopK:
 
 
 def _counted(rankings: Rankings, num_users: int) -> Rankings:
-    """The same rankings; how far they are is on standard error while they are made."""
+    """Yields the same rankings, and shows progress on standard error."""
     with counting("recommending", num_users) as advance:
         for users, top in rankings:
             yield users, top

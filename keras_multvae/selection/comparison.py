@@ -61,7 +61,7 @@ class Comparison:
         )
 
     def to_dict(self) -> Json:
-        """Every figure, as JSON has it.
+        """All figures as JSON.
 
         Returns:
             {"reference": name, "models": {name: {...}}}. For each model, what
@@ -86,7 +86,7 @@ class Comparison:
         }
 
     def to_pandas(self) -> Frame:
-        """A DataFrame with a row a model.
+        """A DataFrame with a row for each model.
 
         Its columns are, for each metric, the mean over users and "METRIC stderr", then
         for each "METRIC difference" to the reference and "METRIC p", then "seconds".
@@ -108,7 +108,7 @@ class Comparison:
         return pd.DataFrame.from_dict(rows, orient="index", dtype="float64")
 
     def _differences(self, name: str) -> dict[str, PairedDifference]:
-        """To the reference, by metric; none for itself, nor for a single user."""
+        """Differences to the reference by metric; {} for itself or for a single user."""
         report = self.reports[name]
         if name == self.reference or report.users < 2:
             return {}
@@ -132,7 +132,7 @@ class Comparison:
 
 
 def _plain(chosen: object) -> Json:
-    """What was trained, as JSON has it: the model's name and its settings."""
+    """What was trained, as JSON: the model's name and its settings."""
     if isinstance(chosen, Recipe):
         return chosen.to_json()
     settings = {

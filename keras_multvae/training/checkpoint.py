@@ -1,4 +1,4 @@
-"""The state of a training: what an interruption leaves, and the best weights."""
+"""The state of a training, from which it can resume, and the best weights."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def steps_done(model: Model) -> int:
 def load_state(
     state: Path, steps_an_epoch: int
 ) -> tuple[Model, list[np.ndarray], list[dict[str, float]]]:
-    """Last model, best weights and history of a state, held against each other.
+    """Last model, best weights and history of a state; checks that they agree.
 
     Raises:
         DamagedFileError: The files are not what was saved, or not of one training.
@@ -174,7 +174,7 @@ def clear_state(state: Path) -> None:
 
 
 def _check_is_state(state: Path) -> None:
-    """Raises `FileExistsError` where there is anything but a state, whole or not."""
+    """Raises `FileExistsError` if the folder holds anything but a state."""
     if not state.exists():
         return
     if state.is_dir():
@@ -190,7 +190,7 @@ def _check_is_state(state: Path) -> None:
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """Writes one row an epoch as CSV, atomically."""
+    """Writes one row for each epoch as CSV, atomically."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
     writer.writeheader()
@@ -250,7 +250,7 @@ def _as_json(recipe: Recipe, split: Split, begun_with: str | None) -> Json:
 
 
 def fingerprint(split: Split) -> str:
-    """SHA-256 of what a training reads: another folder must not resume it."""
+    """SHA-256 of a training's data; it must not be resumed with other data."""
     parts: list[Interactions] = [split.train]
     if split.validation is not None:
         parts += [split.validation.input, split.validation.targets]
@@ -266,7 +266,7 @@ def fingerprint(split: Split) -> str:
 def check_same(
     state: Path, recipe: Recipe, split: Split, begun_with: str | None = None
 ) -> None:
-    """Raises `ValueError` where a state is of another training, or of none."""
+    """Raises `ValueError` if a state is of another training, or of none."""
     if not is_interrupted(state):
         raise ValueError(
             f"There is no interrupted training in {state}: nothing to resume."

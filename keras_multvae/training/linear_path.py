@@ -67,9 +67,9 @@ def add_linear_path(
 
 
 def check_choice(split: Split, settings: LinearPath) -> None:
-    """Raises ValueError where a path is to be chosen and there is nobody to choose by.
+    """Raises ValueError if a path must be chosen and there are no validation users.
 
-    Asked before a training, which would else be lost.
+    Called before a training, which would otherwise be lost.
     """
     if split.validation is None and None in (settings.density, settings.weight):
         raise ValueError(

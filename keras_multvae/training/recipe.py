@@ -1,4 +1,4 @@
-"""What a training is made of. No Keras here."""
+"""The settings of a training. Imports no Keras."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from keras_multvae.settings import (
 )
 from keras_multvae.typing import Json, Model
 
-# The log by which the best epoch is chosen.
+# The key in the logs by which the best epoch is chosen.
 CHOSEN_BY = "val_ndcg_at_100"
 PARTS = ("model", "settings", "training")
-# What `Recipe.resolved` aims at: steps of a training, and at least of an epoch.
+# What `Recipe.resolved` aims at: steps of a training, and minimum steps an epoch.
 STEPS, STEPS_AN_EPOCH = 20_000, 10
 
 
@@ -232,11 +232,11 @@ class Recipe(Settings):
         return model
 
     def compile(self, model: Model, steps: int | None = None) -> None:
-        """Compiles a model as this recipe trains it, with an optimiser that is new."""
+        """Compiles a model for this recipe, with a new optimiser."""
         model.compile(model.default_optimizer(**self._rate(model, steps)))
 
     def _rate(self, model: Model, steps: int | None) -> dict[str, object]:
-        """The learning rate, or its schedule, where it is not the model's own."""
+        """The learning rate or its schedule, if it is not the model's default."""
         rate = self.learning_rate
         if self.decay == "none":
             return {} if rate is None else {"learning_rate": rate}
@@ -268,11 +268,10 @@ class Recipe(Settings):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The opposite of `to_json`; settings that are left out have their defaults.
+        """Reads what `to_json` wrote; missing settings have their defaults.
 
         Raises:
-            ValueError: A setting that there is not, a value out of range, or a model
-                that is not known.
+            ValueError: An unknown setting or model, or a value out of range.
         """
         unknown = set(values) - set(PARTS)
         if unknown:
@@ -290,9 +289,9 @@ class Recipe(Settings):
 
 @contextmanager
 def _default_seeds_from(seed: int) -> Iterator[None]:
-    """A context in which layers without a seed of their own get one that follows.
+    """A context in which layers without a seed get one that follows from `seed`.
 
-    Keras draws it from Python's global random state, which is put back.
+    Keras draws it from Python's global random state, which is restored.
     """
     state = random.getstate()
     random.seed(seed)
@@ -303,7 +302,7 @@ def _default_seeds_from(seed: int) -> Iterator[None]:
 
 
 def trained_names() -> list[str]:
-    """The models that `Recipe` trains, ours first; those announced count untried."""
+    """The names of the models that `Recipe` trains; built-in ones first."""
     known = {name: None for name, (config, _) in registry.BUILT_IN.items() if config}
     others = [name for name in registry.names() if name not in registry.BUILT_IN]
     return [*known, *others]

@@ -54,7 +54,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     warm_start: WarmStart | None = None,
 ) -> tuple[Model, list[dict[str, float]]]:
-    """Trains a model and gives it as it was in its best epoch.
+    """Trains a model and returns it as it was in its best epoch.
 
     The best epoch has the highest validation NDCG@100; without a validation part it is
     the last one. Every so often the state goes to a folder, so that an interrupted
@@ -134,7 +134,7 @@ def _train(
     callbacks: Sequence[keras.callbacks.Callback],
     warm_start: WarmStart | None,
 ) -> tuple[Model, list[dict[str, float]]]:
-    """As `train`, where nobody else does."""
+    """`train`, while no other process writes the state."""
     recipe = recipe.resolved(split.train.num_users)
     if recipe.linear_path is not None:
         check_choice(split, recipe.linear_path)

@@ -25,7 +25,7 @@ class WarmStart(Protocol):
 def check_warm_start(
     warm_start: object, recipe: Recipe, items: Vocabulary
 ) -> np.ndarray:
-    """Where the items are in an earlier model; asked before anything is made.
+    """Checks a warm start, and finds the new items in the earlier model.
 
     Args:
         warm_start: A `Recommender`: a model and its items.
@@ -66,7 +66,7 @@ def take_over(warm_start: WarmStart, model: Model, places: np.ndarray) -> None:
     """Gives a new model the weights of an earlier one, item by item.
 
     Raises:
-        ValueError: They are of another size.
+        ValueError: The models differ in size.
     """
     old = warm_start.model
     try:
@@ -91,7 +91,7 @@ def _differences(old: Model, new: Model) -> str:
 
 
 def weights_digest(model: Model) -> str:
-    """SHA-256 of a model's weights: what a training began with."""
+    """SHA-256 of a model's weights."""
     sha = hashlib.sha256()
     for weight in model.weights:
         sha.update(np.ascontiguousarray(backend.to_host(weight)).view("uint8").data)
