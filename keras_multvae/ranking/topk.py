@@ -130,7 +130,7 @@ def _rank(
     indices: np.ndarray,
     found: np.ndarray,
 ) -> None:
-    """Fills `indices` and `found`, (users, k); `indptr` and `seen` are of a CSR matrix."""
+    """Fills `indices` and `found`, (users, k); `indptr`, `seen` are of a CSR matrix."""
     num_users, num_items = scores.shape
     k = indices.shape[1]
     rows = np.repeat(np.arange(num_users), np.diff(indptr))

@@ -108,7 +108,7 @@ class Comparison:
         return pd.DataFrame.from_dict(rows, orient="index", dtype="float64")
 
     def _differences(self, name: str) -> dict[str, PairedDifference]:
-        """Differences to the reference by metric; {} for itself or for a single user."""
+        """Differences to the reference by metric; {} for itself or a single user."""
         report = self.reports[name]
         if name == self.reference or report.users < 2:
             return {}

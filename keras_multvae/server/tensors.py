@@ -1,6 +1,6 @@
 """A JSON value -> a NumPy array of a TensorFlow dtype, as TensorFlow Serving reads it.
 
-Pure: knows JSON and NumPy, and no TensorFlow.
+It needs no TensorFlow.
 
 References:
     - https://github.com/tensorflow/serving/blob/master/tensorflow_serving/util/json_tensor.cc
@@ -26,7 +26,7 @@ SHOWN = 200  # characters of a bad value that its error repeats
 
 
 def tensor(value: Any, dtype: str) -> np.ndarray:
-    """A JSON value, nested as deep as its first elements are, as an array."""
+    """A JSON value as an array, with the nesting of its first elements."""
     if dtype not in _READERS:
         raise StatusError(
             "UNIMPLEMENTED",
@@ -77,7 +77,7 @@ def _fill(
 
 
 def dims(shape: tuple[int, ...]) -> str:
-    """A shape as TensorFlow Serving shows it, as in [2,3]."""
+    """A shape in TensorFlow Serving's format, such as [2,3]."""
     return f"[{','.join(map(str, shape))}]"
 
 
@@ -88,17 +88,17 @@ def shown(value: object) -> str:
 
 
 def too_deep() -> StatusError:
-    """For values that are nested deeper than anything is."""
+    """The error for values that are nested too deep."""
     return invalid("JSON Parse error: Lists or objects are nested too deeply.")
 
 
 def malformed(value: object, words: str) -> StatusError:
-    """For a value that is not of the form that the words ask for."""
+    """The error for a value that has not the form in `words`."""
     return invalid(f"JSON Value: {shown(value)} {words}")
 
 
 def is_base64(value: object) -> bool:
-    """Whether it is an object that stands for bytes, {"b64": ...}."""
+    """Whether it is an object that encodes bytes, {"b64": ...}."""
     return (
         isinstance(value, dict)
         and list(value) == ["b64"]

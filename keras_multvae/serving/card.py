@@ -35,7 +35,7 @@ WEIGHTS = {
 
 @dataclass(frozen=True, eq=False)
 class ModelCard:
-    """What an exporter knows beyond the model; the card says what is left open.
+    """Information for the model card beyond the model; the card states what is missing.
 
     Args:
         data: Optional name or description of the data.
@@ -94,7 +94,7 @@ def render(
 
 
 def _network(model: Model) -> str:
-    """The sizes of an autoencoder's layers; else the names of the layers."""
+    """The sizes of an autoencoder's layers; for other models, their names."""
     settings = model.settings.arguments()
     if not {"hidden_dims", "latent_dim"} <= set(settings):
         return ", ".join(layer.name for layer in model.layers)

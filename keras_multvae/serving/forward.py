@@ -1,9 +1,9 @@
 """A model's forward pass for histories of a few items, under TensorFlow.
 
-The layers of the package are made for batches of training: they look for dense rows,
-carry random state and know three backends. For the networks of this package the same
-sums stand here once more, in plain TensorFlow over the weights of inference alone;
-tests/serving holds the two together. Any other model's layers are traced as they are.
+The layers of the package are made for training: they accept dense rows, have random
+state and run on three backends. For the networks of this package, this module
+implements inference again in plain TensorFlow, and tests/serving compares the two. The
+layers of any other model are traced.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from keras_multvae.typing import Batch, Model, Tensor, Variable
 
 
 class Forward(tf.Module):
-    """What the signatures are made of.
+    """The forward pass that the signatures use.
 
-    Histories are int32 (users, length): item indices, each item once in a row, -1 for
-    none.
+    Histories are int32 (users, length): item indices, each item once in a row, padded
+    with -1.
 
     Args:
         model: A `RankingModel` under the TensorFlow backend.
 
     Attributes:
         num_items: Items of the catalogue.
-        has_code: Whether `encode` is there.
-        items: The `ItemMatrix` for similar items; None where the model has no item
+        has_code: Whether there is `encode`.
+        items: The `ItemMatrix` for similar items; None if the model has no item
             vectors.
     """
 
@@ -46,12 +46,12 @@ class Forward(tf.Module):
     def encode(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Z (users, latent_dim), the mean of q(z | x), and its log-variance.
 
-        None in place of the latter where the code is a point, as in a `MultDAE`.
+        The latter is None if z is a point, as in a `MultDAE`.
         """
         raise NotImplementedError
 
     def scores(self, indices: Tensor) -> Tensor:
-        """What `RankingModel.score` gives, (users, num_items) float32."""
+        """The scores of `RankingModel.score`, (users, num_items) float32."""
         raise NotImplementedError
 
 
@@ -60,8 +60,8 @@ def forward_of(model: Exported, quantize: str | None = None) -> Forward:
 
     Args:
         model: A `RankingModel` under the TensorFlow backend.
-        quantize: None, "bfloat16" or "int8": how the first layer's table and the
-            decoder's item matrix are kept. All else stays float32.
+        quantize: None, "bfloat16" or "int8": the dtype of item embeddings at input and
+            output. All else stays float32.
 
     Raises:
         ValueError: `quantize` for a network that is traced.
@@ -96,7 +96,7 @@ class PlainForward(Forward):
     def encode(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """See `Forward`."""
         hidden = self.table.mean_rows(indices) + self.bias
-        # Each layer's activation stands before the next one: the last has none.
+        # Each activation is applied before the next layer; the last layer has none.
         for kernel, bias in self.encoder:
             hidden = tf.matmul(tf.tanh(hidden), kernel) + bias
         if not self._has_variance:
@@ -117,7 +117,7 @@ class PlainForward(Forward):
 
 
 class TracedForward(Forward):
-    """The layers of any model, traced: what it computes in `logits`, it computes here.
+    """The traced layers of any model, by its `logits`.
 
     Args:
         model: A `RankingModel` under the TensorFlow backend.
@@ -125,7 +125,7 @@ class TracedForward(Forward):
 
     def __init__(self, model: Exported) -> None:
         super().__init__(model)
-        # Untracked by TensorFlow, or the graph would carry beta and random state.
+        # Not tracked by TensorFlow, or the graph would include beta and random state.
         self._model = _Untracked(model)
         self.has_code = isinstance(model, Autoencoder)
         if can(model, HasItemVectors):
@@ -152,14 +152,14 @@ class TracedForward(Forward):
 
 
 class _Untracked:
-    """Holds an object that a `tf.Module` is not to look into."""
+    """Hides an object from the tracking of a `tf.Module`."""
 
     def __init__(self, value: Model) -> None:
         self.value = value
 
 
 def _batch(indices: Tensor) -> Batch:
-    """Rows of item indices as the compact batch that the layers take."""
+    """Rows of item indices as a ragged batch."""
     known = indices >= 0
     item_ids = tf.boolean_mask(indices, known)
     sizes = tf.reduce_sum(tf.cast(known, tf.int32), axis=1)

@@ -18,13 +18,12 @@ Functions: TypeAlias = dict[str, tf.types.experimental.PolymorphicFunction]
 
 
 class Signatures(tf.Module):
-    """Everything that a server is asked for, as functions with named tensors.
+    """The signatures as functions of named tensors.
 
     Args:
         network: The forward pass.
-        items: The ids behind its item indices.
-        k: Int >= 1, items an answer where the request does not say; no more than there
-            are.
+        items: The vocabulary of its items.
+        k: Int >= 1, the default number of items of an answer.
     """
 
     def __init__(self, network: Forward, items: Vocabulary, k: int) -> None:
@@ -41,7 +40,7 @@ class Signatures(tf.Module):
             ),
             default_value=-1,
         )
-        # What is known of a user of whom nothing is known: `discover` compares with it.
+        # The scores of an unknown user, which `discover` subtracts.
         self.prior = tf.Variable(
             network.scores(tf.zeros((1, 0), tf.int32)), trainable=False
         )
@@ -138,7 +137,7 @@ class Signatures(tf.Module):
         return tf.where(first, ordered, -1)
 
     def _only(self, scores: Tensor, allow: Tensor) -> Tensor:
-        """Scores (users, items) with the items that a row does not allow masked."""
+        """Scores (users, items), with items masked that a row does not allow."""
         indices = self._lookup(allow)
         allowed = tf.tensor_scatter_nd_max(
             tf.zeros_like(scores),
@@ -153,14 +152,14 @@ class Signatures(tf.Module):
         tf.debugging.Assert(
             tf.reduce_all(k >= 1), ["k must be >= 1 in every row. Received:", k]
         )
-        # Without rows, the largest k is none at all.
+        # Without rows, there is no largest k.
         width = tf.clip_by_value(tf.reduce_max(k), 1, self.network.num_items)
         return width, k
 
     def _best(
         self, scores: Tensor, width: Tensor, k: Tensor = None
     ) -> dict[str, Tensor]:
-        """The best items of each user, by scores of which some are masked."""
+        """The best items of each user by masked scores."""
         best, indices = tf.math.top_k(scores, width)
         valid = tf.reduce_sum(tf.cast(best > MASKED, tf.int32), axis=1)
         if k is not None:
@@ -185,7 +184,7 @@ def _function(method: object, **inputs: tuple[tf.DType, int]) -> Callable[..., T
 
 
 def _check_rows(item_ids: Tensor, **others: Tensor) -> None:
-    """All inputs of a request have a row for each user."""
+    """Asserts that all inputs have a row for each user."""
     users = tf.shape(item_ids)[0]
     for name, tensor in others.items():
         tf.debugging.Assert(
@@ -199,13 +198,13 @@ def _check_rows(item_ids: Tensor, **others: Tensor) -> None:
 
 
 def _places(indices: Tensor) -> Tensor:
-    """(users, length, 2), where in (users, items) each item is; 0 in place of -1."""
+    """(users, length, 2), indices of the items in (users, items), with 0 for -1."""
     users = tf.range(tf.shape(indices)[0])[:, None]
     items = tf.maximum(indices, 0)
     return tf.stack([tf.broadcast_to(users, tf.shape(items)), items], axis=2)
 
 
 def _without(scores: Tensor, indices: Tensor) -> Tensor:
-    """Scores (users, items) with items, (users, length) and -1 for none, masked."""
+    """Scores (users, items), with these items (users, length) masked; -1 is padding."""
     bound = tf.where(indices >= 0, MASKED, tf.float32.max)
     return tf.tensor_scatter_nd_min(scores, _places(indices), bound)

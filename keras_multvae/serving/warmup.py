@@ -1,11 +1,12 @@
-"""Requests that a server answers to itself before it takes a version into service.
+"""Warm-up requests, which a server answers before it serves a version.
 
-A SavedModel's first answer takes many times as long as the next ones. TensorFlow
-Serving reads `assets.extra/tf_serving_warmup_requests`, a TFRecord file of
-`PredictionLog` messages, when it loads a version, and calls a version ready after that.
-The package with these messages, tensorflow-serving-api, asks for the package
-tensorflow, which would be installed over tensorflow-cpu; so they are written here as
-protocol buffers' wire format has them: a field is its number, its length, its content.
+A SavedModel's first answer takes many times as long as later ones. When TensorFlow
+Serving loads a version, it answers the requests in
+`assets.extra/tf_serving_warmup_requests`, a TFRecord file of `PredictionLog` messages,
+before it reports the version as ready. The package with these messages,
+tensorflow-serving-api, depends on tensorflow, which would be installed over
+tensorflow-cpu. So this module writes the wire format of protocol buffers itself: for
+each field its number, length and content.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from keras_multvae.typing import Id, Tensor
 if TYPE_CHECKING:
     from keras_multvae.serving.signatures import Functions
 
-# Items of each history: a first few of the catalogue.
+# The number of items of each history.
 LENGTH = 8
 
 
 def write(path: Path, functions: Functions, item_ids: list[Id]) -> None:
-    """Writes a request to each signature, after answering it; and reads them back.
+    """Answers a request to each signature, writes it, and reads it back.
 
     Args:
-        path: The file to make, in a folder that nobody looks at yet.
+        path: The file to make, in a folder that no server reads yet.
         functions: The signatures, `tf.function`s with an input signature.
         item_ids: Raw ids, of which the first few make the histories.
 

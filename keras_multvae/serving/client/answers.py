@@ -1,4 +1,4 @@
-"""What an answer must look like: a server, or what stands before it, sends anything."""
+"""Checks of a server's answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_multvae.serving.client.errors import ServingError
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-# By signature, the outputs that there must be, and how many axes they have.
+# The required outputs of each signature, and their number of axes.
 RANKED = {"item_ids": 2, "scores": 2, "valid": 1}
 ASKED = {
     "recommend": RANKED,
@@ -21,7 +21,7 @@ ASKED = {
     "score": {"scores": 2, "known": 2},
     "embed": {"mean": 2},
 }
-# Whatever Python and NumPy say of what cannot be read.
+# The errors of Python and NumPy for malformed data.
 MALFORMED = (
     ArithmeticError,
     AttributeError,
@@ -30,14 +30,14 @@ MALFORMED = (
     TypeError,
     ValueError,
 )
-# Of a signature: its "inputs" and "outputs", and the dtype of each.
+# The "inputs" and "outputs" of a signature, with the dtype of each.
 Signature: TypeAlias = dict[str, dict[str, "DTypeLike"]]
 Signatures: TypeAlias = dict[str, Signature]
 T = TypeVar("T")
 
 
 def understood(function: Callable[[], T]) -> T:
-    """What a function makes of an answer; `ServingError` where it can make nothing."""
+    """Calls a function that reads an answer; `ServingError` if it cannot."""
     try:
         return function()
     except ServingError:
@@ -56,10 +56,10 @@ def check_answer(
     """Raises `ValueError` unless the outputs fit the request and each other.
 
     Args:
-        signature: Which one was asked.
-        outputs: What came.
-        rows: Int, the rows of the request.
-        width: Int, the columns that it asked for, if it did.
+        signature: The name of the signature.
+        outputs: The outputs received.
+        rows: Int, the number of rows of the request.
+        width: Int, the number of requested columns, or None.
     """
     wanted = ASKED.get(signature, {})
     for name, axes in wanted.items():
@@ -87,5 +87,5 @@ def check_answer(
 
 
 def concatenated(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The outputs of several requests as those of one."""
+    """Joins the outputs of several requests."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -34,7 +34,7 @@ DTYPES: dict[str, DTypeLike] = {
     "DT_INT32": "int32",
 }
 DTYPES |= {"DT_FLOAT": "float32", "DT_BOOL": "bool"}
-# What JSON has for each.
+# The types of JSON values for each dtype.
 KINDS: dict[str, set[type]] = {
     "object": {str},
     "int64": {int},
@@ -92,7 +92,8 @@ class RestTransport:
                 for side in ("inputs", "outputs")
             }
             for name, definition in definitions.items()
-            if definition.get("inputs")  # What loading itself runs has none.
+            # The signature that loading runs has no inputs.
+            if definition.get("inputs")
         }
 
     def predict(
@@ -107,7 +108,7 @@ class RestTransport:
             "inputs": {name: array.tolist() for name, array in inputs.items()},
         }
         found = self._ask("POST", self._url + ":predict", body)["outputs"]
-        if len(dtypes) == 1:  # Its name is left out.
+        if len(dtypes) == 1:  # The name of a single output is omitted.
             found = dict.fromkeys(dtypes, found)
         return {name: _array(found[name], kind) for name, kind in dtypes.items()}
 
@@ -140,7 +141,7 @@ class RestTransport:
         try:
             return _content(url, status, given, data)
         except ServingError as error:
-            # The server may repeat what it was sent.
+            # The server may echo the request.
             error.args = (self._address.without_secrets(str(error)),)
             raise
 
@@ -175,7 +176,7 @@ def _content(url: str, status: int, headers: Mapping[str, str], data: bytes) -> 
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that a server asks to wait, which it says in seconds or as a date."""
+    """The seconds that a server asks to wait; its header has seconds or a date."""
     text = headers.get("Retry-After", "").strip()
     if not text:
         return None
@@ -190,7 +191,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _array(values: JsonValue, kind: DTypeLike) -> np.ndarray:
-    """Nested lists as an array; NumPy would take numbers for text, and so on."""
+    """Nested lists as an array; refuses values of another type."""
     array = np.array(values, object)
     found = set(map(type, array.reshape(-1).tolist()))
     wanted = KINDS[np.dtype(kind).name]

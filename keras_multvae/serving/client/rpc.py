@@ -89,7 +89,7 @@ class RpcTransport:
                 for side in ("inputs", "outputs")
             }
             for name, definition in found.signature_def.items()
-            if definition.inputs  # What loading itself runs has none.
+            if definition.inputs  # The signature that loading runs has no inputs.
         }
 
     def predict(
