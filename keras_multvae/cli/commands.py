@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Model and prepared folder -> figures."""
+    """Model and prepared folder -> metrics."""
     recommender = Recommender.load(arguments.model)
     part = part_of(recommender, arguments.prepared, arguments.part, arguments.model)
     with status(f"Ranking for {part.num_users:,} users"):
@@ -45,7 +45,7 @@ def part_of(
 def _split(
     recommender: Recommender, prepared: str | os.PathLike[str], model: str
 ) -> Split:
-    """The split of a prepared folder, which has the recommender's items."""
+    """The split of a prepared folder; checks that it has the recommender's items."""
     split = load_prepared(prepared).split
     if recommender.items != split.train.items:
         raise ValueError(
@@ -79,7 +79,7 @@ def export(arguments: argparse.Namespace) -> None:
 
 
 def serve(arguments: argparse.Namespace) -> None:
-    """SavedModel -> a server, until it is told to end."""
+    """SavedModel -> a server, until it is stopped."""
     import_extra("prometheus_client", "serving")
     import_extra("starlette", "serving")
     import_extra("uvicorn", "serving")
@@ -95,9 +95,9 @@ def serve(arguments: argparse.Namespace) -> None:
 
 
 def export_with_files(recommender: Recommender, out: Path, **options: object) -> Path:
-    """A version of the SavedModel, and the server's files where there are none yet."""
+    """Exports a version of the SavedModel, and the server's files if there are none."""
     folder = export_saved_model(recommender, out, **options)
-    # They may have been changed by hand since.
+    # They may have been edited by hand.
     if not (out / "serving").exists():
         write_serving_config(out)
     return folder

@@ -21,9 +21,9 @@ from keras_multvae.typing import Model
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Prepared folder -> a table, and perhaps a folder of models."""
+    """Prepared folder -> a table, and a folder of models on request."""
     out = None if arguments.out is None else Path(arguments.out)
-    # What would stop the writing stops it before the training, not after hours.
+    # Check that the folder can be written before hours of training.
     if (
         out is not None
         and out.exists()
@@ -45,7 +45,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 
 def _models(given: list[str] | None, num_items: int) -> dict[str, Model] | None:
-    """What `keras_multvae.compare` takes; None for its default."""
+    """The models for `keras_multvae.compare`; None for its default."""
     if given is None:
         return None
     found: dict[str, Model] = {}
@@ -69,13 +69,13 @@ def _model(name: str, num_items: int) -> Model:
         return Recipe(name.removesuffix(LINEAR), linear_path=LinearPath())
     if find(name).config is not None:
         return Recipe(name)
-    # With the settings that are tried where nothing is said.
+    # With the default settings of `compare`.
     defaults = default_models(num_items)
     return defaults[name] if name in defaults else find(name).model(num_items)
 
 
 def _write(found: Comparison, prepared: Prepared, out: Path) -> None:
-    """The figures and a recommender for each model, all of it or nothing."""
+    """Writes the metrics and a recommender for each model, completely or not at all."""
     split = prepared.split
     with spilling_into(out.absolute().parent), replace_folder(out) as temporary:
         write_json(temporary / "comparison.json", found.to_dict())

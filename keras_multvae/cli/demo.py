@@ -1,4 +1,4 @@
-"""The whole job on MovieLens: ratings to recommendations to a SavedModel."""
+"""The command `demo`: from MovieLens ratings to recommendations and a SavedModel."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from keras_multvae.data import (
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.typing import Id
 
-# Chosen on the validation users; docs/results.md has the figures.
+# Settings chosen on the validation users; docs/results.md has the figures.
 RECIPE = Recipe(
     MultVAE.Config(hidden_dims=(1000,), dropout=0.4),
     epochs=50,
@@ -172,7 +172,7 @@ def _recommend(
 
 
 def _ids(recommender: Recommender, films: list[str]) -> list[Id]:
-    """Ids of the films with these titles, the year apart."""
+    """Ids of the films with these titles, ignoring the year."""
     by_title: dict[str, Id] = {}
     for item, title in recommender.titles.items():
         by_title.setdefault(title.rpartition(" (")[0] or title, item)

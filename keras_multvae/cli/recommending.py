@@ -32,12 +32,12 @@ from keras_multvae.recommender.storage import ITEMS
 from keras_multvae.typing import Id
 
 BATCH = 500
-# Counts of what a model does not know of files of histories; see `of_events`.
+# Names of the counts of unknown ids in files of histories; see `of_events`.
 UNKNOWN = ("unknown_items", "entries_of_unknown_items", "users_of_unknown_items")
 
 
 def recommend(arguments: argparse.Namespace) -> None:
-    """Histories -> recommendations: words or JSON, or a Parquet file."""
+    """Histories -> recommendations as text, JSON or a Parquet file."""
     if arguments.engine == "ray":
         _recommend_on_ray(arguments)
         return
@@ -74,7 +74,7 @@ def recommend(arguments: argparse.Namespace) -> None:
 
 
 def similar(arguments: argparse.Namespace) -> None:
-    """Item ids -> the items that are most like each."""
+    """Item ids -> the items most similar to each."""
     recommender = Recommender.load(arguments.model)
     items = recommender.items
     ids = items.from_text(arguments.items)
@@ -99,7 +99,7 @@ def similar(arguments: argparse.Namespace) -> None:
 def _histories(
     recommender: Recommender, arguments: argparse.Namespace
 ) -> tuple[Interactions, Sequence[Id] | np.ndarray, str]:
-    """Histories, the users of them to recommend for, and what these are called."""
+    """Histories, the users to recommend for, and the name of these."""
     if arguments.user or arguments.all:
         stored = recommender.histories
         if stored is None:
@@ -139,7 +139,7 @@ def _users(users: Vocabulary, arguments: argparse.Namespace) -> list[Id]:
 def _read(
     path: Path, items: Vocabulary, arguments: argparse.Namespace
 ) -> tuple[Interactions, Sequence[Id] | np.ndarray, str]:
-    """The histories in files of events, or of JSON lists."""
+    """Reads histories from files of events or of JSON lists."""
     if not path.exists():
         raise FileNotFoundError(
             f"There is no file or folder {path}. Give files of events, JSON lines that "
@@ -174,7 +174,7 @@ def _check_no_events_options(arguments: argparse.Namespace, but: str = "") -> No
 
 @contextmanager
 def _standard_input() -> Iterator[Path]:
-    """A file of what comes in, as events are read more than once."""
+    """A temporary file with standard input, as events are read more than once."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "standard_input.jsonl")
         with path.open("wb") as file:
@@ -195,7 +195,7 @@ def _unknown(histories: Interactions) -> list[str]:
 
 
 def _left_out(histories: Interactions) -> list[str]:
-    """Lines on what was not read, and what was not known."""
+    """Messages on events that were not read, and on unknown ids."""
     counts = histories.counts
     items, entries, users = (counts.get(name, 0) for name in UNKNOWN)
     lines = losses(counts)
@@ -210,9 +210,9 @@ def _left_out(histories: Interactions) -> list[str]:
 
 
 def _options(arguments: argparse.Namespace, items: Vocabulary | None) -> dict[str, Any]:
-    """Keyword arguments of `Recommender.recommend`; what is not asked for is not in.
+    """Keyword arguments of `Recommender.recommend` for the given options.
 
-    `items` is what --allow and --deny look ids up in.
+    `items` is the vocabulary for --allow and --deny.
     """
     options: dict[str, Any] = {"k": arguments.k, "on_unknown": arguments.on_unknown}
     for name in ("allow", "deny"):
@@ -226,7 +226,7 @@ def _options(arguments: argparse.Namespace, items: Vocabulary | None) -> dict[st
 
 
 def _listed(name: str, items: Vocabulary, arguments: argparse.Namespace) -> list[Id]:
-    """The item ids of --allow or --deny, which are given or in files."""
+    """The item ids of --allow or --deny, given directly or in files."""
     found: list[Id] = []
     for each in getattr(arguments, name):
         (item,) = items.from_text([each])
@@ -248,7 +248,7 @@ def _listed(name: str, items: Vocabulary, arguments: argparse.Namespace) -> list
 
 
 def _ids_in(path: Path) -> list[str]:
-    """The ids of a file that has one a line."""
+    """The ids of a file with an id in each line."""
     ids = []
     with opened(path) as file:
         for number, line in enumerate(lines_of(file), start=1):
@@ -271,8 +271,8 @@ def _print(
     options: dict[str, Any],
     arguments: argparse.Namespace,
 ) -> None:
-    """A line of JSON, or some of words, for each user."""
-    # Beside the answers on a terminal a bar would be in the way.
+    """Prints a line of JSON, or lines of text, for each user."""
+    # On a terminal, a bar would disturb the results.
     shown = len(user_ids) > BATCH and not sys.stdout.isatty()
     with counting("recommending", len(user_ids), shown=shown) as advance:
         for start in range(0, len(user_ids), BATCH):
@@ -289,7 +289,7 @@ def _print(
 
 
 def _recommend_on_ray(arguments: argparse.Namespace) -> None:
-    """The same on a Ray cluster -> folder of Parquet files."""
+    """Histories -> folder of Parquet files, on a Ray cluster."""
     source = None if arguments.all else Path(arguments.histories or "-")
     if source is not None and not source.exists():
         raise ValueError(

@@ -68,7 +68,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def _changed_items(before: Vocabulary, now: Vocabulary) -> dict[str, int]:
-    """How many items an earlier model knows, and does not, and which are gone."""
+    """A message on items that are known to the earlier model, new, or gone."""
     known = int((before.lookup(now.ids) >= 0).sum())
     return {
         "known_items": known,
@@ -78,7 +78,7 @@ def _changed_items(before: Vocabulary, now: Vocabulary) -> dict[str, int]:
 
 
 def _distribution(arguments: argparse.Namespace) -> Distribution | None:
-    """The `keras.distribution` that was asked for, or None; joins the processes."""
+    """The requested `keras.distribution`, or None; joins the processes."""
     several = arguments.coordinator or arguments.processes or arguments.process
     if arguments.distribute is None:
         if several or arguments.item_parts:
@@ -120,10 +120,10 @@ def train_and_save(
 ) -> list[dict[str, float]]:
     """Trains, and writes recommender, history.csv and training.png.
 
-    The recommender keeps the histories of the users of all parts, unless it is not to.
-    Of several processes the first one writes, and shows a bar.
+    The recommender keeps the histories of the users of all parts, unless `histories` is
+    false. Of several processes, the main one writes and shows a bar.
     """
-    # What would stop the writing stops it before the training, not after hours.
+    # Check that the folder can be written before hours of training.
     storage.check_out(out)
     figure_class()
     state = out.with_name(out.name + ".training")
@@ -151,7 +151,7 @@ def train_and_save(
             raise
     if not first:
         return history
-    # What does not fit in memory goes to the disk that the folder will be on.
+    # What does not fit in memory spills to the disk of the new folder.
     with spilling_into(out.absolute().parent):
         recommender = Recommender(
             model,
@@ -170,7 +170,7 @@ def train_and_save(
 
 
 def _check_new(out: Path, state: Path) -> None:
-    """Raises `FileExistsError` where a training would replace what there is."""
+    """Raises `FileExistsError` if a training would replace an existing one."""
     if is_interrupted(state):
         raise FileExistsError(
             f"There is an interrupted training in {state}. Go on with --resume, or "
@@ -183,7 +183,7 @@ def _check_new(out: Path, state: Path) -> None:
 
 
 def _what_is_left(state: Path) -> str:
-    """What an interruption leaves, and how to go on."""
+    """A message on an interrupted training, and how to resume it."""
     if is_interrupted(state):
         return (
             f"What was trained until the last save is in {state}: go on with the same "

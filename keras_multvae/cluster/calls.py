@@ -10,9 +10,9 @@ import keras
 from keras_multvae.cluster.on_ray import connected, processors
 from keras_multvae.extras import import_extra
 
-# What one call takes.
+# The argument of a call.
 Task = TypeVar("Task")
-# Seconds between two looks.
+# Seconds between two calls of `look`.
 LOOK = 1.0
 
 
@@ -24,19 +24,19 @@ def calls_on_ray(
 ) -> None:
     """Calls `function` with each of the arguments, in a process of its own.
 
-    Each takes an even share of the cluster's processors, on one node. One whose node
-    dies is not called again: the others go on.
+    Each call gets an even share of the cluster's processors, on one node. If a node
+    dies, its call is not repeated, and the others continue.
 
     Args:
-        function: Of a module that the nodes have.
-        arguments: What to call it with.
+        function: A function of a module that is installed on the nodes.
+        arguments: An argument for each call.
         look: Called about every second, until all have returned.
         address: See `recommend_on_ray`.
 
     Raises:
         ImportError: Ray is not installed.
         ConnectionError: No cluster answers at `address`.
-        RuntimeError: All calls failed, with the reason of one.
+        RuntimeError: All calls failed; the message has the reason of one.
     """
     ray = import_extra("ray", "ray")
     with connected(ray, address):

@@ -119,15 +119,17 @@ class Recipe(Settings):
     epochs: int | None = setting(
         None,
         Optional(POSITIVE_INT),
-        "passes over the users; by default what comes to 20,000 steps, from 20 to 100",
+        "passes over the users; by default those of 20,000 steps, from 20 to 100",
     )
     batch_size: int | None = setting(
         None,
         Optional(POSITIVE_INT),
-        "users a step; by default 500, or a tenth of the users, from 25 on",
+        "users in a step; by default 500, or a tenth of the users, at least 25",
     )
     learning_rate: float | None = setting(
-        None, Optional(POSITIVE), "of Adam; by default that of the model's paper"
+        None,
+        Optional(POSITIVE),
+        "learning rate of Adam; by default that of the model's paper",
     )
     decay: str = setting(
         "none", Choice(("none", "cosine")), "how the learning rate falls to 0"
@@ -138,7 +140,7 @@ class Recipe(Settings):
     patience: int | None = setting(
         None,
         Optional(POSITIVE_INT),
-        "epochs without a better validation after which the training ends",
+        "epochs without improvement in validation after which training ends",
     )
     beta_cap: float = setting(0.2, NON_NEGATIVE, "where the KL weight stops rising")
     anneal_steps: float | None = setting(
@@ -154,7 +156,7 @@ class Recipe(Settings):
         "number of partitions is the same on any number of replicas",
         stored="blocks",
     )
-    seed: int = setting(0, INTEGER, "of weights, noise and the order of users")
+    seed: int = setting(0, INTEGER, "seed of weights, noise and the order of users")
     linear_path: LinearPath | None = setting(
         None,
         OneOf({"none": None, "ease": LinearPath}, prefix="linear_"),

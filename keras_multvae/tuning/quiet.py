@@ -1,4 +1,4 @@
-"""Optuna, without what it says on the way."""
+"""Optuna without its log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a study is: a line on standard error, or one a trial where it is a file."""
+"""Progress of a study: a line on standard error, or a line for each trial in a file."""
 
 from __future__ import annotations
 
