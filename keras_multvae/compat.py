@@ -13,13 +13,13 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeAlias
 
-from keras_multvae.typing import Logs, Model, State, Tensor, Variable
-
 if TYPE_CHECKING:
     from jax.sharding import Mesh
     from keras import Optimizer
     from keras.distribution import Distribution
     from keras.metrics import Metric
+
+    from keras_multvae.typing import Logs, Model, State, Tensor, Variable
 
 
 def layout_of(variable: Variable) -> object:

@@ -30,8 +30,8 @@ def add_recommend_options(sub: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="FILE",
         help="histories of the users to recommend for: a file or folder of events of "
-        "any kind that prepare reads, JSON lines that are lists of item ids, or a folder "
-        "that prepare wrote; default: JSON lines from standard input",
+        "any kind that prepare reads, JSON lines that are lists of item ids, or a "
+        "folder that prepare wrote; default: JSON lines from standard input",
     )
     stored = sub.add_mutually_exclusive_group()
     stored.add_argument(
