@@ -225,6 +225,7 @@ def unsharded_weights(model: Model) -> list[np.ndarray]:
 
 
 def _copy(model: Model, more_items: int, compiled: bool = True) -> Model:
+    """A copy with more or fewer items, and perhaps the optimiser's state."""
     config = {**model.get_config(), "num_items": model.num_items + more_items}
     copy = type(model).from_config(config)
     copy.padding_items = model.padding_items + more_items
@@ -235,6 +236,7 @@ def _copy(model: Model, more_items: int, compiled: bool = True) -> Model:
 
 
 def _padding_value(model: Model, variable: object) -> float:
+    """The initial value of padding items in a weight."""
     return model.likelihood.padding_logit if variable is model.output_bias else 0.0
 
 

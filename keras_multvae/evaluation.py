@@ -19,6 +19,7 @@ from keras_multvae.typing import Json
 
 
 def _discounts(k: int) -> np.ndarray:
+    """1 / log2(rank + 1) for ranks 1 to k."""
     discounts: np.ndarray = 1 / np.log2(np.arange(2, k + 2))
     return discounts
 
@@ -298,6 +299,7 @@ def _hits(top: TopK, targets: sparse.csr_matrix) -> np.ndarray:
 
 
 def _parse(name: str) -> tuple[str, int]:
+    """ "ndcg@100" -> ("ndcg", 100); raises for an unknown metric."""
     match = re.fullmatch(r"(\w+)@(\d+)", name)
     if match is None or match[1] not in METRICS or int(match[2]) < 1:
         raise ValueError(

@@ -217,6 +217,7 @@ class AlternatingAdam(FusedAdam):
         self.state.assign(ops.stack(self._turns.after_batch(state)))
 
     def _half_of(self, variable: Variable) -> int:
+        """0 or 1, the half that a variable belongs to."""
         return self._halves[compat.variable_index(self, variable)]
 
     def update_step(

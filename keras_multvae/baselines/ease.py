@@ -145,6 +145,7 @@ def _invert(matrix: np.ndarray) -> None:
 
 
 def _inverse_of_block(block: np.ndarray) -> np.ndarray:
+    """The inverse of a block, which must be positive definite."""
     wide = block.astype("float64")
     try:
         np.linalg.cholesky(wide)

@@ -58,6 +58,7 @@ def _models(given: list[str] | None, num_items: int) -> dict[str, Model] | None:
 
 
 def _known(name: str) -> bool:
+    """Whether a name is a model's, perhaps with the suffix of a linear path."""
     return name.removesuffix(LINEAR) in names()
 
 

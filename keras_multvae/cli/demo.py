@@ -184,4 +184,5 @@ def _cell(report: RankingReport, metric: str) -> str:
 
 
 def _step(number: str, text: str) -> None:
+    """Prints the heading of a step of the demo."""
     console.rule(f"[bold]{number}  {text}", align="left")

@@ -124,6 +124,7 @@ def _histories(
 
 
 def _users(users: Vocabulary, arguments: argparse.Namespace) -> list[Id]:
+    """The users of --user, as ids of the vocabulary."""
     ids = users.from_text(arguments.user)
     unknown = [each for each in ids if each not in users]
     if unknown:
@@ -161,6 +162,7 @@ def _read(
 
 
 def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The given options for reading events, by argument of `read_interactions`."""
     return given(arguments, (*COLUMNS, *DIALECT, *EVENT_FILTERS))
 
 

@@ -186,6 +186,7 @@ class Job:
         return True
 
     def _check_part(self, shard: int) -> None:
+        """Reads a shard's file, and checks its users, items and order."""
         users = self._all_users
         own = users.take(self.users(shard, len(users)))
         items = Vocabulary.load(self.model / storage.ITEMS)
@@ -196,9 +197,11 @@ class Job:
         return load_histories(self.histories, self.part).users
 
     def _sum_of(self, shard: int) -> Path:
+        """The file with the size and checksum of a shard, until the job is complete."""
         return self.out / SUMS / f"part-{shard:05}.json"
 
     def _manifest(self, num_users: int) -> Json:
+        """The manifest of the job: what it ranks, for whom, and how."""
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -229,6 +232,7 @@ class Job:
     # These are added to the job by `start`.
     @cached_property
     def _model_digest(self) -> str:
+        """SHA-256 of the model, so that another one does not resume the job."""
         return _digest(*storage.identity(self.model))
 
     @cached_property

@@ -137,6 +137,7 @@ class UserBatches(keras.utils.PyDataset):
         self.sample_weight: np.ndarray | None = sample_weight
 
     def _take_targets(self, targets: Clicks) -> None:
+        """Checks and stores the targets."""
         self.targets, self._binary_targets = as_clicks(targets, "targets")
         if self.targets.shape != self.inputs.shape:
             raise ValueError(

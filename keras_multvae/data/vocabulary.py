@@ -328,6 +328,7 @@ def _plain(value: Any) -> Id:
 
 
 def _all_unlike(array: np.ndarray) -> bool:
+    """Whether a sorted or unsorted array has no value twice."""
     if not _is_int(array):
         return len(set(array)) == len(array)
     # Ids are mostly sorted; if not, sorting is faster than np.unique's hashing.

@@ -141,6 +141,7 @@ def _owner(handle: int) -> Json | None:
 
 
 def _is_gone(owner: Json, handle: int, file: Path) -> bool:
+    """Whether the owner of a lock has ended."""
     me = _myself()
     if owner.get("machine") == me["machine"]:
         return started(owner.get("process")) != owner.get("started")
@@ -161,12 +162,14 @@ def _refusal(path: Path, file: Path, owner: Json | None) -> str:
 
 
 def _beat(handle: int, end: threading.Event) -> None:
+    """Updates the lock's time stamp until `end` is set."""
     while not end.wait(BEAT):
         with contextlib.suppress(OSError):
             os.utime(handle)
 
 
 def _myself() -> Json:
+    """This process and thread, as a lock names its owner."""
     process = os.getpid()
     return {**_machine(), "process": process, "started": started(process)}
 

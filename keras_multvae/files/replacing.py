@@ -189,12 +189,14 @@ def _sweep_files(path: Path) -> None:
 
 
 def _leftovers(folder: Path, pattern: str) -> Iterator[re.Match[str]]:
+    """Yields the hidden names that killed writers have left in a folder."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(".")]
     yield from filter(None, (re.fullmatch(pattern, name) for name in names))
 
 
 def _beside(path: Path, kind: str) -> Path:
+    """A hidden name beside a path, of a kind such as "unfinished"."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.{kind}")
 
 

@@ -160,6 +160,7 @@ class InteractionEncoder(SeededLayer):
         return {**inputs, "item_ids": places}, rows
 
     def _sparse(self, inputs: Batch, kernel: Tensor, drop: Tensor) -> Tensor:
+        """The first layer's product for a ragged batch."""
         values = ops.cast(inputs["values"], wide_dtype(self.compute_dtype))
         norms = _safe_sqrt(ragged.segment_sum(inputs, ops.square(values)))
         values = self._drop(values / ops.take(norms, ragged.segment_ids(inputs)), drop)
@@ -170,6 +171,7 @@ class InteractionEncoder(SeededLayer):
         return ops.cast(product, self.compute_dtype)
 
     def _dense(self, inputs: Tensor, drop: Tensor) -> Tensor:
+        """The first layer's product for dense rows."""
         rows = ops.cast(inputs, wide_dtype(self.compute_dtype))
         norms = _safe_sqrt(ops.sum(ops.square(rows), axis=-1, keepdims=True))
         rows = self._drop(rows / norms, drop)
@@ -179,6 +181,7 @@ class InteractionEncoder(SeededLayer):
         )
 
     def _drop(self, values: Tensor, drop: Tensor) -> Tensor:
+        """Drops values if `drop` is true, a bool or a bool tensor."""
         if drop is False or not self.dropout:
             return values
         kept = backend.dropout(values, self.dropout, self.seed_generator)

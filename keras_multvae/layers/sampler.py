@@ -161,6 +161,7 @@ class CandidateSampler(SeededLayer):
         )
 
     def _draw(self, inputs: Batch, item_ids: Tensor) -> Tensor:
+        """Draws `num_sampled` item ids by the sampler's distribution."""
         shape, seed = (self.num_sampled,), self.seed_generator
         uniform = keras.random.uniform(shape, dtype="float32", seed=seed)
         if self.sampler == "in_batch":

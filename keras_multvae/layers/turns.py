@@ -89,6 +89,7 @@ class Turns(keras.layers.Layer):
         self.count.assign(ops.stack(self.alternation.after_batch(self._now())))
 
     def _now(self) -> list[Tensor]:
+        """The state as three scalar tensors; see `Alternation`."""
         return list(ops.unstack(ops.convert_to_tensor(self.count), 3))
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:

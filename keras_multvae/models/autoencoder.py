@@ -75,6 +75,7 @@ class Autoencoder(RankingModel):
         return np.concatenate(parts)
 
     def _check_inner_products(self) -> None:
+        """Raises TypeError if a linear path makes logits no inner products."""
         if self.linear_path is not None:
             raise TypeError(
                 "Logits of a model with a linear path are no inner products of "

@@ -109,6 +109,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         return self._with_path(inputs, self.network_logits(inputs))
 
     def _with_path(self, inputs: Tensor, logits: Tensor) -> Tensor:
+        """Logits plus those of the linear path, if there is one."""
         path = self.linear_path
         return logits if path is None else path(inputs, logits)
 
@@ -338,6 +339,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def _check_inputs(self, inputs: Tensor) -> None:
+        """Raises ValueError for dense rows with another number of items."""
         if ragged.is_ragged(inputs):
             return
         self.check_shape(getattr(inputs, "shape", ()), type(inputs))

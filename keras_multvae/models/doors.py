@@ -167,6 +167,7 @@ def _check_arrays(model: Model, x: Clicks, y: Clicks, measured: bool) -> None:
 
 
 def _refuse_counts(model: Model) -> None:
+    """Raises ValueError if the likelihood accepts only 0 and 1."""
     if not model.likelihood.takes_counts:
         raise ValueError(
             f"{type(model.likelihood).__name__} takes 0 and 1 alone: with other "
@@ -255,6 +256,7 @@ class Doors:
             self.check_shape((users, items + self.padding_items), type(x.inputs))
 
     def _rows(self, histories: Clicks) -> sparse.csr_matrix:
+        """Histories as CSR; checks the number of items."""
         rows = as_csr(histories, "histories")
         self.check_shape(rows.shape, type(histories))
         return rows

@@ -69,6 +69,7 @@ class CompiledScorer:
         pad_to: int,
         *others: np.ndarray | None,
     ) -> tuple[np.ndarray, ...]:
+        """Compiles a function once for each key, and calls it for histories."""
         # Compile again if the variables have changed, as after `quantize`.
         variables = self._model.variables
         if list(map(id, variables)) != list(map(id, self._variables)):
@@ -83,6 +84,7 @@ class CompiledScorer:
         return tuple(array[:users] for array in found)
 
     def _parts(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores as two tensors; see `RankingModel.unnormalized_scores`."""
         model = self._model
         values, constants = model.likelihood.unnormalized_scores(model.logits(inputs))
         return values, constants
@@ -90,6 +92,7 @@ class CompiledScorer:
     def _best(
         self, inputs: Tensor, allowed: object, k: int, exclude_seen: bool
     ) -> tuple[Tensor, ...]:
+        """Indices and scores of the best items, and whether all scores are numbers."""
         values, constants = self._parts(inputs)
         scores = values - constants[:, None]
         ranked = ops.logical_not(ops.any(ops.isnan(scores), axis=1))

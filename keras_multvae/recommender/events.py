@@ -92,6 +92,7 @@ def first_of(path: Path, encoding: str | None = None) -> Json | list[JsonValue]:
 def _of_lists(
     path: Path, items: Vocabulary, on_unknown: OnUnknown, encoding: str | None
 ) -> Interactions:
+    """Histories from JSON lines that are lists of item ids."""
     lines: list[int] = []
     rows: list[list[Id]] = []
     for line, value in JsonLines(path, Dialect(encoding=encoding)).values():

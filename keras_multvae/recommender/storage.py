@@ -113,6 +113,7 @@ def _file(entry: Entry) -> str:
 
 
 def _load_model(entry: Entry, path: Path) -> Model:
+    """Loads a model's file by its entry in the registry."""
     cls: Any = entry.model
     if not issubclass(cls, keras.Model):
         return cls.load(path)

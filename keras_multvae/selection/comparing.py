@@ -196,6 +196,7 @@ class _Networks:
         return sum(seconds for known, _, seconds in self._known if known in recipes)
 
     def _network(self, recipe: Recipe) -> Model:
+        """The trained network of a recipe, which may be shared by candidates."""
         for known, model, _ in self._known:
             if known == recipe:
                 return model
@@ -209,8 +210,10 @@ class _Networks:
 
 
 def _network_of(recipe: Recipe) -> Recipe:
+    """A recipe without its linear path."""
     return replace(recipe, linear_path=None)
 
 
 def _validate(model: Model, validation: FoldIn) -> float:
+    """The validation NDCG@100 of a model."""
     return evaluate_ranking(model, validation, [CHOSEN_BY]).mean(CHOSEN_BY)

@@ -128,6 +128,7 @@ class Batcher:
     async def _one(
         self, signature: str, inputs: Arrays, most: int, part: bool = False
     ) -> dict[str, np.ndarray]:
+        """Queues a request, or a part of one, and waits for its outputs."""
         rows, group = self._group(signature, inputs, most)
         task = _Task(signature, inputs, rows, most, group, part)
         (self._parts if part else self._waiting).append(task)
@@ -149,6 +150,7 @@ class Batcher:
         return rows, (signature, shapes, width)
 
     def _start(self) -> None:
+        """Gives waiting requests to idle threads."""
         while self._idle and (batch := self._next()):
             self._idle -= 1
             loop = asyncio.get_running_loop()
@@ -202,6 +204,7 @@ class Batcher:
     def _finish(
         self, batch: list[_Task], ended: asyncio.Future[Sequence[Answer]]
     ) -> None:
+        """Returns the answers of a batch to its requests."""
         self._idle += 1
         self._parts_running -= batch[0].part
         self._start()

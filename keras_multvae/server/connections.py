@@ -144,6 +144,7 @@ class GuardedProtocol(H11Protocol):
             self._mark, self.since = mark, self.loop.time()
 
     def _phase(self) -> str:
+        """The phase that the connection is in, by the state of its request."""
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             return BODY if cycle.more_body else ANSWER

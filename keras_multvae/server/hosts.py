@@ -139,6 +139,7 @@ class CheckedHosts:
         return "", ""
 
     def _knows(self, host: tuple[str, str] | None) -> bool:
+        """Whether a Host or Origin is one of this server."""
         if ANY in self._allowed:
             return True
         if host is None:

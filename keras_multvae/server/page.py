@@ -100,6 +100,7 @@ async def _changes(
 
 
 def _filled(row: list[str], width: int, kind: str) -> list[str]:
+    """A row of ids, padded to a width."""
     return row + ["-1" if kind == "int" else ""] * (width - len(row))
 
 
@@ -128,6 +129,7 @@ def search(servable: Servable, query: str) -> Json:
 
 
 def _picked(catalogue: Catalogue, body: Any) -> tuple[list[str], float]:
+    """The known picked ids and the niche of a request's body."""
     picked = body.get("picked") if isinstance(body, dict) else None
     if not isinstance(picked, list) or not all(isinstance(i, str) for i in picked):
         raise invalid('"picked" must be a list of item ids, as strings.')

@@ -208,6 +208,7 @@ def _add_row(
     value: object,
     specs: Mapping[str, Input],
 ) -> None:
+    """Adds a value of an instance to its input."""
     if key not in specs:
         raise invalid("JSON object: does not have named input: ", key)
     row = tensor(value, specs[key].dtype)

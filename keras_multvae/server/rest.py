@@ -89,6 +89,7 @@ class RestApi:
             self._metrics.latency.labels(kind).observe(time.perf_counter() - start)
 
     async def _infer(self, verb: str, which: Any, body: bytes, hold: Hold) -> Response:
+        """Answers a predict request."""
         in_flight = self._metrics.in_flight.track_inprogress()
         with self._manager.get(*which).used() as servable, in_flight:
             if verb != "predict":

@@ -55,6 +55,7 @@ def _fill(
     flat: list[object],
     read: Callable[[Any], object],
 ) -> None:
+    """Appends the converted values of nested lists to `flat`; checks the shape."""
     if not isinstance(value, list):
         if level != len(shape):
             raise invalid(

@@ -198,6 +198,7 @@ class ModelManager:
         return await self._load(number, found.origin)
 
     async def _load(self, number: int, folder: Path) -> bool:
+        """Loads a version and serves it; whether that succeeded in time."""
         if not self._serves(number):
             self._states[number] = State("LOADING")
         loading = aside(load, folder)
@@ -230,6 +231,7 @@ class ModelManager:
             aside(loading.result()[0].close)
 
     def _serve(self, number: int, folder: Path, model: Model, catalogue: Any) -> None:
+        """Makes a loaded version the served one."""
         servable = Servable(
             number,
             folder,
@@ -269,12 +271,14 @@ class ModelManager:
             self._states[number] = State(state, text)
 
     def _forget(self, number: int) -> None:
+        """Removes what is known of a version."""
         if not self._serves(number):
             self._states.pop(number, None)
         self._failed.pop(number, None)
         self._still.forget(number)
 
     async def _give_up(self, servable: Servable) -> None:
+        """Unloads a version when its requests are answered."""
         # The new version may have the same number.
         own = not self._serves(servable.number)
         if own:
@@ -286,6 +290,7 @@ class ModelManager:
         logger.info("version %d is unloaded", servable.number)
 
     async def _watch(self) -> None:
+        """Checks the folder every few seconds."""
         while True:
             await asyncio.sleep(self._poll_seconds)
             await self._check_safely()
@@ -314,6 +319,7 @@ class ModelManager:
     async def _until(
         self, what: int | None, seconds: float, future: asyncio.Future[T]
     ) -> T:
+        """Waits for a call; raises TimeoutError if it takes too long."""
         done, _ = await asyncio.wait([future], timeout=seconds)
         if done:
             return future.result()
@@ -329,6 +335,7 @@ class ModelManager:
         raise TimeoutError(f"it does not answer within {seconds:g} seconds")
 
     def _spawn(self, work: Any) -> None:
+        """Runs a coroutine in the background until the server ends."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

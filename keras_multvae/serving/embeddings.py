@@ -85,6 +85,7 @@ class ItemMatrix(tf.Module):
         return self._products(vectors * lengths) * self._inverse_lengths
 
     def _products(self, vectors: Tensor) -> Tensor:
+        """The products with each block, one after the other."""
         found: list[Tensor] = []
         for part in self.parts:
             # Otherwise TensorFlow would first convert all blocks to float32.

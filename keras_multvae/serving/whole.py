@@ -118,6 +118,7 @@ def check_whole(folder: Path) -> None:
 
 
 def _check_size(folder: Path, name: str, size: int) -> None:
+    """Raises `NotWholeError` unless a file has its full size."""
     path = Path(name)
     if path.is_absolute() or ".." in path.parts:
         raise NotAVersionError(f"{FILES} names {name!r}, which is outside of it")

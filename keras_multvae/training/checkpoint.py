@@ -245,6 +245,7 @@ def begin(
 
 
 def _as_json(recipe: Recipe, split: Split, begun_with: str | None) -> Json:
+    """The content of a state's recipe file, to be compared on resuming."""
     found = {**recipe.to_json(), "data": fingerprint(split)}
     return found if begun_with is None else {**found, "warm_start": begun_with}
 

@@ -212,6 +212,7 @@ def _user_weights(split: Split, recipe: Recipe) -> np.ndarray | None:
 
 
 def _warn_of_few_steps(recipe: Recipe, batches: UserBatches) -> None:
+    """Warns if one batch holds all users, so that an epoch is one step."""
     users = batches.num_users
     if len(batches) == 1:
         warnings.warn(

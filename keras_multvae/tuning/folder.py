@@ -269,6 +269,7 @@ class Alive:
 
 
 def _runs(process: int) -> bool:
+    """Whether a process is still running."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -152,6 +152,7 @@ class Space:
         return [row[turn] for turn in range(longest) for row in rows if turn < len(row)]
 
     def _guesses_for(self, name: str) -> Iterator[dict[str, object]]:
+        """Yields the initial points for a model."""
         recipe = self._default(name)
         dimensions = dict(self._dimensions(recipe))
         given = {**recipe.arguments(), **recipe.model.arguments()}
@@ -195,6 +196,7 @@ class Space:
 
 
 def _takes(check: Callable[[Any], object], value: object) -> bool:
+    """Whether a check accepts a value."""
     try:
         check(value)
     except (ValueError, TypeError):

@@ -166,6 +166,7 @@ def round_at_random(values: Tensor, seed: object) -> Tensor:
 
 
 def _wide(rows: Tensor) -> Tensor:
+    """Rows in float32, if they are bfloat16."""
     return rows.astype("float32") if rows.dtype == jnp.bfloat16 else rows
 
 
@@ -269,6 +270,7 @@ def _kept(
 
 @contextlib.contextmanager
 def _taking(offsets: list[Tensor] | None) -> Iterator[_Taken]:
+    """A context in which `embedding_lookup` registers the rows that it looks up."""
     _open.append(_Taken(offsets))
     try:
         yield _open[-1]

@@ -81,6 +81,7 @@ def _add_rows(
     parts = parts if source.shape[0] % parts == 0 else 1
 
     def add(total: Tensor, part: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, None]:
+        """Adds one part of the entries to the running total."""
         source, weights, target = part
         # "clip", as the default reads every row twice to return NaN for a bad id.
         rows = jnp.take(table, source, axis=0, mode="clip")

@@ -94,6 +94,7 @@ def round_at_random(values: Tensor, seed: object) -> Tensor:
 
 
 def _wide_rows(embeddings: Tensor, ids: Tensor) -> Tensor:
+    """Some rows, in float32 if they are bfloat16."""
     rows = tf.gather(embeddings, ids)
     return tf.cast(rows, tf.float32) if rows.dtype == tf.bfloat16 else rows
 

@@ -137,4 +137,5 @@ def round_at_random(values: Tensor, seed: Tensor) -> Tensor:
 
 
 def _wide(rows: Tensor) -> Tensor:
+    """Rows in float32, if they are bfloat16."""
     return rows.float() if rows.dtype == torch.bfloat16 else rows

@@ -208,6 +208,7 @@ class _Constants(TorchFunctionMode):
 
 
 def _is_tensor(value: Tensor) -> bool:
+    """Whether a value is a tensor, or a list with one."""
     parts = value if isinstance(value, list | tuple) else [value]
     return any(isinstance(part, torch.Tensor) for part in parts)
 

@@ -342,4 +342,5 @@ def compile_inference(
 
 
 def _flat(segment_ids: Tensor, item_ids: Tensor, num_items: int) -> Tensor:
+    """The place of each entry in a flattened (users, items) matrix."""
     return segment_ids.long() * num_items + item_ids.long()

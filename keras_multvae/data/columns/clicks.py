@@ -125,6 +125,7 @@ def _dense(rows: object, name: str, given: str) -> np.ndarray:
 
 
 def _no_matrix(name: str, given: str) -> TypeError:
+    """The error for an argument that is no matrix."""
     return TypeError(f"`{name}` must be {EXPECTED} of numbers. Received: {given}.")
 
 

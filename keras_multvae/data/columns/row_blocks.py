@@ -173,9 +173,11 @@ def _joined(
 
 
 def _runs(indptr: np.ndarray, source: Arrays) -> Iterator[tuple[int, int]]:
+    """Yields the bounds of blocks of rows; one block for a matrix in memory."""
     on_disk = is_mapped(source["indices"])
     return pairwise(cuts(indptr) if on_disk else [0, len(indptr) - 1])
 
 
 def _columns(source: Arrays) -> Columns:
+    """Columns for a result, on disk only if the source is."""
     return Columns(stay_in_memory=not is_mapped(source["indices"]))

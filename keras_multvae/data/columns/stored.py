@@ -102,6 +102,7 @@ def _record(manifest: Json, folder: Path, part: str) -> Json:
 
 
 def _check_lengths(folder: Path, record: Json, arrays: dict[str, np.ndarray]) -> None:
+    """Raises `DamagedFileError` unless arrays of a part fit together."""
     users, entries = record["users"], record["entries"]
     sizes = {"indptr": users + 1, "user_weights": users}
     wrong = {
@@ -222,6 +223,7 @@ def _head_of(path: Path, array: np.ndarray) -> bytes:
 
 
 def _noted(array: np.ndarray, total: Any) -> Iterator[np.ndarray]:
+    """Yields an array in blocks, and adds each to a checksum."""
     for part in slices(array):
         total.update(part.data)
         yield part

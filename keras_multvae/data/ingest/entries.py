@@ -271,6 +271,7 @@ def _numbered(
 
 
 def _rows(columns: dict[str, np.ndarray], keep: np.ndarray) -> dict[str, np.ndarray]:
+    """The rows of columns where `keep` is true."""
     if keep.all():
         return columns
     return {name: array[keep] for name, array in columns.items()}
@@ -290,6 +291,7 @@ def _count_losses(
     frequency: np.ndarray,
     enough: np.ndarray,
 ) -> None:
+    """Records how many users or items, and entries of them, a filter drops."""
     counts[f"{name}s_lost_to_{limit}"] = int(((frequency > 0) & ~enough).sum())
     counts[f"entries_lost_to_{limit}"] = int(frequency[~enough].sum())
 
@@ -323,6 +325,7 @@ def _check_filters(
 
 
 def _nothing_left(counts: dict[str, int], num_users: int, num_items: int) -> str:
+    """The error message if the filters drop everything."""
     if "users_lost_to_k_core" in counts:
         lost = (
             f"{counts['users_lost_to_k_core']} users, "

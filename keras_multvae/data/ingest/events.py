@@ -177,6 +177,7 @@ class EventBuffer:
 
 
 def _codes(column: Column) -> np.ndarray:
+    """The codes of `CodedIds`; other columns unchanged."""
     return column.codes if isinstance(column, CodedIds) else column
 
 
@@ -218,6 +219,7 @@ def _missing_numbers(
 
 
 def _numbers(column: Column, name: str, at: Callable[[int], str]) -> np.ndarray:
+    """A column as float64; raises for values that are no numbers."""
     array = column
     if array.dtype.kind not in "iuf":
         # Objects may still be numbers; None becomes NaN.

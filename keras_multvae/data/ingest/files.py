@@ -222,6 +222,7 @@ class FileReader:
         return parts
 
     def _check_ids(self, schemas: list[dict[str, Any]]) -> None:
+        """Raises if ids are ints in some files and not in others."""
         uneven = [
             name
             for name in sorted(self._ids)
@@ -236,6 +237,7 @@ class FileReader:
 
     @contextmanager
     def _blaming(self, file: Path) -> Iterator[None]:
+        """A context that adds the file's path to errors."""
         if file.stat().st_size == 0:
             raise ValueError(f"{file} is empty.")
         try:
@@ -314,6 +316,7 @@ def _part_files(path: Path, dialect: Dialect) -> list[Path]:
 
 
 def _none_in(path: Path) -> list[Path]:
+    """Raises the error for a folder without files of events."""
     raise ValueError(f"The folder {path} has no {', '.join(SUFFIXES)} file in it.")
 
 

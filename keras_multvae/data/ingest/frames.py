@@ -41,6 +41,7 @@ def polars_chunks(frames: Iterable[Frame], names: Mapping[str, str]) -> Iterator
 
 
 def _column(role: str, series: Column) -> Column:
+    """A polars column in the form that its role needs."""
     if role in ("users", "items"):
         return _encoded_text(series)
     # Text can only be times: polars parses it, without a Python object for each row.

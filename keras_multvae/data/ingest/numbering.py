@@ -92,6 +92,7 @@ class IdEncoder:
             return encode(convert(ids))
 
     def _number(self, names: np.ndarray) -> np.ndarray:
+        """The codes of text ids; new ids get new codes."""
         known = self._names
         fresh = [name for name in names if name not in known]
         known.update(
@@ -100,6 +101,7 @@ class IdEncoder:
         return np.fromiter(map(known.__getitem__, names), "int32", len(names))
 
     def _number_ints(self, ids: np.ndarray) -> np.ndarray:
+        """The codes of int ids; new ids get new codes."""
         codes, known = self._ints
         place = np.searchsorted(known, ids)
         fresh = np.ones(len(ids), bool)
@@ -154,4 +156,5 @@ def _as_whole(column: Column) -> Column:
 
 
 def _plain(value: object) -> object:
+    """A NumPy scalar as a Python object; others unchanged."""
     return value.item() if isinstance(value, np.generic) else value

@@ -214,6 +214,7 @@ class TextFile:
             raise self._stray(*self._unclosed(rest, line))
 
     def _unclosed(self, data: bytes, line: int) -> tuple[Block, int]:
+        """The block that an unclosed quote begins in, and its position."""
         block = self._block(data, line)
         stray = block.first_stray_quote()
         return block, int(block.quotes[0]) if stray is None else stray
@@ -266,6 +267,7 @@ class TextFile:
             yield b"\n"
 
     def _decoded(self, decode: Any, piece: bytes, line: int, encoding: str) -> bytes:
+        """A piece of the file, decoded to UTF-8; raises with the line of a bad byte."""
         try:
             text = decode.decode(piece, final=not piece)
         except UnicodeDecodeError as error:

@@ -97,6 +97,7 @@ class Clock:
         return _times(seconds, fractions)
 
     def _of_numbers(self, array: np.ndarray, at: Callable[[int], str]) -> Times:
+        """The instants of numbers, in the clock's unit."""
         finite = np.isfinite(array)
         if not finite.all():
             row = int(np.argmin(finite))
@@ -118,6 +119,7 @@ class Clock:
         return _times(*_carried(seconds.astype("int64"), rest.astype("int64")))
 
     def _unit_of(self, array: np.ndarray, at: Callable[[int], str]) -> str:
+        """The unit of a column of numbers, by their size; raises if it is ambiguous."""
         if self._unit != "auto":
             return self._unit
         sizes = abs(array)
@@ -205,10 +207,12 @@ def _of_datetime64(array: np.ndarray) -> Times:
 
 
 def _times(seconds: np.ndarray, fractions: np.ndarray) -> Times:
+    """`Times`, with fractions of None if all are 0."""
     return Times(seconds, fractions.astype("int32") if fractions.any() else None)
 
 
 def _carried(seconds: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Carries a full second of nanoseconds over to the seconds."""
     over = rest >= 10**9
     return seconds + over, np.where(over, rest - 10**9, rest)
 

@@ -153,6 +153,7 @@ def _split_by_period(
 
 
 def _non_empty(interactions: Interactions) -> np.ndarray:
+    """The indices of users with entries."""
     return np.flatnonzero(np.diff(interactions.matrix.indptr))
 
 

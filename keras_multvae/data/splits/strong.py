@@ -120,6 +120,7 @@ def _draw_targets(
     target_fraction: float,
     min_items: int,
 ) -> FoldIn:
+    """Draws the targets of held-out users; the rest is their input."""
     is_target = np.zeros(interactions.num_entries, bool)
     for part in interactions.parts():
         file_order = part.file_order

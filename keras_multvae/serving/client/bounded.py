@@ -94,6 +94,7 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
 
 
 def _note(connection: object, connected: bool) -> None:
+    """Registers a connection with the request of this thread."""
     current = getattr(_CURRENT, "value", None)
     if current is not None:
         current.waits_for(connection, connected)

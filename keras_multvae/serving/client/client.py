@@ -224,6 +224,7 @@ class ServingClient:
         return found
 
     def _signature(self, name: str) -> Signature:
+        """The inputs and outputs of a signature; raises if the model has none."""
         if name not in self._signatures:
             raise InvalidRequestError(
                 f"The model has no signature {name!r}, only "
@@ -239,6 +240,7 @@ class ServingClient:
         return "str" if dtype is object else "int"
 
     def _rows(self, histories: Histories, name: str = "histories") -> Rows:
+        """Histories as lists of ids; refuses matrices and counts."""
         if is_matrix(histories):
             raise ValueError(
                 f"`{name}` must be lists of item ids: the server knows no columns. "
@@ -298,6 +300,7 @@ class ServingClient:
         outputs: Mapping[str, DTypeLike],
         width: int | None,
     ) -> dict[str, np.ndarray]:
+        """One request for some rows, with a checked answer."""
         found = self._transport.predict(signature, inputs, outputs)
         check_answer(signature, found, len(inputs["item_ids"]), width)
         return {

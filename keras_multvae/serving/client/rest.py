@@ -117,6 +117,7 @@ class RestTransport:
         self._http.close()
 
     def _ask(self, method: str, url: str, body: object = None) -> Json:
+        """Sends a request; returns the JSON of the answer; may raise `ServingError`."""
         content = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **self._address.headers}
         errors, bounded = self._errors, self._bounded

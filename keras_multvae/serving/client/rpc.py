@@ -121,6 +121,7 @@ class RpcTransport:
         self._channel.close()
 
     def _ask(self, method: Callable[..., Message], request: Message) -> Message:
+        """Calls a method of the service; converts gRPC's errors to `ServingError`."""
         request.model_spec.name = self._model
         if self._version is not None:
             request.model_spec.version.value = self._version
