@@ -299,7 +299,7 @@ def _hits(top: TopK, targets: sparse.csr_matrix) -> np.ndarray:
 
 
 def _parse(name: str) -> tuple[str, int]:
-    """ "ndcg@100" -> ("ndcg", 100); raises for an unknown metric."""
+    """The name and k of a metric such as ndcg@100; raises if it is unknown."""
     match = re.fullmatch(r"(\w+)@(\d+)", name)
     if match is None or match[1] not in METRICS or int(match[2]) < 1:
         raise ValueError(
