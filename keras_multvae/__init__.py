@@ -48,6 +48,7 @@ _PUBLIC = {
     "Sampling": "layers",
     "ServingClient": "serving.client",
     "Settings": "settings",
+    "SlimUpdates": "training",
     "SparseEASE": "baselines",
     "Tuning": "tuning",
     "VariationalModel": "models",

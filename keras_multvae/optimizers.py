@@ -232,20 +232,19 @@ class AlternatingAdam(FusedAdam):
             moves = ops.logical_not(moves)
         momentums, velocities = compat.moments(self)
         moved = (variable, momentums[index], velocities[index])
-        rates = (
-            ops.convert_to_tensor(self.half_steps[half]) + 1,
-            ops.convert_to_tensor(learning_rate),
-            self.beta_1,
-            self.beta_2,
-            self.epsilon,
-        )
+        given = {
+            "gradient": gradient,
+            "step": ops.convert_to_tensor(self.half_steps[half]) + 1,
+            "learning_rate": ops.convert_to_tensor(learning_rate),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
         if backend.fuses_adam(gradient, variable):
-            update = partial(backend.adam_update, *moved, gradient, *rates)
-            backend.run_if(moves, update)
+            backend.run_if(moves, partial(backend.adam_update, *moved, **given))
             return
-        weights, m, v = map(ops.convert_to_tensor, moved)
-        step = partial(adam_step, weights, m, v, gradient, *rates)
-        backend.assign_if(moves, moved, step)
+        weights = map(ops.convert_to_tensor, moved)
+        backend.assign_if(moves, moved, partial(adam_step, *weights, **given))
 
     def get_config(self) -> Json:
         """See `keras.optimizers.Optimizer.get_config`."""

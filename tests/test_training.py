@@ -16,10 +16,12 @@ from keras_multvae import (
     EASE,
     BetaAnneal,
     FusedAdam,
+    ImplicitSLIM,
     LinearPath,
     MultDAE,
     MultVAE,
     Recommender,
+    SlimUpdates,
     SparseEASE,
     add_linear_path,
     evaluate_ranking,
@@ -43,6 +45,7 @@ MODEL = MultVAE.Config(latent_dim=4, hidden_dims=(8,))
 RECIPE = Recipe(MODEL, epochs=6, batch_size=20, learning_rate=1e-2)
 
 DAE = replace(RECIPE, model=MultDAE.Config(latent_dim=4))
+SLIM = replace(RECIPE, implicit_slim=SlimUpdates(every=2, l2=20.0))
 
 
 class Kill(keras.callbacks.Callback):
@@ -75,7 +78,7 @@ def test_beta_reaches_its_cap_after_half_of_the_training(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "save_every"), [(RECIPE, 0.0), (RECIPE, 1e9), (DAE, 0.0)]
+    ("recipe", "save_every"), [(RECIPE, 0.0), (RECIPE, 1e9), (DAE, 0.0), (SLIM, 0.0)]
 )
 def test_a_resumed_training_is_the_one_that_never_stopped(tmp_path, recipe, save_every):
     _, expected = train(SPLIT, recipe, tmp_path / "whole")
@@ -95,6 +98,18 @@ def test_a_resumed_training_is_the_one_that_never_stopped(tmp_path, recipe, save
     best = max(row["val_ndcg_at_100"] for row in expected)
     found = evaluate_ranking(model, SPLIT.validation).mean("ndcg@100")
     assert found == pytest.approx(best, abs=1e-5)
+
+
+def test_slim_updates_of_a_recipe_are_those_of_the_callback(tmp_path):
+    model, history = train(SPLIT, SLIM, tmp_path / "recipe")
+    # 90 training users: by default an item counts from one click on.
+    callback = ImplicitSLIM(SPLIT.train, every=2, l2=20.0, min_clicks=1)
+    alike, _ = train(SPLIT, RECIPE, tmp_path / "callback", callbacks=[callback])
+    assert callback.updates == 2
+    for mine, other in zip(model.get_weights(), alike.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-7)
+    _, without = train(SPLIT, RECIPE, tmp_path / "without")
+    assert [row["loss"] for row in without] != [row["loss"] for row in history]
 
 
 def test_what_was_trained_can_be_trained_on(tmp_path):
@@ -286,6 +301,20 @@ def test_a_linear_path_is_what_validation_users_choose(monkeypatch):
     found = evaluate_ranking(chosen, SPLIT.validation).mean("ndcg@100")
     assert found == pytest.approx(max(values.values()), abs=1e-6)
     assert len(set(values.values())) > 1
+
+
+@pytest.mark.once
+def test_of_many_validation_users_some_choose(monkeypatch):
+    assert linear_path.choosers(SPLIT.validation) is SPLIT.validation
+    monkeypatch.setattr(linear_path, "CHOOSERS", 7)
+    drawn = linear_path.choosers(SPLIT.validation)
+    assert drawn.num_users == 7
+    rows = {tuple(row) for row in SPLIT.validation.targets.matrix.toarray()}
+    targets = drawn.targets.matrix.toarray()
+    assert {tuple(row) for row in targets} <= rows
+    assert targets.any(axis=1).all()
+    again = linear_path.choosers(SPLIT.validation).targets.matrix
+    assert (again != drawn.targets.matrix).nnz == 0
 
 
 def test_a_linear_path_needs_validation_users_or_settings():

@@ -144,7 +144,7 @@ def _study(place: Path, split: Any) -> None:
 
 
 def linear_path() -> Any:
-    from keras_multvae.training.recipe import LinearPath
+    from keras_multvae.training import LinearPath
 
     return LinearPath(l2=2.0, density=0.1, weight=1.0)
 

@@ -21,8 +21,9 @@ from keras_multvae.evaluation import (
 )
 from keras_multvae.progress import console
 from keras_multvae.selection.comparison import Candidate, Comparison
+from keras_multvae.training.additions import LinearPath
 from keras_multvae.training.linear_path import add_linear_path, check_choice
-from keras_multvae.training.recipe import LinearPath, Recipe
+from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.trainer import train
 from keras_multvae.typing import Model
 

@@ -6,14 +6,22 @@ from importlib import import_module
 from typing import Any
 
 _LAZY = {
-    "LinearPath": "recipe",
+    "LinearPath": "additions",
     "Recipe": "recipe",
+    "SlimUpdates": "additions",
     "TrainingRecord": "record",
     "add_linear_path": "linear_path",
     "train": "trainer",
 }
 
-__all__ = ["LinearPath", "Recipe", "TrainingRecord", "add_linear_path", "train"]
+__all__ = [
+    "LinearPath",
+    "Recipe",
+    "SlimUpdates",
+    "TrainingRecord",
+    "add_linear_path",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,16 +12,15 @@ from keras_multvae import registry
 from keras_multvae.settings import (
     INTEGER,
     NON_NEGATIVE,
-    PART,
     POSITIVE,
     POSITIVE_INT,
-    SHARE,
     Choice,
     OneOf,
     Optional,
     Settings,
     setting,
 )
+from keras_multvae.training.additions import LinearPath, SlimUpdates
 from keras_multvae.typing import Json, Model
 
 # The key in the logs by which the best epoch is chosen.
@@ -29,45 +28,6 @@ CHOSEN_BY = "val_ndcg_at_100"
 PARTS = ("model", "settings", "training")
 # What `Recipe.resolved` aims at: steps of a training, and minimum steps an epoch.
 STEPS, STEPS_AN_EPOCH = 20_000, 10
-
-
-@dataclass(frozen=True)
-class LinearPath(Settings):
-    """A linear model beside a network: logits f(x) + w (x B), see `add_linear_path`.
-
-    B is `EASE` with these settings, fitted to the training users and cut to its largest
-    entries; for catalogues that are too large for that, `SparseEASE`.
-
-    Args:
-        l2: See `EASE`.
-        dropout: See `EASE`.
-        user_weight: See `EASE`.
-        neighbours: See `SparseEASE`; None for `EASE`.
-        density: Float in (0, 1), share of the entries of B that are kept. By default
-            what validation users choose, of 0.001, 0.003 and 0.01.
-        weight: Float >= 0, w. By default what validation users choose.
-
-    Example:
-
-    >>> from keras_multvae import LinearPath, MultVAE, Recipe
-    >>> Recipe(MultVAE.Config(), linear_path=LinearPath(l2=100)).linear_path.dropout
-    0.5
-    """
-
-    l2: float = setting(200.0, POSITIVE, "penalty on the linear model's weights")
-    dropout: float = setting(0.5, SHARE, "share of clicks that it is to do without")
-    user_weight: float = setting(
-        0.5, NON_NEGATIVE, "a user of n clicks weighs n to the power of minus this"
-    )
-    neighbours: int | None = setting(
-        None, Optional(POSITIVE_INT), "weights of an item, for a large catalogue"
-    )
-    density: float | None = setting(
-        None, Optional(PART), "share of its weights that are kept"
-    )
-    weight: float | None = setting(
-        None, Optional(NON_NEGATIVE), "what its scores are multiplied by"
-    )
 
 
 @dataclass(frozen=True)
@@ -99,6 +59,8 @@ class Recipe(Settings):
             one for each replica of the distribution. Set it if a training must be the
             same on other numbers of replicas.
         seed: Int, of weights, noise and the order of users.
+        implicit_slim: None, or `SlimUpdates` of the item embeddings, for models that
+            have some.
         linear_path: None, or a `LinearPath` to put beside the trained network.
 
     Raises:
@@ -157,6 +119,11 @@ class Recipe(Settings):
         stored="blocks",
     )
     seed: int = setting(0, INTEGER, "seed of weights, noise and the order of users")
+    implicit_slim: SlimUpdates | None = setting(
+        None,
+        OneOf({"none": None, "updates": SlimUpdates}, prefix="slim_"),
+        "move item embeddings towards those of a linear model, now and then",
+    )
     linear_path: LinearPath | None = setting(
         None,
         OneOf({"none": None, "ease": LinearPath}, prefix="linear_"),

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_multvae import backend
 from keras_multvae.abilities import HasBeta, can
-from keras_multvae.callbacks import BetaAnneal
+from keras_multvae.callbacks import BetaAnneal, ImplicitSLIM
 from keras_multvae.data import Split, UserBatches
 from keras_multvae.data.columns.clicks import weights_of_users
 from keras_multvae.distribution import shard
@@ -162,6 +162,7 @@ def _train(
     model = shard(model)
     batches.epoch = len(history)
     checkpoint = Checkpoint(state, best, history, save_every, recipe)
+    changes = [*_annealing(model, recipe, batches), *_slim_updates(split, recipe)]
     with _new_state(state, recipe, split, resume, overwrite, begun_with):
         # One that has ended already, before its result was written, does no more.
         left = 0 if recipe.is_exhausted(history) else epochs
@@ -171,7 +172,7 @@ def _train(
             initial_epoch=len(history),
             validation_data=validation,
             verbose=0,
-            callbacks=[*_annealing(model, recipe, batches), checkpoint, *callbacks],
+            callbacks=[*changes, checkpoint, *callbacks],
         )
     # Without the optimiser's state, which is that of the last epoch and not the best.
     with single_device():
@@ -184,10 +185,21 @@ def _train(
 
 
 def _annealing(model: Model, recipe: Recipe, batches: UserBatches) -> list[BetaAnneal]:
-    """What moves beta, for models that have one."""
+    """The callbacks that anneal beta, for models that have one."""
     if not can(model, HasBeta):
         return []
     return [BetaAnneal(recipe.beta_cap, recipe.resolved_anneal_steps(len(batches)))]
+
+
+def _slim_updates(split: Split, recipe: Recipe) -> list[ImplicitSLIM]:
+    """The callbacks that update item embeddings, if the recipe has such."""
+    updates = recipe.implicit_slim
+    if updates is None:
+        return []
+    min_clicks = updates.clicks_for(split.train.num_users)
+    return [
+        ImplicitSLIM(split.train, updates.every, updates.l2, updates.alpha, min_clicks)
+    ]
 
 
 def _batches(split: Split, recipe: Recipe) -> tuple[UserBatches, int]:

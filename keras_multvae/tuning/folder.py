@@ -33,8 +33,9 @@ from keras_multvae.files import (
     replace_folder,
     write_manifest,
 )
+from keras_multvae.training.additions import LinearPath
 from keras_multvae.training.checkpoint import fingerprint
-from keras_multvae.training.recipe import LinearPath, Recipe
+from keras_multvae.training.recipe import Recipe
 from keras_multvae.tuning.space import Space
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ from scipy import sparse
 from keras_multvae.baselines import EASE, SparseEASE
 from keras_multvae.baselines.linear import LinearModel
 from keras_multvae.data import Split
+from keras_multvae.training.additions import LinearPath
 from keras_multvae.training.linear_path import (
     WEIGHTS,
+    choosers,
     cuts_of,
     values_of_paths,
 )
-from keras_multvae.training.recipe import LinearPath
 from keras_multvae.typing import Model
 
 # Above, B is not made as a dense matrix; and the weights that an item then has.
@@ -60,11 +61,14 @@ class Paths:
         densities, cuts = list(self._cuts), list(self._cuts.values())
         assert self._split.validation is not None
         weights = (0.0, *WEIGHTS)
-        values = values_of_paths(network, self._split.validation, cuts, weights)
+        validation = self._split.validation
+        values = values_of_paths(network, choosers(validation), cuts, weights)
         cut, weight = divmod(int(values.argmax()), len(weights))
-        alone = float(values[0, 0])
-        if values[cut, weight] <= alone:
-            return network, None, alone, alone
+        # By all users, as other trials are compared with it.
+        both = (0.0, weights[weight])
+        alone, value = values_of_paths(network, validation, [cuts[cut]], both)[0]
+        if value <= alone:
+            return network, None, float(alone), float(alone)
         model = network.with_linear_path(cuts[cut], weights[weight])
         path = replace(self._settings, density=densities[cut], weight=weights[weight])
-        return model, path, float(values[cut, weight]), alone
+        return model, path, float(value), float(alone)

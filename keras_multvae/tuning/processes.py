@@ -31,8 +31,9 @@ THREADS = (
     "TF_NUM_INTRAOP_THREADS",
     "NPROC",  # JAX
 )
-# Seconds between two looks at the study, and that a process gets to end in.
-LOOK, GRACE = 1.0, 15.0
+# Seconds between two looks at the study, and that a process gets to end in: both
+# together are less than what `tune` keeps back for the end.
+LOOK, GRACE = 1.0, 1.0
 
 
 @dataclass(frozen=True)

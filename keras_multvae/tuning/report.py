@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from keras_multvae.data import Interactions
 from keras_multvae.extras import import_extra
 from keras_multvae.files import replace_folder
 from keras_multvae.plots import plot_importances, save
@@ -119,8 +120,21 @@ def importances_of(study: Study, optuna: ModuleType) -> dict[str, float]:
     return {name: float(value) for name, value in found.items()}
 
 
-def write(folder: StudyFolder, study: object, optuna: ModuleType, out: Path) -> Tuning:
+def write(
+    folder: StudyFolder,
+    study: object,
+    optuna: ModuleType,
+    out: Path,
+    histories: Interactions,
+) -> Tuning:
     """Puts the best model and the tables in their place, all of it or nothing.
+
+    Args:
+        folder: The study.
+        study: Optuna's.
+        optuna: The module.
+        out: Where the recommender goes.
+        histories: What the recommender is to know of each user.
 
     Raises:
         ValueError: No trial is finished.
@@ -133,14 +147,17 @@ def write(folder: StudyFolder, study: object, optuna: ModuleType, out: Path) -> 
         )
     trials, importances = rows_of(study), importances_of(study, optuna)
     check_out(out)
+    source = folder.model(best.number)
+    recommender = Recommender.load(source)
+    recommender.histories = histories
     with replace_folder(out) as temporary:
-        shutil.copytree(folder.model(best.number), temporary, dirs_exist_ok=True)
+        recommender.save(temporary)
+        shutil.copy(source / "history.csv", temporary)
         (temporary / "trials.csv").write_text(_csv(trials), encoding="utf-8")
         if importances:
             save(plot_importances(importances), temporary / "importance.png")
         seal(temporary)
-    model = Recommender.load(out).model
-    return Tuning(model, read_recipe(out), best.value, trials, importances)
+    return Tuning(recommender.model, read_recipe(out), best.value, trials, importances)
 
 
 def _csv(rows: list[Json]) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from keras_multvae import registry
-from keras_multvae.abilities import HasBeta, can
-from keras_multvae.settings import Kind, settings_of
+from keras_multvae.abilities import HasBeta, HasItemEmbeddings, can
+from keras_multvae.settings import Kind, OneOf, settings_of
 from keras_multvae.training.recipe import Recipe, trained_names
 
 if TYPE_CHECKING:
@@ -90,13 +90,15 @@ OF_TRAINING: Mapping[str, Dimension] = {
     "decay": Among(("none", "cosine")),
 }
 OF_BETA: Mapping[str, Dimension] = {"beta_cap": Between(0.02, 1.0, log=True)}
+OF_EMBEDDINGS: Mapping[str, Dimension] = {"implicit_slim": Among(("none", "updates"))}
 # What did best on the data that were measured (docs/results.md), for each model that
 # has all of the settings; other settings have their defaults.
 GUESSES: Sequence[Mapping[str, object]] = (
+    {"gamma": 0.004, "latent_dim": 400, "decay": "cosine", "implicit_slim": "updates"},
     {"gamma": 0.0035, "learning_rate": 5e-4},
-    {"dropout": 0.7, "user_weight": 0.5},
+    {"dropout": 0.7, "user_weight": 0.5, "learning_rate": 2e-3, "decay": "cosine"},
+    {"gamma": 0.005, "decay": "cosine"},
     {"hidden_dims": ""},
-    {"gamma": 0.005, "learning_rate": 5e-4, "user_weight": 0.5},
     {},
     {"hidden_dims": "", "dropout": 0.7, "user_weight": 0.5},
 )
@@ -157,9 +159,10 @@ class Space:
         dimensions = dict(self._dimensions(recipe))
         given = {**recipe.arguments(), **recipe.model.arguments()}
         defaults = {
-            name: RATE if name == "learning_rate" and value is None else value
-            for name, value in given.items()
+            key: _as_told(given[key], kind) for key, (_, kind) in dimensions.items()
         }
+        if defaults["learning_rate"] is None:
+            defaults["learning_rate"] = RATE
         told: list[dict[str, object]] = []
         for guess in GUESSES:
             if not set(guess) <= set(dimensions):
@@ -186,13 +189,23 @@ class Space:
     ) -> Iterator[tuple[str, tuple[Dimension, Kind]]]:
         """The settings that are searched: by name, the dimension and the kind."""
         tables = [(recipe.model, OF_MODELS), (recipe, OF_TRAINING)]
-        if can(registry.find(recipe.model_name).model, HasBeta):
-            tables.append((recipe, OF_BETA))
+        model = registry.find(recipe.model_name).model
+        for ability, table in (
+            (HasBeta, OF_BETA),
+            (HasItemEmbeddings, OF_EMBEDDINGS),
+        ):
+            if can(model, ability):
+                tables.append((recipe, table))
         for settings, table in tables:
             kinds = {f.name: f.metadata["kind"] for f in settings_of(settings)}
             for key, dimension in table.items():
                 if key in kinds and dimension.fits(kinds[key]):
                     yield key, (dimension, kinds[key])
+
+
+def _as_told(value: object, kind: Kind) -> Any:
+    """The value of a setting in a dimension: for `OneOf`, the name of the class."""
+    return kind.name_of(value) if isinstance(kind, OneOf) else value
 
 
 def _takes(check: Callable[[Any], object], value: object) -> bool:

@@ -23,7 +23,7 @@ from keras_multvae.tuning.worker import Allowance, Worker, linear_of
 from keras_multvae.typing import Titles
 
 # Seconds that are kept back for the tables and the plot at the end.
-LAST = 5.0
+LAST = 6.0
 
 
 def tune(
@@ -50,9 +50,9 @@ def tune(
     takes from what was learnt. One that stays behind the others of its model is ended,
     and so is one that no longer improves. Each gets the linear model beside it
     (`add_linear_path`), where validation users say so. When the time is over, the best
-    of all, as it was in its best epoch, is in `out`: a recommender's folder, with
-    `recipe.json` for `train --recipe`, `history.csv`, `trials.csv` and, from four
-    finished trials on, `importance.png`.
+    of all, as it was in its best epoch, is in `out`: a recommender's folder, with the
+    histories of the users of all parts, `recipe.json` for `train --recipe`,
+    `history.csv`, `trials.csv` and, from four finished trials on, `importance.png`.
 
     The study is in `OUT.tuning`, and survives a kill: with `resume` it goes on for the
     given minutes, on the same data. Several processes, also on other machines, work on
@@ -142,7 +142,7 @@ def tune(
                     run_on_ray(given, lambda: look(study), address)
                 else:
                     run_here(given, lambda: look(study))
-        return write(folder, study, optuna, out)
+        return write(folder, study, optuna, out, split.histories())
 
 
 def _folder(

@@ -16,8 +16,9 @@ import keras
 
 from keras_multvae.data import Split
 from keras_multvae.recommender import Recommender
+from keras_multvae.training.additions import LinearPath
 from keras_multvae.training.checkpoint import write_history
-from keras_multvae.training.recipe import CHOSEN_BY, LinearPath, Recipe
+from keras_multvae.training.recipe import CHOSEN_BY, Recipe
 from keras_multvae.training.record import TrainingRecord, versions
 from keras_multvae.training.trainer import train
 from keras_multvae.tuning.folder import Alive, StudyFolder

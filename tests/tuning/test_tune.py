@@ -54,6 +54,9 @@ def test_the_best_model_is_what_the_study_says(found):
     assert value_of(tuning.model) == pytest.approx(tuning.value, abs=1e-5)
     assert recommender.titles == {0: "A"}
     assert recommender.training.recipe == tuning.recipe
+    kept, expected = recommender.histories, SPLIT.histories()
+    assert kept.users == expected.users
+    assert (kept.matrix != expected.matrix).nnz == 0
     # One model is kept, that of the best.
     assert len(list((out.parent / "model.tuning" / "models").iterdir())) == 1
     assert not list((out.parent / "model.tuning" / "workers").iterdir())

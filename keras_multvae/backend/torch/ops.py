@@ -114,8 +114,11 @@ def add_item_weights(
     users, items = logits.shape
     sizes = torch.bincount(segment_ids, minlength=users)
     clicks = _csr(sizes, item_ids, values, (users, items))
-    found = clicks @ _csr(lengths, columns, weights, (items, items))
-    return logits + found.to_dense()
+    matrix = _csr(lengths, columns, weights, (items, items))
+    if logits.device.type == "cpu":
+        # MKL adds up each row where it is dense, without a sparse product between.
+        return torch.addmm(logits, clicks, matrix)
+    return logits + (clicks @ matrix).to_dense()
 
 
 def _csr(
