@@ -90,8 +90,8 @@ def read_interactions(
         ValueError: An empty or unreadable file, a missing column, bad numbers, nothing
             left after filtering.
         TypeError: A missing id, or ids of several kinds.
-        OSError: The disk is too full for temporary files. ImportError: polars is not
-        installed.
+        OSError: The disk is too full for temporary files.
+        ImportError: polars is not installed.
 
     Example:
 
