@@ -184,8 +184,8 @@ def _check_is_state(state: Path) -> None:
         if names == ours and names != {HISTORY}:
             return
     raise FileExistsError(
-        f"{state} is where the state of the training goes, but it exists and is "
-        "none: it will not be replaced. Choose another name or remove it."
+        f"{state} must be the folder of a training's state, but holds something else, "
+        "which is not replaced. Choose another name, or remove it."
     )
 
 

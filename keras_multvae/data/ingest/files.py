@@ -289,9 +289,9 @@ def _part_files(path: Path, dialect: Dialect) -> list[Path]:
     if path.is_file():
         if not _suffix(path) and dialect.separator is None:
             raise ValueError(
-                f"{path} must end in one of {', '.join(SUFFIXES)}, or you say what "
-                "parts its fields (separator='::', --separator '::' or --separator "
-                "tab), and without a header, what they are "
+                f"{path} must end in one of {', '.join(SUFFIXES)}. For another text "
+                "file, give its separator (separator='::', --separator '::' or "
+                "--separator tab) and, without a header, its columns "
                 "(--columns user,item,rating,timestamp)."
             )
         return [path]

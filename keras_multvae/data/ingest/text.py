@@ -165,9 +165,9 @@ class TextFile:
     def _stray(self, block: Block, offset: int) -> TextError:
         return TextError(
             f"{self._unreadable}: in line {block.line_at(offset)} a quote "
-            f"({self._quote}) neither opens nor closes a field. Where quotes mean "
-            "nothing, say so: quote='none', --quote none. Else double it inside of a "
-            "quoted field."
+            f"({self._quote}) neither opens nor closes a field. If quotes are plain "
+            "text, pass quote='none' (--quote none); otherwise double it inside a quoted "
+            "field."
         )
 
     def _check_first(self, fields: list[str], line: int) -> None:

@@ -46,7 +46,7 @@ def understood(function: Callable[[], T]) -> T:
         text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise ServingError(
             "The server's answer is not that of a model of export_saved_model "
-            f"({text}). Check the address and what stands between."
+            f"({text}). Check the address, and any proxy."
         ) from None
 
 
