@@ -185,7 +185,7 @@ def _check_is_state(state: Path) -> None:
             return
     raise FileExistsError(
         f"{state} must be the folder of a training's state, but holds something else, "
-        "which is not replaced. Choose another name, or remove it."
+        "which will not be replaced. Choose another name, or remove it."
     )
 
 

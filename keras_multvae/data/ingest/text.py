@@ -166,8 +166,8 @@ class TextFile:
         return TextError(
             f"{self._unreadable}: in line {block.line_at(offset)} a quote "
             f"({self._quote}) neither opens nor closes a field. If quotes are plain "
-            "text, pass quote='none' (--quote none); otherwise double it inside a quoted "
-            "field."
+            "text, pass quote='none' (--quote none); otherwise double it inside a "
+            "quoted field."
         )
 
     def _check_first(self, fields: list[str], line: int) -> None:
