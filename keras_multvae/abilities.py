@@ -1,18 +1,18 @@
-"""What a model can do, as protocols. What uses a model asks for these, not for a name.
+"""What a model can do, as protocols: code asks for an ability, not for a class.
 
-docs/architecture.md has them side by side. `Ranks` is what every model is; the others
-are optional, and `require` says in one line which one is missing.
+docs/architecture.md lists them. Every model has `Ranks`; the others are optional, and
+`require` raises an error in one line if one is missing.
 """
 
 from __future__ import annotations
 
 from inspect import getattr_static
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.typing import Model
+from keras_multvae.typing import Model, Tensor, Variable
 
 
 class Ranks(Protocol):
@@ -25,9 +25,9 @@ class Ranks(Protocol):
 
 
 class FitsClicks(Protocol):
-    """Is fitted to a matrix at once, as a baseline: `compare`."""
+    """Is fitted to a matrix in one call, as baselines are: `compare`."""
 
-    def fit(self, interactions: object) -> Any:
+    def fit(self, interactions: object) -> Self:
         """`Interactions` or CSR (users, num_items) -> the model itself."""
 
 
@@ -56,11 +56,11 @@ class HasItemVectors(Protocol):
 
 
 class HasItemEmbeddings(Protocol):
-    """Keeps a vector of each item where clicks go in and logits out: `ImplicitSLIM`."""
+    """Has an embedding of each item at its input and output: `ImplicitSLIM`."""
 
     @property
-    def item_embeddings(self) -> list[tuple[Any, int]]:
-        """Each table once, the variable and its axis of the items."""
+    def item_embeddings(self) -> list[tuple[Variable, int]]:
+        """Each distinct variable of item embeddings, and which axis is the items'."""
 
 
 class Embeds(Protocol):
@@ -77,17 +77,21 @@ class GivesLogits(Protocol):
 
     likelihood: Any
 
-    def logits(self, inputs: object) -> Any:
+    def logits(self, inputs: object) -> Tensor:
         """A batch -> logits (users, num_items), in inference."""
 
 
+class Exported(Ranks, GivesLogits, Protocol):
+    """What `export_saved_model` writes: a model that ranks by its logits."""
+
+
 class PadsItems(Protocol):
-    """Can have items at the end that are none: `distribution.shard`."""
+    """Can have padding items after its own: `distribution.shard`."""
 
     padding_items: int
 
     @property
-    def output_bias(self) -> Any:
+    def output_bias(self) -> Variable:
         """The variable with the bias of each item's logit."""
 
 
@@ -104,9 +108,9 @@ _WORDS: dict[type, str] = {
 
 
 def can(model: Model, ability: type) -> bool:
-    """Whether a model, or a class of models, has all that an ability consists of.
+    """Whether a model, or a class of models, has an ability.
 
-    Nothing is computed: a property counts by being there.
+    It checks for attributes, and computes no property.
 
     Example:
 
@@ -125,7 +129,7 @@ def require(model: Model, ability: type, what: str) -> None:
     Args:
         model: A model or a class of models.
         ability: A protocol of this module.
-        what: What needs it, as in "similar_items()".
+        what: What needs the ability, such as "similar_items()".
     """
     if not can(model, ability):
         name = model.__name__ if isinstance(model, type) else type(model).__name__

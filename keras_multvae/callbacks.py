@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -15,7 +15,10 @@ from keras_multvae.abilities import HasBeta, HasItemEmbeddings, can, require
 from keras_multvae.schedules import BetaSchedule, ConstantBeta, CyclicalBeta, LinearBeta
 from keras_multvae.typing import Logs
 
-# Of whom the products with a table are in memory at a time.
+if TYPE_CHECKING:
+    from keras_multvae.data import Interactions
+
+# The number of users in a block whose products are in memory at a time.
 USERS_AT_ONCE = 1 << 14
 _SCHEDULES: dict[str, Callable[[float, float], BetaSchedule]] = {
     "linear": LinearBeta,
@@ -27,16 +30,16 @@ _SCHEDULES: dict[str, Callable[[float, float], BetaSchedule]] = {
 class BetaAnneal(keras.callbacks.Callback):
     """Anneals the KL weight beta of a `MultVAE`, at every optimiser step.
 
-    When training begins, the schedule is written into the model, whose step then
-    computes beta from its own count of steps. So beta is exact at any
-    `steps_per_execution`, goes on where it was in a second `fit` or after loading, and
-    is in the logs as `beta`, the value of the last step.
+    When training begins, the schedule is written into the model, which computes beta
+    inside its step from its own step count. So beta is exact at any
+    `steps_per_execution` and continues in a second `fit` or after loading. The logs
+    have its last value as `beta`.
 
     Args:
         cap: Float >= 0, where beta stops rising. The paper's best is about 0.2.
         total_steps: Optimiser steps in which beta would reach 1 (not `cap`); for
-            "cyclical", the steps of one cycle. The paper's 200,000 suit ML-20M, 855
-            epochs of it; on small data choose fewer, or beta stays near 0.
+            "cyclical", the steps of one cycle. The paper's 200,000 are 855 epochs of
+            ML-20M; choose fewer for small data, or beta stays near 0.
         schedule: "linear", "constant" (beta = cap) or "cyclical", or a schedule of
             `keras_multvae.schedules`, which then brings its own cap and steps.
 
@@ -77,7 +80,7 @@ class BetaAnneal(keras.callbacks.Callback):
 
 
 class FreezeBeta(keras.callbacks.Callback):
-    """Stops raising beta when validation falls: the paper's choice of beta in one run.
+    """Stops raising beta when validation falls, to find the paper's beta in one run.
 
     Put it after a `BetaAnneal` that would raise beta to 1. When the monitored metric
     has not improved for `patience` epochs, beta goes back to its value at the best
@@ -85,10 +88,10 @@ class FreezeBeta(keras.callbacks.Callback):
 
     Args:
         monitor: A name in the logs; more is better.
-        patience: Int >= 1, epochs without improvement that are waited for.
+        patience: Int >= 1, epochs without improvement before beta is frozen.
 
     Attributes:
-        frozen: Float, the beta that was kept; None while it still moves.
+        frozen: Float, the final beta; None while it still rises.
 
     Raises:
         ValueError: `patience` below 1, or `monitor` is not in the logs: there is no
@@ -110,13 +113,13 @@ class FreezeBeta(keras.callbacks.Callback):
         self.frozen: float | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Forgets an earlier fit."""
+        """Resets the state of an earlier `fit`."""
         _check_has_beta(self)
         self.frozen = None
         self._best, self._beta, self._waited = -math.inf, 0.0, 0
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Looks at the metric, and freezes beta once it has fallen."""
+        """Checks the metric, and freezes beta once it has fallen."""
         logs = logs or {}
         if self.monitor not in logs:
             raise ValueError(
@@ -134,29 +137,28 @@ class FreezeBeta(keras.callbacks.Callback):
 
 
 class ImplicitSLIM(keras.callbacks.Callback):
-    """Brings the item embeddings near to a linear model's, every so many epochs.
+    """Moves item embeddings towards those of a linear model, every `every` epochs.
 
     Before an epoch whose number, from 0, is a multiple of `every`, each item embedding
     matrix W (units, items) of the model, the encoder's first and the decoder's last,
     becomes
     `alpha W A^T (I + alpha C A^T)^-1 C`. A is W with 0 for items of few clicks,
     `M = (l2 A + A X^T X) D^2`, `C = l2 M + M X^T X`, `D = diag(1 / (n + l2))`, X the
-    clicks and n their number for each item. It is what SLIM's item weights, which are
-    never made, say of the vectors. The optimiser's moments stay.
+    clicks and n their number for each item. The formula applies SLIM's item weights,
+    which are never computed, to the embeddings. The optimiser's moments are unchanged.
 
-    What is computed is a few products of X with tables, a block of users at a time; no
-    matrix (items, items) is made. It takes some arrays of the size of a table in
-    float64.
+    The cost is a few products of X with embedding matrices, by blocks of users, and
+    memory for some of these matrices in float64. No matrix (items, items) is made.
 
     Args:
         interactions: `Interactions` or a SciPy sparse matrix (users, items), the
             training clicks; any value above 0 is one.
-        every: Int >= 1, epochs between two updates. An epoch is one pass: for a
-            `RecVAE`, whose turns have four, the paper's 10 are 40.
+        every: Int >= 1, epochs between two updates. An epoch is one pass over the data:
+            the paper's 10 are 40 for a `RecVAE`, whose cycle has four passes.
         l2: Float > 0, lambda, regularisation of the linear model.
-        alpha: Float > 0, how far the tables follow the linear model.
-        min_clicks: Int >= 0, clicks below which an item's vector says nothing to the
-            others. 1000 suits ML-20M.
+        alpha: Float > 0, how much the embeddings follow the linear model.
+        min_clicks: Int >= 0, the clicks that an item needs to influence other items.
+            1000 suits ML-20M.
 
     Raises:
         ValueError: An argument out of range, data without an item of `min_clicks`
@@ -184,14 +186,14 @@ class ImplicitSLIM(keras.callbacks.Callback):
 
     def __init__(
         self,
-        interactions: Any,
+        interactions: Interactions | sparse.spmatrix,
         every: int = 10,
         l2: float = 500.0,
         alpha: float = 1.0,
         min_clicks: int = 1000,
     ) -> None:
         super().__init__()
-        matrix = getattr(interactions, "matrix", interactions)
+        matrix: sparse.spmatrix = getattr(interactions, "matrix", interactions)
         if not sparse.issparse(matrix):
             raise TypeError(
                 "`interactions` must be Interactions or a SciPy sparse matrix (users, "
@@ -208,14 +210,14 @@ class ImplicitSLIM(keras.callbacks.Callback):
         most = self.item_clicks.max(initial=0)
         if most < max(self.min_clicks, 1):
             raise ValueError(
-                "No item would say anything, and all vectors would become 0: the most "
-                f"clicked item has {most} clicks. Received: min_clicks={min_clicks}. "
-                "Choose fewer."
+                f"`min_clicks` must be at most {most}, the clicks of the most clicked "
+                "item, or all item embeddings would become 0. Received: min_clicks="
+                f"{min_clicks}."
             )
         self.updates = 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Checks that model and clicks go together."""
+        """Checks that model and clicks have the same items."""
         require(self.model, HasItemEmbeddings, "ImplicitSLIM")
         items = self.model.num_items - self.model.padding_items
         if self.clicks.shape[1] != items:
@@ -225,22 +227,22 @@ class ImplicitSLIM(keras.callbacks.Callback):
             )
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Updates the tables, if it is time."""
-        # Not at an epoch's end: what a training that is resumed begins with was saved
-        # there, by a callback that may come before this one.
+        """Updates the embeddings, in epochs that are a multiple of `every`."""
+        # Not at an epoch's end, as a callback that saves the training's state there may
+        # come before this one.
         if epoch == 0 or epoch % self.every:
             return
         for variable, axis in self.model.item_embeddings:
             table = np.array(backend.to_host(variable), "float64")
             rows = table if axis == 0 else table.T
             items = self.clicks.shape[1]
-            # What follows the items, on several devices, are none.
+            # On several devices, padding items follow.
             rows[:items] = self.updated(rows[:items])
             variable.assign(table)
         self.updates += 1
 
     def updated(self, table: np.ndarray) -> np.ndarray:
-        """A table (items, units) as the update makes it: W^T in the formula."""
+        """The updated embeddings (items, units), W^T in the formula."""
         heard = (self.item_clicks >= self.min_clicks)[:, None]
         a = np.where(heard, table, 0.0)
         scale = np.square(self.item_clicks + self.l2)[:, None]
@@ -250,7 +252,7 @@ class ImplicitSLIM(keras.callbacks.Callback):
         return self.alpha * (c @ np.linalg.solve(inner.T, a.T @ table))
 
     def _gram(self, table: np.ndarray) -> np.ndarray:
-        """X^T X times a table (items, units)."""
+        """X^T X times a matrix (items, units)."""
         total = np.zeros_like(table)
         for start in range(0, self.clicks.shape[0], USERS_AT_ONCE):
             block = self.clicks[start : start + USERS_AT_ONCE]

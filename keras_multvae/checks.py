@@ -1,8 +1,8 @@
 """Checks of arguments, with one style of message for all.
 
-A NumPy scalar counts as a number; what a check returns is a Python number, so that
-configurations and files hold nothing else. A bool is no number. This module needs
-neither Keras nor NumPy.
+NumPy scalars count as numbers, and checks return Python numbers, so that configurations
+and files hold nothing else. A bool is no number. This module imports neither Keras nor
+NumPy.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def choice(name: str, value: object, choices: Iterable[str]) -> str:
 
 
 def _real(value: object) -> float:
-    """A number as a float; NaN, which no limit lets through, for anything else."""
+    """A number as a float; anything else as NaN, which is within no limits."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return math.nan
     try:
@@ -134,10 +134,10 @@ def _real(value: object) -> float:
 
 
 def refused(name: str, wanted: str, value: object) -> ValueError:
-    """The error for an argument that is not what was wanted."""
+    """The `ValueError` for a bad argument."""
     return ValueError(f"`{name}` must be {wanted}. Received: {name}={value!r}.")
 
 
 def diverged() -> ValueError:
-    """What is raised for scores that are NaN."""
+    """The error for scores that are NaN."""
     return ValueError("The model's scores are NaN: its training has diverged.")

@@ -1,25 +1,35 @@
 """All private or undocumented names of other packages that this package uses.
 
-Each may be renamed by an update without notice, so each is used here alone, and has a
-test in `tests/test_compat.py` that says which one is gone. Nothing is imported before a
-function needs it: no function imports a framework that its caller does not run on.
+Any of them may be renamed without notice. So each is used only here, and has a test in
+`tests/test_compat.py` that names it when it is gone. Functions import a framework only
+when they are called.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
-from typing import Any
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+    from keras import Optimizer
+    from keras.distribution import Distribution
+    from keras.metrics import Metric
+
+    from keras_multvae.typing import Logs, Model, State, Tensor, Variable
 
 
-def layout_of(variable: Any) -> Any:
+def layout_of(variable: Variable) -> object:
     """The layout of a variable on several devices, None for one on a single device.
 
     Keras has no public way to ask how a variable is distributed.
 
     Raises:
-        AttributeError: On JAX, if Keras has renamed the attribute: taking that for
-            "not distributed" would give wrong answers without a word.
+        AttributeError: On JAX, if Keras has renamed the attribute. To assume "not
+            distributed" would silently give wrong results.
     """
     try:
         return variable._layout
@@ -35,16 +45,16 @@ def layout_of(variable: Any) -> Any:
 
 
 def loss_and_updates(
-    model: Any,
-    trainable: Any,
-    non_trainable: Any,
-    of_metrics: Any,
-    batch: tuple[Any, Any, Any],
-    of_optimizer: Any,
-) -> tuple[Any, tuple[Any, ...]]:
-    """The training loss on JAX and what the forward pass changes, without a gradient.
+    model: Model,
+    trainable: list[Tensor],
+    non_trainable: list[Tensor],
+    of_metrics: list[Tensor],
+    batch: tuple[Tensor, Tensor, Tensor],
+    of_optimizer: list[Tensor],
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The training loss on JAX, and the variables that the forward pass changes.
 
-    Keras documents no stateless loss of a whole step that scales it for the optimiser.
+    Keras documents no stateless loss of a step that includes loss scaling.
 
     Args:
         model: A compiled `keras.Model`.
@@ -68,8 +78,12 @@ def loss_and_updates(
 
 
 def update_metrics(
-    model: Any, of_metrics: Any, loss: Any, batch: tuple[Any, Any, Any], y_pred: Any
-) -> tuple[dict[str, Any], Any]:
+    model: Model,
+    of_metrics: list[Tensor],
+    loss: Tensor,
+    batch: tuple[Tensor, Tensor, Tensor],
+    y_pred: Tensor,
+) -> tuple[Logs, list[Tensor]]:
     """The logs of a step on JAX, and the new values of the metrics' variables.
 
     Keras has no public function for this part of its JAX step.
@@ -80,14 +94,15 @@ def update_metrics(
     )
 
 
-def put_back(model: Any, names: tuple[str, ...], state: tuple[Any, ...]) -> None:
-    """Gives a model on JAX the values that Keras' loop took from its variables.
+def put_back(model: Model, names: tuple[str, ...], state: State) -> None:
+    """Puts values back into the variables of a model on JAX.
 
-    Keras has no public way to do so, and does not where the first step fails.
+    Keras' training loop moves them out, has no public function to put them back, and
+    does not do so if the first step fails.
 
     Args:
         model: A `keras.Model`.
-        names: What the parts of the state are: "trainable_variables" and so on.
+        names: The groups of the state: "trainable_variables" and so on.
         state: A list of arrays for each name.
     """
     model._jax_state = dict(zip(names, state, strict=True))
@@ -95,18 +110,19 @@ def put_back(model: Any, names: tuple[str, ...], state: tuple[Any, ...]) -> None
     model.jax_state_sync()
 
 
-def build_compiled_metrics(model: Any, y_true: Any, y_pred: Any) -> None:
+def build_compiled_metrics(model: Model, y_true: Tensor, y_pred: Tensor) -> None:
     """Makes the variables of the metrics that a model was compiled with.
 
-    Keras makes them in the first evaluation only, and offers no way to do so before.
+    Keras makes them in the first evaluation, and has no public function to do so
+    earlier.
     """
     metrics = model._compile_metrics
     if metrics is not None:
         metrics.build(y_true, y_pred)
 
 
-def loss_tracker(model: Any) -> Any:
-    """The metric that Keras logs as `loss`; `Model.metrics` only has it among others.
+def loss_tracker(model: Model) -> Metric:
+    """The metric that Keras logs as `loss`; `Model.metrics` does not tell which it is.
 
     None before the model is compiled.
     """
@@ -121,17 +137,17 @@ def is_for_torch_only(module: str) -> bool:
     return module.startswith("keras.src.backend.torch")
 
 
-def variable_index(optimizer: Any, variable: Any) -> int:
+def variable_index(optimizer: Optimizer, variable: Variable) -> int:
     """The place of a variable among an optimiser's; Keras has no public look-up."""
     return optimizer._get_variable_index(variable)
 
 
-def moments(optimizer: Any) -> tuple[list[Any], list[Any]]:
-    """Momentums and velocities of an Adam by place; `variables` gives no names."""
+def moments(optimizer: Optimizer) -> tuple[list[Variable], list[Variable]]:
+    """Momentums and velocities of an Adam; `variables` does not tell which they are."""
     return optimizer._momentums, optimizer._velocities
 
 
-def higher_is_better(metric: Any) -> None:
+def higher_is_better(metric: Metric) -> None:
     """Tells callbacks with mode="auto" that a metric is to be maximized.
 
     Keras has no public way for a custom metric to say so.
@@ -139,24 +155,24 @@ def higher_is_better(metric: Any) -> None:
     metric._direction = "up"
 
 
-def jax_mesh(distribution: Any) -> Any:
+def jax_mesh(distribution: Distribution) -> Mesh:
     """The `jax.sharding.Mesh` of a distribution; `DeviceMesh` does not document it."""
     return distribution.device_mesh.backend_mesh
 
 
-def data_shard(distribution: Any) -> int:
-    """The number of the part of a batch that this process reads; undocumented."""
+def data_shard(distribution: Distribution) -> int:
+    """The index of this process' shard of the data; undocumented."""
     return distribution.data_shard_id
 
 
-def torch_adam() -> Any:
+def torch_adam() -> Callable[..., None]:
     """PyTorch's Adam as a function of tensors; it documents the optimiser alone."""
     from torch.optim.adam import adam
 
     return adam
 
 
-def torch_parameter(variable: Any) -> Any:
+def torch_parameter(variable: Variable) -> Tensor:
     """The tensor that a variable on PyTorch keeps.
 
     In a layer of mixed precision its public `value` is a 16-bit copy.
@@ -164,19 +180,23 @@ def torch_parameter(variable: Any) -> Any:
     return variable._value
 
 
-def sparse_parts(gradient: Any) -> tuple[Any, Any]:
+def sparse_parts(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Row ids and rows of a PyTorch gradient; `indices()` would have to sort first."""
     return gradient._indices()[0], gradient._values()
 
 
-def disable_xla(tensorflow: Any) -> None:
-    """Throws TensorFlow's switch against XLA, which Python's API does not have."""
+def disable_xla(tensorflow: ModuleType) -> None:
+    """Disables XLA in TensorFlow, for which Python has no function."""
     library = ctypes.CDLL(f"{tensorflow.sysconfig.get_lib()}/libtensorflow_cc.so.2")
     library._ZN10tensorflow21DisableXlaCompilationEv()
 
 
+# A parser or a group of its options. Their common base class is private.
+ArgumentGroup: TypeAlias = argparse._ActionsContainer
+
+
 class DefaultsHelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Defaults in the help of a command line, where there are any to tell.
+    """Shows defaults in help texts, except None and False.
 
     argparse's own formatter shows `(default: None)` and `(default: False)` too, and
     its hook for that is private.

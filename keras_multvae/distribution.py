@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 
@@ -16,12 +14,14 @@ from keras_multvae.typing import Model
 USERS, ITEMS = "users", backend.ITEMS
 
 
-def item_layout_map(device_mesh: Any) -> Any:
-    """Where the weights of our models lie when their item embeddings are split up.
+def item_layout_map(
+    device_mesh: keras.distribution.DeviceMesh,
+) -> keras.distribution.LayoutMap:
+    """The layout of our models' weights when item embeddings are sharded.
 
-    The encoder's first kernel, the decoder's last one and its bias are split up by
-    item, and the optimiser's moments with them. All else, some hundredth of the
-    weights, is on every device.
+    The encoder's first kernel, the decoder's last kernel and its bias are sharded by
+    item, and so are the optimiser's moments. All other weights, about a hundredth, are
+    on every device.
 
     Args:
         device_mesh: `keras.distribution.DeviceMesh` with an axis "items".
@@ -57,22 +57,21 @@ def initialize(
     num_processes: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Joins the processes of a training; to be called before anything else of JAX.
+    """Joins the processes of a training. Call it before any other use of JAX.
 
-    It is `keras.distribution.initialize`, which tells whoever uses another backend.
+    It wraps `keras.distribution.initialize`, and raises an error on other backends.
 
     Args:
         coordinator: "host:port" of the first process, on a port that is free there.
-            None takes it, and the other two, from Keras' environment variables
-            (`KERAS_DISTRIBUTION_JOB_ADDRESSES`, `..._NUM_PROCESSES`,
-            `..._PROCESS_ID`), or from what JAX finds out about TPU pods, Slurm and
-            the like.
-        num_processes: Int, how many there are.
-        process_id: Int, which one this is, from 0.
+            If None, all three arguments come from Keras' environment variables
+            (`KERAS_DISTRIBUTION_JOB_ADDRESSES`, `..._NUM_PROCESSES`, `..._PROCESS_ID`),
+            or from what JAX detects on TPU pods, Slurm and the like.
+        num_processes: Int, the number of processes.
+        process_id: Int, the number of this process, from 0.
 
     Raises:
-        ValueError: A process that there is not.
-        RuntimeError: Another backend than JAX, or no coordinator to be reached.
+        ValueError: `process_id` is out of range.
+        RuntimeError: The backend is not JAX, or the coordinator cannot be reached.
 
     Example:
 
@@ -81,16 +80,17 @@ def initialize(
     _check_jax()
     if num_processes is not None and not 0 <= (process_id or 0) < num_processes:
         raise ValueError(
-            f"Of {num_processes} processes there is none with the number {process_id}; "
-            "they count from 0."
+            f"`process_id` must be from 0 to {num_processes - 1}. Received: "
+            f"process_id={process_id}."
         )
     keras.distribution.initialize(coordinator, num_processes, process_id)
 
 
-def data_parallel() -> Any:
+def data_parallel() -> keras.distribution.DataParallel:
     """A `keras.distribution.DataParallel` over all devices of all processes.
 
-    Every device has the whole model and a part of each batch; gradients are added up.
+    Every device has the whole model and a partition of each batch; gradients are
+    summed.
 
     Returns:
         The distribution, for `keras.distribution.set_distribution`.
@@ -105,21 +105,21 @@ def data_parallel() -> Any:
     1
     """
     _check_jax()
-    # `UserBatches` reads the part of its process; Keras would want a tf.data.Dataset.
+    # `UserBatches` reads its process' partitions; Keras would need a tf.data.Dataset.
     return keras.distribution.DataParallel(auto_shard_dataset=False)
 
 
-def item_parallel(parts: int | None = None) -> Any:
-    """A `keras.distribution.ModelParallel` that splits the item embeddings up.
+def item_parallel(parts: int | None = None) -> keras.distribution.ModelParallel:
+    """A `keras.distribution.ModelParallel` that shards item embeddings.
 
-    Memory for the tables, and the arithmetic on them, are divided by `parts`. What is
-    sent for a batch is some rows (users, hidden units), where `data_parallel` sends
-    the gradients of all weights.
+    Memory and computation for item embeddings are divided by `parts`. Devices exchange
+    some rows (users, hidden units) for each batch, where `data_parallel` exchanges the
+    gradients of all weights.
 
     Args:
-        parts: Int that divides the number of devices: how many parts the tables have;
-            all devices by default. With fewer parts, groups of so many devices share
-            the users of a batch, as in `data_parallel`.
+        parts: Int, the number of item shards, which must divide the number of devices;
+            by default one for each device. With fewer shards, each group of `parts`
+            devices takes some users of a batch, as in `data_parallel`.
 
     Returns:
         The distribution, for `keras.distribution.set_distribution`.
@@ -152,7 +152,7 @@ def item_parallel(parts: int | None = None) -> Any:
     )
 
 
-def shard(model: Model) -> Any:
+def shard(model: Model) -> Model:
     """A copy of a model on the devices of the distribution in force.
 
     Weights, optimiser state, random state and the step count of beta are copied, so a
@@ -187,7 +187,7 @@ def shard(model: Model) -> Any:
     return _copy(model, padding_items)
 
 
-def unshard(model: Model) -> Any:
+def unshard(model: Model) -> Model:
     """A copy of a sharded model on one device, without padding items.
 
     Use it to save, evaluate, recommend or export. Every process must call it, and each
@@ -224,7 +224,8 @@ def unsharded_weights(model: Model) -> list[np.ndarray]:
     return [np.array(backend.to_host(weight)) for weight in model.weights]
 
 
-def _copy(model: Model, more_items: int, compiled: bool = True) -> Any:
+def _copy(model: Model, more_items: int, compiled: bool = True) -> Model:
+    """A copy with more or fewer items, and perhaps the optimiser's state."""
     config = {**model.get_config(), "num_items": model.num_items + more_items}
     copy = type(model).from_config(config)
     copy.padding_items = model.padding_items + more_items
@@ -235,6 +236,7 @@ def _copy(model: Model, more_items: int, compiled: bool = True) -> Any:
 
 
 def _padding_value(model: Model, variable: object) -> float:
+    """The initial value of padding items in a weight."""
     return model.likelihood.padding_logit if variable is model.output_bias else 0.0
 
 

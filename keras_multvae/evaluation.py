@@ -19,6 +19,7 @@ from keras_multvae.typing import Json
 
 
 def _discounts(k: int) -> np.ndarray:
+    """1 / log2(rank + 1) for ranks 1 to k."""
     discounts: np.ndarray = 1 / np.log2(np.arange(2, k + 2))
     return discounts
 
@@ -39,7 +40,8 @@ def _map(hits: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
     return total / np.minimum(targets, k)
 
 
-# Each takes hits (users, <= k) in rank order, the number of targets (users,) and k.
+# Each metric is a function of hits (users, <= k) in rank order, the number of targets
+# (users,) and k.
 _PER_USER: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
     "recall": lambda hits, targets, k: hits.sum(axis=1) / np.minimum(targets, k),
     "recall_untruncated": lambda hits, targets, k: hits.sum(axis=1) / targets,
@@ -50,18 +52,18 @@ _PER_USER: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
     "map": _map,
 }
 METRICS = (*_PER_USER, "coverage")
-# What settings are chosen by, on validation users.
+# The metric by which settings are chosen on validation users.
 CHOSEN_BY = "ndcg@100"
 DEFAULT_METRICS = ("recall@20", "recall@50", "ndcg@100")
 
 
 @dataclass(frozen=True, eq=False)
 class RankingReport:
-    """Ranking metrics with what is needed to compare them.
+    """Ranking metrics for each user, with means and standard errors.
 
     Args:
         values: Per-user float64 arrays (users,) by metric name, in the split's order.
-        coverage: Catalogue coverage by metric name: one number, not one a user.
+        coverage: Catalogue coverage by metric name, one number for all users.
         user_ids: (users,) raw ids of the users that have a target.
         left_out: Int, users without a target.
     """
@@ -73,7 +75,7 @@ class RankingReport:
 
     @property
     def users(self) -> int:
-        """Users that the means are over."""
+        """The number of users in the means."""
         return len(self.user_ids)
 
     def mean(self, metric: str) -> float:
@@ -95,7 +97,7 @@ class RankingReport:
 
     @property
     def metrics(self) -> list[str]:
-        """Names of what was measured."""
+        """The names of the metrics."""
         return [*self.values, *self.coverage]
 
     def to_dict(self) -> Json:
@@ -128,11 +130,11 @@ def evaluate_ranking(
     metrics: Sequence[str] = DEFAULT_METRICS,
     batch_size: int = 500,
 ) -> RankingReport:
-    """Ranks all items for each held-out user and measures how the targets fare.
+    """Ranks all items for each held-out user, and measures the ranks of the targets.
 
-    The input's items are set to minus infinity and never are hits. Of equal scores the
-    lower item index comes first. Users without targets are left out. Memory is that of
-    one batch of scores.
+    Items of the input are excluded. Among equal scores the lower item index comes
+    first. Users without targets are left out. It needs the memory of one batch of
+    scores.
 
     Args:
         model: A `MultVAE`, `MultDAE` or a baseline.
@@ -214,12 +216,12 @@ def values_of_scores(
     seen: sparse.csr_matrix,
     targets: sparse.csr_matrix,
 ) -> np.ndarray:
-    """A per-user metric of scores that are at hand, (users,) float64.
+    """A per-user metric of given scores, (users,) float64.
 
     Args:
         metric: See `evaluate_ranking`; not coverage.
         scores: Float32 (users, num_items).
-        seen: CSR (users, num_items), what is left out of the ranking.
+        seen: CSR (users, num_items), items to exclude from the ranking.
         targets: CSR (users, num_items), at least one in each row.
     """
     kind, k = _parse(metric)
@@ -235,7 +237,7 @@ class PairedDifference:
         mean: Mean of first minus second.
         stderr: Its standard error.
         t: Student's t.
-        p: Two-sided probability of a difference this large by chance alone.
+        p: Two-sided p-value.
     """
 
     mean: float
@@ -256,11 +258,11 @@ def paired_difference(
 
     Args:
         first: A report.
-        second: Another one, of the same split.
+        second: Another report on the same split.
         metric: A per-user metric of both.
 
     Returns:
-        `PairedDifference`; p is 1 where the two never differ.
+        `PairedDifference`; p is 1 if the two never differ.
 
     Raises:
         ValueError: Other users, or fewer than two.
@@ -278,7 +280,7 @@ def paired_test(a: np.ndarray, b: np.ndarray) -> PairedDifference:
     """The paired t-test of two arrays (users,) of the same users; see above."""
     mean, stderr = float((a - b).mean()), float(stats.sem(a - b))
     if stderr == 0:
-        # Every user differs by the same amount: by nothing, or for certain.
+        # All users have the same difference: p is 1 if it is 0, else 0.
         return PairedDifference(
             mean, 0.0, *((0.0, 1.0) if mean == 0 else (math.inf, 0.0))
         )
@@ -297,6 +299,7 @@ def _hits(top: TopK, targets: sparse.csr_matrix) -> np.ndarray:
 
 
 def _parse(name: str) -> tuple[str, int]:
+    """The name and k of a metric such as ndcg@100; raises if it is unknown."""
     match = re.fullmatch(r"(\w+)@(\d+)", name)
     if match is None or match[1] not in METRICS or int(match[2]) < 1:
         raise ValueError(

@@ -1,13 +1,13 @@
-"""Packages that only some tasks need: the extras of pyproject.toml."""
+"""Optional packages: the extras of pyproject.toml."""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from types import ModuleType
 
 
-def import_extra(module: str, extra: str) -> Any:
-    """Imports an optional library; says which extra brings it if it is missing."""
+def import_extra(module: str, extra: str) -> ModuleType:
+    """Imports an optional package; if it is missing, the error names its extra."""
     try:
         return import_module(module)
     except ImportError as error:

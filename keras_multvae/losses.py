@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 from keras import ops
 
 from keras_multvae import backend, checks, ragged
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Batch, Json, Tensor
 
 
 class SampledLogits(NamedTuple):
-    """What a step computes where it does not compute all logits.
+    """The logits of a step that computes some of them.
 
     Args:
         clicked: (entries,), the logit of each entry of the ragged batch.
-        sampled: (users, num_sampled), the logits of items drawn at random, each less
-            the logarithm of the probability that it is among those drawn.
-        hits: (users, num_sampled) bool, what of these not to count.
+        sampled: (users, num_sampled), the logits of sampled items, each minus the log
+            of the probability that the item is sampled.
+        hits: (users, num_sampled) bool, which of these to ignore.
     """
 
-    clicked: Any
-    sampled: Any
-    hits: Any
+    clicked: Tensor
+    sampled: Tensor
+    hits: Tensor
 
 
 class Likelihood(keras.losses.Loss):
-    """Base of likelihoods: `call` gives each user's negative log, up to a constant.
+    """Base class of likelihoods; `call` returns each user's negative log-likelihood.
 
-    Targets are dense rows (users, items), or bags, whose zeros are never made: each
-    likelihood is a sum over the stored entries plus a sum over the logits alone. A
-    subclass is registered with Keras, so that models with it can be stored, and writes
-    `call` and `unnormalized_scores`.
+    Targets are dense rows (users, items) or a ragged batch, which never becomes dense:
+    each likelihood is a sum over stored entries plus a sum over logits alone, up to a
+    constant. A subclass is registered with Keras, so that models with it can be stored,
+    and implements `call` and `unnormalized_scores`.
     """
 
-    def __init__(self, name: str, **kwargs: Any) -> None:
+    def __init__(self, name: str, **kwargs: object) -> None:
         super().__init__(name=name, **kwargs)
 
     # Whether targets may be any numbers >= 0, rather than 0 and 1.
     takes_counts = True
-    # A logit whose item adds nothing to the likelihood, nor to its gradient.
+    # The logit of padding items: it changes neither the likelihood nor its gradient.
     padding_logit = -1e4
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -49,15 +49,14 @@ class Likelihood(keras.losses.Loss):
         raise NotImplementedError
 
     def unnormalized_scores(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores plus a constant of each user, (users, items), and it, (users,).
+        """Returns `(scores + c, c)`, of shapes (users, items) and (users,).
 
-        The first alone ranks a user's items, so a ranking of a few of them need not
-        subtract the second from all.
+        c is a constant of each user, so the first array alone ranks a user's items.
         """
         raise NotImplementedError
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Logits (users, items) -> what a `Recommender` shows, increasing in them."""
+        """Logits (users, items) -> the scores of a `Recommender`, in the same order."""
         values, constants = self.unnormalized_scores(logits)
         return values - constants[:, None]
 
@@ -78,7 +77,7 @@ class MultinomialNLL(Likelihood):
         - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), equation 2
     """
 
-    def __init__(self, name: str = "multinomial_nll", **kwargs: Any) -> None:
+    def __init__(self, name: str = "multinomial_nll", **kwargs: object) -> None:
         super().__init__(name, **kwargs)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -91,13 +90,12 @@ class MultinomialNLL(Likelihood):
         product = _sum_over_clicks(y_true, y_pred, lambda x, f: x * f)
         return total * ops.logsumexp(y_pred, axis=-1) - product
 
-    def sampled(self, y_true: dict[str, Any], logits: SampledLogits) -> Tensor:
-        """An estimate of `call` from some of the logits: (users,).
+    def sampled(self, y_true: Batch, logits: SampledLogits) -> Tensor:
+        """Estimates `call` from some of the logits: (users,).
 
-        Of the sum of exp(f_i) over all items, that over the clicked ones is exact; a
-        sampled item stands for 1 / P(it is sampled) of the others, so that the sum's
-        expectation is exact too (Horvitz and Thompson's estimator; the correction by
-        log Q of a sampled softmax).
+        The sum of exp(f_i) is exact over the clicked items. Over the others it is
+        Horvitz and Thompson's unbiased estimate: each sampled item is weighted by 1 /
+        P(it is sampled), the log Q correction of a sampled softmax.
 
         References:
             - [Jean et al., 2015](https://arxiv.org/abs/1412.2007), section 3.1
@@ -107,7 +105,7 @@ class MultinomialNLL(Likelihood):
         lowest = ops.full_like(logits.clicked, -1e30)
         clicked = ops.where(x > 0, logits.clicked, lowest)
         sampled = ops.where(logits.hits, -1e30, logits.sampled)
-        # What is subtracted before exp is added again after log: it has no gradient.
+        # Subtracted before exp and added after log, so it needs no gradient.
         of_clicks = ops.segment_max(
             ops.stop_gradient(clicked), segment_ids, num_segments=users
         )
@@ -134,7 +132,7 @@ class GaussianNLL(Likelihood):
 
     Args:
         clicked_confidence: Float > 0, c1, the confidence in a click.
-        unclicked_confidence: Float > 0, c0, the confidence in the absence of one.
+        unclicked_confidence: Float > 0, c0, the confidence in a missing click.
 
     Example:
 
@@ -154,7 +152,7 @@ class GaussianNLL(Likelihood):
         clicked_confidence: float = 10.0,
         unclicked_confidence: float = 1.0,
         name: str = "gaussian_nll",
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(name, **kwargs)
         self.clicked_confidence = checks.number(
@@ -189,7 +187,7 @@ class GaussianNLL(Likelihood):
 class LogisticNLL(Likelihood):
     """Minus `sum_i x_ui log s(f_ui) + (1 - x_ui) log(1 - s(f_ui))`, s the sigmoid.
 
-    Targets are 0 or 1: with other numbers it has no lower bound, so training refuses
+    Targets are 0 or 1. For other numbers it has no lower bound, so training refuses
     them.
 
     Example:
@@ -206,7 +204,7 @@ class LogisticNLL(Likelihood):
 
     takes_counts = False
 
-    def __init__(self, name: str = "logistic_nll", **kwargs: Any) -> None:
+    def __init__(self, name: str = "logistic_nll", **kwargs: object) -> None:
         super().__init__(name, **kwargs)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -228,7 +226,7 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
 
 
 def get_likelihood(identifier: str | Likelihood) -> Likelihood:
-    """A likelihood from its name or itself."""
+    """A likelihood by its name; a likelihood is returned as it is."""
     if isinstance(identifier, Likelihood):
         return identifier
     if identifier not in LIKELIHOODS:
@@ -240,7 +238,7 @@ def get_likelihood(identifier: str | Likelihood) -> Likelihood:
 
 
 def _sum_over_clicks(
-    y_true: Tensor, y_pred: Tensor, term: Callable[[Any, Any], Any]
+    y_true: Tensor, y_pred: Tensor, term: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
     """Sum of term(x_ui, f_ui) over the items that each user clicked: (users,)."""
     sparse = ragged.is_ragged(y_true)

@@ -20,7 +20,7 @@ def mask_seen(scores: Tensor, seen: Tensor) -> Tensor:
 
 
 class _RankingMetric(keras.metrics.Metric):
-    """Mean over the users that have a target; more is better.
+    """Mean over the users with a target; higher is better.
 
     Of equal scores the lower item index comes first, as in `evaluate_ranking`.
     """
@@ -75,9 +75,9 @@ class RecallAtK(_RankingMetric):
     """`|top-k and targets| / min(k, |targets|)`, averaged over users with a target.
 
     Args:
-        k: Int >= 1, how many items are looked at.
+        k: Int >= 1, the length of the ranking.
         name: The name in the logs, `recall_at_{k}` by default.
-        dtype: Of the running sums.
+        dtype: The dtype of the running sums.
 
     Example:
 
@@ -105,9 +105,9 @@ class NDCGAtK(_RankingMetric):
     The discount is 1 / log2(rank + 1), the best ranking has min(k, |targets|) hits.
 
     Args:
-        k: Int >= 1, how many items are looked at.
+        k: Int >= 1, the length of the ranking.
         name: The name in the logs, `ndcg_at_{k}` by default.
-        dtype: Of the running sums.
+        dtype: The dtype of the running sums.
 
     Example:
 
@@ -135,11 +135,11 @@ class NDCGAtK(_RankingMetric):
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
 class LastValue(keras.metrics.Metric):
-    """The value of the last update, not a mean: for what moves every step, as beta."""
+    """The value of the last update, for quantities that change every step, as beta."""
 
     def __init__(self, name: str = "last_value", dtype: object = None) -> None:
         super().__init__(name=name, dtype=dtype)
-        # Every replica computes the same value: adding them up would multiply it.
+        # All replicas compute the same value, so it must not be summed.
         self.value = self.add_variable(
             (), initializer="zeros", aggregation="only_first_replica", name="value"
         )
@@ -150,5 +150,5 @@ class LastValue(keras.metrics.Metric):
 
     def result(self) -> Tensor:
         """The last value."""
-        # A copy: on PyTorch the variable's own tensor would change under the logs.
+        # A copy, as on PyTorch the logs would hold the variable's own tensor.
         return ops.copy(self.value)

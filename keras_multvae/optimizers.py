@@ -1,10 +1,9 @@
-"""Adam in one pass over the weights, of all of them or of the half that trains."""
+"""Adam in one pass over the weights, and Adam for two halves in turns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import keras
 from keras import ops
@@ -12,25 +11,24 @@ from keras import ops
 from keras_multvae import backend, compat
 from keras_multvae.backend.adam import adam_step
 from keras_multvae.schedules import Alternation
-from keras_multvae.typing import Json, Tensor, Variable
+from keras_multvae.typing import Json, Store, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
 class FusedAdam(keras.optimizers.Adam):
-    """`keras.optimizers.Adam`, whose step reads and writes each number once.
+    """`keras.optimizers.Adam`, in a single pass over memory.
 
-    The item embeddings hold most of the weights, so an optimiser that makes a pass over
-    memory for every operation of its formula takes longer than the network. This one
-    calls the fused kernel of TensorFlow or PyTorch; on JAX the compiler fuses Keras'
-    own formula. Arguments, state and results are those of `keras.optimizers.Adam`.
+    The item embeddings hold most of the weights, so an optimiser that goes over memory
+    once for each operation of its formula takes longer than the network. This one calls
+    the fused kernel of TensorFlow or PyTorch; on JAX the compiler fuses Keras' own
+    formula. Arguments, state and results are those of `keras.optimizers.Adam`.
 
-    Of a table whose gradient is known to be zero but for some rows, as with a sampled
-    softmax, it reads and writes those rows alone. That is not what Adam does: the
-    moments of the other rows stay as they are, where Adam would let them decay and
-    move the weights on; the correction of their bias counts all steps. Such a table and
-    its moments may be bfloat16: rows are read to float32, and what is written back is
-    rounded up or down at random with the odds that keep its mean, so that steps below
-    the last place add up.
+    For a sparse gradient, as with a sampled softmax, it reads and writes the rows of
+    that gradient alone. This differs from Adam: the moments of the other rows stay
+    unchanged, where Adam would decay them and move the weights; the bias corrections
+    count all steps. Such an embedding matrix and its moments may be bfloat16. Steps are
+    computed in float32, and results are rounded up or down at random so that their mean
+    is preserved and small steps add up.
 
     Example:
 
@@ -42,11 +40,11 @@ class FusedAdam(keras.optimizers.Adam):
         - [Kingma and Ba, 2015](https://arxiv.org/abs/1412.6980)
     """
 
-    _to_load: Any = None
+    _to_load: Callable[[], list[Variable]] | None = None
 
     @property
     def takes_sparse_gradients(self) -> bool:
-        """Whether a table's gradient may be some of its rows."""
+        """Whether the gradient of an embedding matrix may be sparse."""
         return not (
             self.amsgrad
             or self.weight_decay
@@ -59,13 +57,13 @@ class FusedAdam(keras.optimizers.Adam):
         )
 
     def build_to_load(self, variables: list[Variable]) -> None:
-        """Puts the building off until there is a state to load.
+        """Delays `build` until there is a state to load.
 
-        One that had none when its model was saved gets none, and no memory for it.
+        An optimiser that was saved without state stays without, and takes no memory.
         """
         self._to_load = lambda: variables  # a list would be tracked and stored
 
-    def load_own_variables(self, store: Any) -> None:
+    def load_own_variables(self, store: Store) -> None:
         """See `keras.optimizers.Optimizer`."""
         waiting, self._to_load = self._to_load, None
         if waiting is not None and len(store.keys()) > len(self.variables):
@@ -83,7 +81,7 @@ class FusedAdam(keras.optimizers.Adam):
         momentums, velocities = compat.moments(self)
         if rows is not None:
             ids, gradients = rows
-            # From the step, so that a resumed training rounds as it would have.
+            # Derived from the step, so that a resumed training rounds in the same way.
             seed = self.iterations * len(momentums) + index
             update = partial(
                 backend.sparse_adam_update, ids=ids, gradient=gradients, seed=seed
@@ -109,19 +107,19 @@ class FusedAdam(keras.optimizers.Adam):
 class AlternatingAdam(FusedAdam):
     """Two Adams, one for each half of a network, that train in turns.
 
-    In every step one half moves, by an Adam that counts the steps of that half alone.
-    Weights, moments and count of the other half stand still to the bit: a gradient of
-    zero would move them on. Whose turn it is follows from a count of batches that is
-    a variable, so it is right at any `steps_per_execution`.
+    Every step updates one half, by an Adam that counts the steps of that half alone.
+    Weights, moments and count of the other half do not change at all; with a zero
+    gradient they would. The turn follows from a count of batches in a variable, so it
+    is right at any `steps_per_execution`.
 
-    A model that trains so, as `RecVAE`, calls `alternate` when it is compiled and
-    `begin_pass` when a training begins.
+    A model such as `RecVAE` calls `alternate` when it is compiled, and `begin_pass`
+    when a training begins.
 
     Args:
         learning_rate: Float, or a `LearningRateSchedule` of all steps together.
         beta_1: Float in [0, 1), decay of the mean of gradients.
         beta_2: Float in [0, 1), decay of the mean of squared gradients.
-        epsilon: Float > 0, what is added to the root of the latter.
+        epsilon: Float > 0, added to the root of the mean of squared gradients.
         name: The name of the optimiser.
 
     Raises:
@@ -145,19 +143,19 @@ class AlternatingAdam(FusedAdam):
         epsilon: float = 1e-8,
         name: str = "alternating_adam",
     ) -> None:
-        # Clipping, averaging and the like would all have to know the turns.
+        # Clipping, averaging and the like would have to take turns into account.
         super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name)
         self._turns: Alternation | None = None
-        # By identity: variables in an attribute would count as the optimiser's own.
+        # By identity, as variables in an attribute would be tracked as the optimiser's.
         self._first: set[int] = set()
 
     @property
     def takes_sparse_gradients(self) -> bool:
-        """False: a step is of whole tables."""
+        """False, as a step updates whole matrices."""
         return False
 
-    def alternate(self, turns: Alternation, first: Sequence[Any]) -> None:
-        """Says which variables are the first half, and how many passes each has."""
+    def alternate(self, turns: Alternation, first: Sequence[Variable]) -> None:
+        """Sets the variables of the first half, and how many passes each half has."""
         self._turns, self._first = turns, set(map(id, first))
 
     def build(self, variables: Sequence[Variable]) -> None:
@@ -171,30 +169,32 @@ class AlternatingAdam(FusedAdam):
             )
         super().build(variables)
         self._halves = [int(id(variable) not in self._first) for variable in variables]
-        # Of each half, what its own Adam would have as `iterations`.
+        # For each half, the `iterations` of its Adam.
         self.half_steps = [self._count((), f"{half}_steps") for half in ("one", "two")]
         self.state = self._count((3,), "state")
         self.begin_pass(0, 1)
 
-    def _count(self, shape: tuple[int, ...], name: str) -> Any:
+    def _count(self, shape: tuple[int, ...], name: str) -> Variable:
         return self.add_variable(
             shape, dtype="int32", name=name, aggregation="only_first_replica"
         )
 
     def begin_pass(self, passes: int, batches: int) -> None:
-        """A pass of so many batches begins, after so many passes."""
+        """Begins a pass of this many batches, after this many passes."""
         assert self._turns is not None
         self.state.assign(self._turns.begin(passes, batches))
 
-    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+    def apply(
+        self, grads: list[Tensor], trainable_variables: list[Variable] | None = None
+    ) -> None:
         """See `keras.optimizers.Optimizer.apply`."""
         variables = trainable_variables
         if variables is None:
             variables = self._trainable_variables
         self.build(variables)
         assert self._turns is not None
-        # Where a backend has computed no gradients of the half at rest, there are none;
-        # of a part of one, Keras says so.
+        # A backend may have no gradients for the half that does not train. If gradients
+        # of some of its variables are missing, Keras raises an error.
         missing = {
             half
             for half in (0, 1)
@@ -217,6 +217,7 @@ class AlternatingAdam(FusedAdam):
         self.state.assign(ops.stack(self._turns.after_batch(state)))
 
     def _half_of(self, variable: Variable) -> int:
+        """0 or 1, the half that a variable belongs to."""
         return self._halves[compat.variable_index(self, variable)]
 
     def update_step(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
@@ -14,14 +14,22 @@ from keras_multvae import checks
 from keras_multvae.data import FoldIn
 from keras_multvae.evaluation import RankingReport
 
-# Okabe and Ito's, which the colour-blind tell apart. Markers and dashes recur at other
-# intervals, so that the seventh line looks like none of the six.
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which the colour-blind can tell apart. Markers and dashes
+# repeat at other intervals, so that all lines differ.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9")
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = "osD^v"
 
 
-def plot_history(history: Sequence[dict[str, float]], axes: Any = None) -> Any:
+def plot_history(
+    history: Sequence[dict[str, float]], axes: Sequence[Axes] | None = None
+) -> Sequence[Axes]:
     """Plots loss, beta and validation NDCG@100 against the optimiser step.
 
     Args:
@@ -49,8 +57,8 @@ def plot_history(history: Sequence[dict[str, float]], axes: Any = None) -> Any:
         axes = _figure(7, 8).subplots(3, 1, sharex=True)
     loss, beta, ndcg = axes
     steps = [row["step"] for row in history]
-    # A single epoch is a point, which a line does not show.
-    style = {"marker": "o", "markersize": 3 if len(steps) < 40 else 0}
+    # A line does not show a single epoch.
+    style: dict[str, Any] = {"marker": "o", "markersize": 3 if len(steps) < 40 else 0}
     loss.plot(steps, [row["loss"] for row in history], label="loss", **style)
     loss.plot(steps, [row["nll"] for row in history], "--", label="nll", **style)
     loss.set_ylabel("loss per user")
@@ -86,8 +94,8 @@ def plot_history(history: Sequence[dict[str, float]], axes: Any = None) -> Any:
 def plot_annealing(
     histories: Mapping[str, Sequence[dict[str, float]]] | Sequence[dict[str, float]],
     metric: str = "val_ndcg_at_100",
-    axes: Any = None,
-) -> Any:
+    axes: Sequence[Axes] | None = None,
+) -> Sequence[Axes]:
     """Plots a validation metric and beta against the epoch, one line a training.
 
     Dots mark the best epochs; the legend above the plot tells their values and betas.
@@ -160,8 +168,8 @@ def plot_by_activity(
     fold_in: FoldIn,
     metric: str = "ndcg@100",
     groups: int = 5,
-    axes: Any = None,
-) -> Any:
+    axes: Axes | None = None,
+) -> Axes:
     r"""Plots the mean of a metric for users with few, more and many input items.
 
     The groups are quantiles; users with equal numbers of items stay together, so that
@@ -229,7 +237,9 @@ def plot_by_activity(
     return axes
 
 
-def plot_importances(importances: Mapping[str, float], axes: Any = None) -> Any:
+def plot_importances(
+    importances: Mapping[str, float], axes: Axes | None = None
+) -> Axes:
     """Plots how much each setting of a study mattered, the most important on top.
 
     Args:
@@ -280,7 +290,7 @@ def _check_reports(
             )
 
 
-def figure_class() -> Any:
+def figure_class() -> type[Figure]:
     """Matplotlib's Figure, or an `ImportError` that says how to install it."""
     try:
         from matplotlib.figure import Figure
@@ -291,7 +301,14 @@ def figure_class() -> Any:
     return Figure
 
 
-def _figure(width: float, height: float) -> Any:
+def save(axes: Axes, path: Path) -> None:
+    """Writes the figure of some Axes as an image of 120 dots per inch."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.savefig(path, dpi=120)
+
+
+def _figure(width: float, height: float) -> Figure:
     return figure_class()(figsize=(width, height), layout="constrained")
 
 
@@ -301,8 +318,8 @@ def _title(metric: str) -> str:
     return re.sub("ndcg|mrr|map", lambda found: found[0].upper(), name)
 
 
-def _legend(axes: Any) -> None:
-    """A legend above the Axes, where it hides nothing."""
+def _legend(axes: Axes) -> None:
+    """Draws a legend above the Axes, where it hides nothing."""
     longest = max(map(len, axes.get_legend_handles_labels()[1]), default=0)
     axes.legend(
         loc="lower center",
@@ -315,7 +332,7 @@ def _legend(axes: Any) -> None:
 def _by_activity(activity: np.ndarray, groups: int) -> dict[str, np.ndarray]:
     """Indices of the users of each quantile group by tick label."""
     ends = (np.arange(1, groups) * len(activity) - 1) // groups
-    # Equal activity falls on the same side of every edge.
+    # Users of equal activity are on the same side of every edge.
     number = np.searchsorted(np.sort(activity)[ends], activity)
     members = {}
     for group in (np.flatnonzero(number == n) for n in np.unique(number)):

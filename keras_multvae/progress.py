@@ -1,4 +1,4 @@
-"""How far something is, on standard error."""
+"""Progress on standard error."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from rich.progress import (
 )
 from rich.text import Text
 
-# Seconds from one line to the next where the output is no terminal.
+# Seconds between two lines if the output is no terminal.
 EVERY = 10.0
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def progress(*columns: ProgressColumn) -> Progress:
-    """A bar with what is done of how much, the time that is left, and more columns."""
+    """A progress bar with the count, the remaining time and these further columns."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -46,19 +46,19 @@ def counting(
     completed: int = 0,
     shown: bool = True,
 ) -> Iterator[Callable[[int], None]]:
-    """A context that shows how far a count is, its rate and the time that is left.
+    """A context that shows a count, its rate and the remaining time.
 
-    On a terminal that is a bar; elsewhere a line now and then, and one at the end.
+    On a terminal it shows a bar, elsewhere a line now and then and one at the end.
 
     Args:
-        what: What is going on, as "recommending".
-        total: What the count ends at.
-        unit: What is counted.
-        completed: What was done before; it has no say in the rate.
+        what: The name of the task, such as "recommending".
+        total: The final count.
+        unit: The unit of the count.
+        completed: The count at the start, which is ignored in the rate.
         shown: Bool, whether to show anything.
 
     Yields:
-        What to call with how many more are done.
+        A function that adds to the count.
     """
     if not shown:
         yield lambda done: None
@@ -74,7 +74,7 @@ def counting(
 
 
 class _Rate(ProgressColumn):
-    """How many of a unit are done a second."""
+    """Units per second."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class _Rate(ProgressColumn):
 
 
 class _Lines:
-    """The same for files and pipes, a line at a time."""
+    """The same by lines, for files and pipes."""
 
     def __init__(self, what: str, total: int, unit: str, completed: int) -> None:
         self._what, self._total, self._unit = what, total, unit
@@ -96,7 +96,7 @@ class _Lines:
     def __call__(self, done: int) -> None:
         self._done += done
         now = time.monotonic()
-        # The last one is told when all is over.
+        # The last line is printed at the end.
         if now - self._last >= EVERY and self._done < self._total:
             self._last = now
             self.tell()

@@ -1,10 +1,9 @@
-"""Which models there are, by name. Nothing here imports Keras before it has to.
+"""The registry of models by name. It imports Keras only when it needs a class.
 
-Ours are in `BUILT_IN`. One from outside is known once its class was registered, for
-which its module must have been imported: by the caller (`--import` on the command
-line), or because an installed package announces it as an entry point of the group
-`keras_multvae.models`, whose name is the model's and whose value is the module. What is
-stored never says what to import.
+Models of this package are in `BUILT_IN`. Another model is known once its module has
+been imported and has registered the class: by the caller (`--import` on the command
+line), or through an entry point of an installed package (group `keras_multvae.models`,
+the model's name, the module as its value). Stored files never name a module to import.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Any, TypeVar
 from keras_multvae.settings import Settings
 
 GROUP = "keras_multvae.models"
-# Model: where its settings are, if `Recipe` trains it, and where its class is.
+# For each model, where its settings (if `Recipe` trains it) and its class are.
 BUILT_IN: dict[str, tuple[str | None, str]] = {
     "MultVAE": ("models.multvae_config:MultVAEConfig", "models.multvae:MultVAE"),
     "MultDAE": ("models.multdae_config:MultDAEConfig", "models.multdae:MultDAE"),
@@ -33,7 +32,7 @@ BUILT_IN: dict[str, tuple[str | None, str]] = {
     "Popularity": (None, "baselines.popularity:Popularity"),
     "SparseEASE": (None, "baselines.sparse_ease:SparseEASE"),
 }
-# The module of classes of the program that runs, here and where it was handed over.
+# The name of the main module, here and in a process that `take_over` prepared.
 PROGRAM_ELSEWHERE = "__keras_multvae_main__"
 PROGRAM = {"__main__", PROGRAM_ELSEWHERE}
 Class = TypeVar("Class", bound=type)
@@ -42,7 +41,7 @@ _imported: list[str] = []
 
 
 class UnknownModelError(ValueError):
-    """A model of that name is not known in this process."""
+    """No model of that name is known in this process."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Entry:
 
 
 def register_model(cls: Class) -> Class:
-    """Makes a model known by its class' name, so that it can be trained and stored.
+    """Registers a model by the name of its class, so that it can be trained and stored.
 
     To be used as a decorator. A `keras.Model` is also registered with Keras' saving. A
     nested `Config`, a frozen dataclass derived from `Settings`, has the arguments of
@@ -116,7 +115,7 @@ def register_model(cls: Class) -> Class:
 
 
 def names() -> list[str]:
-    """All models by name: ours, those registered, those that packages announce."""
+    """The names of all models: built in, registered, or announced by packages."""
     return sorted({*BUILT_IN, *_registered, *_announced()})
 
 
@@ -124,7 +123,7 @@ def find(name: str) -> Entry:
     """A model by its name; imports a package that announces it.
 
     Raises:
-        UnknownModelError: There is none in this process.
+        UnknownModelError: This process knows no such model.
     """
     if name not in BUILT_IN and name not in _registered:
         if name in _announced():
@@ -189,16 +188,16 @@ def import_modules(modules: Iterable[str]) -> None:
 
 
 def handover(cls: type, *, program: bool = True) -> str:
-    """What `take_over` in another process needs to know a model, as text.
+    """The text that lets `take_over` in another process know a model.
 
     Args:
-        cls: The model's class; besides, what was imported by `import_modules` goes on.
-        program: Bool, whether the other process may run the file of this program, in
-            which the class may be.
+        cls: The model's class. Modules of `import_modules` are handed over too.
+        program: Bool, whether the other process may run this program's file to find the
+            class.
 
     Raises:
-        ValueError: The class is of this program, which is no file, as in a notebook, or
-            may not be run.
+        ValueError: The class is defined by this program, which is no file (as in a
+            notebook) or must not be run.
     """
     names = list(_imported)
     if cls in _registered.values() and cls.__module__ not in names:
@@ -221,13 +220,14 @@ def handover(cls: type, *, program: bool = True) -> str:
 
 
 def take_over(text: str) -> None:
-    """Registers in this process the models of the one that wrote `handover`."""
+    """Registers the models of another process from the text of its `handover`."""
     given = json.loads(text)
-    # Last, so that nothing which is installed here is hidden.
+    # Last, so that these folders hide no installed package.
     sys.path.extend(path for path in given["paths"] if path not in sys.path)
     import_modules(given["modules"])
     if given["program"] is not None:
-        # As multiprocessing does: what stands under `if __name__ == "__main__"` rests.
+        # As multiprocessing does, so code under `if __name__ == "__main__"` does not
+        # run.
         runpy.run_path(given["program"], run_name=PROGRAM_ELSEWHERE)
 
 

@@ -1,17 +1,17 @@
-"""What follows from the number of the step: the KL weight, and whose turn it is.
+"""Schedules by the optimiser step: the KL weight, and the turns of two halves.
 
-The KL weight is that of Liang et al. 2018, section 2.2.2, and its kin. Every schedule
-of it is `min(cap, (t mod period) / ramp_steps)`, so that a model can hold any of them
-as three numbers in a variable and compute beta inside its compiled step.
+KL weights are those of Liang et al. 2018, section 2.2.2, and variants. Every one is
+`min(cap, (t mod period) / ramp_steps)`, so a model can hold it as three numbers in a
+variable, and compute beta inside its compiled step.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from keras_multvae import checks
+from keras_multvae.typing import Tensor
 
 
 class BetaSchedule:
@@ -30,7 +30,7 @@ class BetaSchedule:
         return min(self.cap, phase / self.ramp_steps if self.ramp_steps else math.inf)
 
     def parameters(self) -> tuple[float, float, float]:
-        """Returns (cap, ramp_steps, period), what the model's variable holds."""
+        """Returns (cap, ramp_steps, period), which the model's variable holds."""
         return self.cap, self.ramp_steps, self.period
 
     def __eq__(self, other: object) -> bool:
@@ -115,11 +115,11 @@ class CyclicalBeta(BetaSchedule):
 
 
 class Alternation:
-    """Two halves of a network that train in turns, pass by pass over the data.
+    """Two halves of a network that train in turns, for some passes each.
 
     `first` passes train the first half, then `second` passes the other one, and so on.
-    The state is three ints, batches of this pass so far, passes so far and batches a
-    pass, so that a compiled step can hold it in a variable. The methods take ints or
+    The state is three ints, which a compiled step can hold in a variable: batches of
+    this pass so far, passes so far, and batches in a pass. The methods take ints or
     tensors alike.
 
     Args:
@@ -146,19 +146,19 @@ class Alternation:
         self.second = checks.integer("second", second)
 
     def begin(self, passes: int, batches: int) -> tuple[int, int, int]:
-        """The state at the begin of a pass."""
+        """The state at the beginning of a pass."""
         return 0, passes, batches
 
-    def is_first(self, state: Sequence[Any]) -> Any:
+    def is_first(self, state: Sequence[Tensor]) -> Tensor:
         """Whether the next batch trains the first half."""
         return state[1] % (self.first + self.second) < self.first
 
-    def is_handover(self, state: Sequence[Any]) -> Any:
-        """Whether the next batch is the second half's first one after the other's."""
+    def is_handover(self, state: Sequence[Tensor]) -> Tensor:
+        """Whether the next batch is the first one of the second half's turn."""
         turn = state[1] % (self.first + self.second)
         return (turn == self.first) & (state[0] == 0)
 
-    def after_batch(self, state: Sequence[Any]) -> tuple[Any, Any, Any]:
-        """The state once the next batch is done."""
+    def after_batch(self, state: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """The state after the next batch."""
         batch, passes, batches = state
         return (batch + 1) % batches, passes + (batch + 1) // batches, batches

@@ -1,8 +1,7 @@
 """Settings as frozen dataclasses that check themselves. Nothing here imports Keras.
 
-A setting is a field made by `setting`, whose `Kind` says what values it takes. From the
-kinds come the checks of a constructor, the options of the command line and the JSON of
-a recipe, so that each setting is described once.
+A setting is a field made by `setting`; its `Kind` says which values it takes. Checks,
+command-line options and the JSON of a recipe all follow from the kinds.
 """
 
 from __future__ import annotations
@@ -21,36 +20,36 @@ from keras_multvae.typing import Json
 class Kind:
     """What values a setting takes."""
 
-    # How an option is written in help texts.
+    # The placeholder for a value in help texts.
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
 
     def check(self, value: object) -> Any:
-        """The value in its canonical form, or `ValueError` with what was expected."""
+        """The value in canonical form; `ValueError` says what was expected."""
         raise NotImplementedError
 
     def parse(self, text: str) -> Any:
-        """The value that an option of the command line means; `ValueError` as above."""
+        """The value of a command-line option; raises as `check`."""
         raise NotImplementedError
 
     def to_json(self, value: object) -> Any:
-        """A value as JSON has it."""
+        """A value as JSON."""
         return value
 
     def from_json(self, value: object) -> Any:
-        """The opposite of `to_json`; the value is checked by its dataclass."""
+        """Reads what `to_json` wrote; the dataclass checks the value."""
         return value
 
 
 def _of_numpy(name: str) -> tuple[Any, ...]:
-    """A class of NumPy, if imported: `--help` is to do without, for its time."""
+    """A class of NumPy, if NumPy is imported; `--help` must not wait for it."""
     numpy = sys.modules.get("numpy")
     return () if numpy is None else (getattr(numpy, name),)
 
 
 @dataclass(frozen=True)
 class Number(Kind):
-    """A finite int or float, NumPy's included.
+    """A finite int or float, or a NumPy scalar.
 
     Args:
         type: int or float.
@@ -62,17 +61,13 @@ class Number(Kind):
     fits: Callable[[Any], bool]
     words: str
 
-    def check(self, value: object) -> Any:
+    def check(self, value: Any) -> Any:
         """See `Kind`."""
         taken = (int, *_of_numpy("integer"))
         if self.type is not int:
             taken = (int, float, *_of_numpy("number"))
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, taken)
-            or not math.isfinite(value)
-            or not self.fits(value)
-        ):
+        number = isinstance(value, taken) and not isinstance(value, bool)
+        if not (number and math.isfinite(value) and self.fits(value)):
             raise ValueError(self.words)
         return self.type(value)
 
@@ -86,13 +81,13 @@ class Number(Kind):
 
 @dataclass(frozen=True)
 class Optional(Kind):
-    """None, which no option can say, or a value of another kind."""
+    """None, or a value of another kind."""
 
     kind: Kind
 
     @property
     def choices(self) -> tuple[str, ...] | None:  # type: ignore[override]
-        """Those of the other kind."""
+        """See `Kind`."""
         return self.kind.choices
 
     def check(self, value: object) -> Any:
@@ -121,8 +116,8 @@ class Choice(Kind):
 
     Args:
         choices: The names.
-        base: Optional dotted path "module:class" of objects that are taken beside the
-            names; they must be registered with Keras for their class to be stored.
+        base: Optional path "module:class" of a base class whose objects are also
+            accepted; to be stored, they must be registered with Keras.
     """
 
     choices: tuple[str, ...]
@@ -132,7 +127,7 @@ class Choice(Kind):
         """See `Kind`."""
         if isinstance(value, str) and value in self.choices:
             return value
-        # Known without importing Keras: an object whose class has a base of that name.
+        # Recognise an object by the names of its base classes, without importing Keras.
         names = {f"{each.__module__}:{each.__name__}" for each in type(value).__mro__}
         if self.base in names:
             return value
@@ -191,13 +186,13 @@ class Sizes(Kind):
 
 @dataclass(frozen=True)
 class OneOf(Kind):
-    """A value that has settings of its own, or None.
+    """An object with settings of its own, or None.
 
-    On the command line, a name chooses the class and its settings are further options.
+    On the command line its class is chosen by name, and its settings are options.
 
     Args:
         classes: Settings classes by name; None under the name that means None.
-        prefix: What the names of their options begin with.
+        prefix: The prefix of their options' names.
     """
 
     classes: Mapping[str, type[Settings] | None]
@@ -211,13 +206,14 @@ class OneOf(Kind):
     def check(self, value: object) -> Any:
         """See `Kind`."""
         if self.name_of(value) is None:
-            classes = self.classes.values()
-            known = (each.__name__ if each else "None" for each in classes)
+            known = (
+                each.__name__ if each else "None" for each in self.classes.values()
+            )
             raise ValueError(" or ".join(known))
         return value
 
     def option(self, name: str) -> str:
-        """What a setting of one of the classes is called on the command line."""
+        """The option name of a setting of one of the classes."""
         return self.prefix + name
 
     def name_of(self, value: object) -> str | None:
@@ -271,19 +267,15 @@ def setting(default: object, kind: Kind, help: str, stored: str | None = None) -
     Args:
         default: Its default.
         kind: What values it takes.
-        help: What it is, for the help of the command line.
-        stored: Its key in files, where that is not its name.
+        help: Its description in the help of the command line.
+        stored: Its key in files, if it differs from its name.
     """
     metadata = {"kind": kind, "help": help, "stored": stored}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def checked(name: str, value: object, kind: Kind) -> Any:
-    """An argument in its canonical form.
-
-    Raises:
-        ValueError: What was expected and what came, by the argument's name.
-    """
+    """An argument in its canonical form, or a `ValueError` that names the argument."""
     try:
         return kind.check(value)
     except ValueError as error:
@@ -305,7 +297,7 @@ class Settings:
     """Base of frozen dataclasses whose fields are made by `setting`.
 
     Raises:
-        ValueError: When one is made with a value that its kind does not take.
+        ValueError: A value that its kind does not take.
 
     Example:
 
@@ -340,10 +332,10 @@ class Settings:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The opposite of `to_json`; settings that are left out have their defaults.
+        """Reads what `to_json` wrote; missing settings have their defaults.
 
         Raises:
-            ValueError: A setting that there is not, or a value out of range.
+            ValueError: An unknown setting, or a value out of range.
         """
         kinds = {field.name: field.metadata["kind"] for field in settings_of(cls)}
         names = {key_of(field): field.name for field in settings_of(cls)}

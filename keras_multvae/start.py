@@ -1,7 +1,6 @@
-"""What is settled before Keras is imported: its backend, and who may speak. No Keras.
+"""What must happen before Keras is imported: choice of a backend, and quiet logs.
 
-`quiet` is for the command line alone: a program of somebody's own, which imports the
-package, hears from its frameworks what it always did.
+Only the command line calls `quiet`: programs that import the package keep their logs.
 """
 
 from __future__ import annotations
@@ -12,24 +11,23 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 SUPPORTED = ("tensorflow", "jax", "torch")
-# What to install for each: the names of its package.
+# The packages to install for each backend.
 INSTALL = {
     "tensorflow": "tensorflow (or tensorflow-cpu)",
     "jax": "jax",
     "torch": "torch",
 }
-# Shows where an error came from, and all that the frameworks have to say.
+# Set to show tracebacks and all logs of the frameworks.
 DEBUG = "KERAS_MULTVAE_DEBUG"
-# A line of the log of TensorFlow's or XLA's C++ code, as absl and as they write it.
+# A log line of TensorFlow's or XLA's C++ code, in their or absl's format.
 _LOGGED = re.compile(
     rb"[IWE]\d{4} \d\d:\d\d:|\d{4}-\d\d-\d\d \d\d:\d\d:[\d.]+: [IWE] |"
     rb"WARNING: All log messages before absl::|"
@@ -38,26 +36,26 @@ _LOGGED = re.compile(
 
 
 def is_command_line() -> bool:
-    """Whether the program that runs is `keras-multvae`, which imports Keras when due.
+    """Whether this program is `keras-multvae`, which imports Keras late.
 
-    So `--help` and a wrong option answer at once. A program of somebody's own, which
-    imports the package, gets everything registered with Keras straight away.
+    So `--help` and a wrong option answer at once. Any other program that imports the
+    package gets its classes registered with Keras immediately.
     """
     name = Path(sys.argv[0]).name if getattr(sys, "argv", None) else ""
-    # While `python -m` looks for a module, its name stands in orig_argv alone.
+    # While `python -m` looks for a module, only orig_argv has its name.
     as_module = name == "-m" and "keras_multvae" in sys.orig_argv
     return name.removesuffix(".exe") == "keras-multvae" or as_module
 
 
 def choose_backend() -> None:
-    """Sees to it that Keras finds a backend; to be called before Keras is imported.
+    """Chooses a backend for Keras. Call it before Keras is imported.
 
-    Where nothing names one and TensorFlow, Keras' default, is not installed, an
-    installed one is taken, and that is said on standard error.
+    If none is configured and TensorFlow, Keras' default, is not installed, it takes an
+    installed one, and says so on standard error.
 
     Raises:
-        ImportError: The one that is named, or any at all, is not installed or not
-            supported.
+        ImportError: The configured backend is not installed or not supported, or none
+            is installed.
     """
     if "keras" in sys.modules:
         return
@@ -92,11 +90,11 @@ def choose_backend() -> None:
 
 
 def _named() -> tuple[str | None, str]:
-    """The backend that was asked for, and where; None where nothing was said."""
+    """The configured backend and where it is configured; None if it is not."""
     variable = os.environ.get("KERAS_BACKEND")
     if variable:
         return variable, "The environment variable KERAS_BACKEND"
-    # Where Keras itself looks.
+    # Where Keras looks.
     home = os.path.expanduser("~")
     default = os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras")
     file = Path(os.environ.get("KERAS_HOME", default)).expanduser() / "keras.json"
@@ -104,7 +102,7 @@ def _named() -> tuple[str | None, str]:
         named = json.loads(file.read_text(encoding="utf-8")).get("backend")
     except (OSError, ValueError, AttributeError):
         return None, ""
-    # Keras writes the file by itself, with its default in it, on its first import.
+    # Keras writes this file on its first import, with its default in it.
     if named == "tensorflow" and find_spec("tensorflow") is None:
         return None, ""
     return named, str(file)
@@ -115,17 +113,17 @@ def _installed() -> list[str]:
 
 
 def quiet() -> None:
-    """Silences the logs of TensorFlow, absl and XLA, and so JAX, not their errors.
+    """Silences logs of TensorFlow, absl and XLA (and so JAX), but no errors.
 
-    What fails there reaches Python as an exception. To be called before either is
-    imported; who sets the variables, or `KERAS_MULTVAE_DEBUG`, hears them again.
+    Failures still reach Python as exceptions. Call it before any of them is imported;
+    it does nothing if their variables or `KERAS_MULTVAE_DEBUG` are set.
     """
     if os.environ.get(DEBUG):
         return
-    # Documented by TensorFlow; XLA, and so JAX, obeys it as well. 3 leaves fatal
-    # errors: what is logged as an error without one are GPUs that are not there.
+    # Documented by TensorFlow; XLA and JAX obey it as well. 3 leaves fatal errors only,
+    # as missing GPUs are logged as errors.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Their Python code advises those who write it: it retraces, and the like.
+    # Python warnings of these packages are for developers, such as those of retracing.
     for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if not any(isinstance(each, _QuietTensorFlow) for each in sys.meta_path):
@@ -133,14 +131,17 @@ def quiet() -> None:
 
 
 class _QuietTensorFlow:
-    """Finds TensorFlow as ever, and has it imported without its log.
+    """An import hook that imports TensorFlow without its log.
 
-    TensorFlow 2.21 logs twice, while its libraries are loaded, before it looks at
-    TF_CPP_MIN_LOG_LEVEL. Keras imports it on other backends too, where it is there.
+    TensorFlow 2.21 logs two lines before it reads TF_CPP_MIN_LOG_LEVEL. Keras imports
+    an installed TensorFlow on other backends too.
     """
 
     def find_spec(
-        self, name: str, path: Any = None, target: Any = None
+        self,
+        name: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         """See `importlib.abc.MetaPathFinder`."""
         if name != "tensorflow":
@@ -160,9 +161,9 @@ class _QuietLoader(SourceFileLoader):
 
 @contextmanager
 def _without_logs() -> Iterator[None]:
-    """A context in which lines of logs do not come through to standard error.
+    """A context that keeps log lines from standard error.
 
-    All else does, once it is over: warnings, and what somebody else wrote.
+    Everything else that was written to it appears when the context ends.
     """
     try:
         kept = os.dup(2)

@@ -78,7 +78,7 @@ def _interactions(place: Path, split: Any) -> None:
 def _multvae(place: Path, split: Any) -> None:
     from keras_multvae import Recommender
     from keras_multvae.recommender import storage
-    from keras_multvae.training.checkpoint import write_history
+    from keras_multvae.training.history import write_history
     from keras_multvae.training.trainer import record, train
 
     model, history = train(split, recipe_of(), place.with_name("making"))

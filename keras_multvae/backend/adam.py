@@ -1,4 +1,4 @@
-"""Adam's formula on rows of a table, for backends without a fused kernel for them."""
+"""Adam's formula, for backends without a fused kernel for some rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def adam_step(
     beta_2: float,
     epsilon: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights and both moments after a step, which counts from 1."""
+    """Weights and both moments after a step; `step` counts from 1."""
     gradient, step = (ops.cast(each, weights.dtype) for each in (gradient, step))
     momentum = momentum + (gradient - momentum) * (1 - beta_1)
     velocity = velocity + (ops.square(gradient) - velocity) * (1 - beta_2)

@@ -2,7 +2,7 @@
 
 `keras_multvae.backend` has these functions for the backend that Keras runs on. The
 package `reference` implements them in keras.ops; a new backend starts from a copy of
-it, and `tests/backend/test_reference.py` compares every backend with it.
+it, and `tests/test_backend_reference.py` compares every backend with it.
 
 Arguments that many functions share:
 

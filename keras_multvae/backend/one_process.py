@@ -1,4 +1,4 @@
-"""What `jax_process.py` offers, for backends on which a model has one process."""
+"""See `jax/process.py`; for backends on which one process trains a model."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """SavedModels of plain TensorFlow operations, from models of any backend.
 
 TensorFlow Serving runs without XLA by default, so a SavedModel must not hold what
-Keras exports from JAX; from PyTorch Keras exports none. So a model goes as `.keras`
-to a fresh process under TensorFlow, and is exported there.
+Keras exports from JAX; from PyTorch Keras exports none. So the model is saved as
+`.keras`, and a new process under TensorFlow exports it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import keras
 
 from keras_multvae.files import replace_folder
 from keras_multvae.registry import handover
-from keras_multvae.typing import Model
+from keras_multvae.typing import Model, Tensor
 
 
 def on_tensorflow() -> bool:
@@ -36,8 +36,8 @@ def check_tensorflow() -> None:
         )
 
 
-# What the process begins with: an end where this process ends, so that a kill leaves no
-# orphan; the models that this one knows, then `arguments`.
+# The code that the new process starts with. It ends when its parent ends, so that a
+# kill leaves no orphan; and it registers the models that the parent knows.
 IMPORTS = (
     "import os, sys, threading, time\n"
     "def end_with(parent):\n"
@@ -54,15 +54,16 @@ IMPORTS = (
 def run_under_tensorflow(model: Model, code: str, *arguments: str) -> None:
     """Runs Python code in a fresh process with KERAS_BACKEND=tensorflow.
 
-    The class of `model`, if it comes from outside, is registered there too: the process
-    imports what this one did, from the same places.
+    The new process imports the modules that registered models in this one, so that it
+    knows a class from outside the package.
 
     Raises:
         ImportError: TensorFlow is not installed.
-        RuntimeError: The process failed; with the last lines that it printed.
+        RuntimeError: The process failed; the message has the last lines that it
+            printed.
     """
     check_tensorflow()
-    # The package may lie in a checkout that is not installed.
+    # The package may be a checkout that is not installed.
     paths = [str(Path(__file__).parents[2]), os.getenv("PYTHONPATH", "")]
     result = subprocess.run(
         [
@@ -90,9 +91,9 @@ def run_under_tensorflow(model: Model, code: str, *arguments: str) -> None:
 
 
 def save_module(
-    module: object, path: str | os.PathLike[str], **signatures: Any
+    module: object, path: str | os.PathLike[str], **signatures: Callable[..., Tensor]
 ) -> None:
-    """Writes a `tf.Module` as a SavedModel; a half-written one is never visible."""
+    """Writes a `tf.Module` as a SavedModel, which appears only when it is complete."""
     import tensorflow as tf
 
     with replace_folder(path) as temporary:
@@ -126,11 +127,11 @@ def export_model(model: Model, path: str | os.PathLike[str]) -> None:
     spec = tf.TensorSpec((None, model.num_items), tf.float32, name="clicks")
 
     @tf.function(input_signature=[spec])
-    def logits(clicks: object) -> dict[str, Any]:
+    def logits(clicks: object) -> dict[str, Tensor]:
         return {"logits": model.logits(clicks)}
 
     module = tf.Module()
-    # What the logits read: without beta, step and seeds.
+    # The variables that the logits read, so neither beta nor step nor seeds.
     module.weights = list(logits.get_concrete_function().variables)
     module.logits = logits
     save_module(module, path, serving_default=logits)

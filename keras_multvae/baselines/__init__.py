@@ -1,4 +1,4 @@
-"""What every autoencoder must beat; imported when it is asked for."""
+"""Baselines, imported on first use."""
 
 from __future__ import annotations
 

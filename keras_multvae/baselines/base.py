@@ -1,4 +1,4 @@
-"""What the baselines share: the check of their data and their file."""
+"""The base class of baselines: checks of data, and files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Fitted = TypeVar("Fitted")
 
 
 class Baseline:
-    """A model of few NumPy arrays. A subclass says which, and how it comes from them.
+    """Base class of models that consist of some NumPy arrays.
 
     Args:
         num_items: Int, size of the catalogue.
@@ -30,18 +30,18 @@ class Baseline:
         self.num_items = checks.integer("num_items", num_items)
 
     def _arrays(self) -> dict[str, Any]:
-        """What the file holds, by name."""
+        """The arrays to store, by name."""
         raise NotImplementedError
 
     @classmethod
     def _from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
-        """The model of what `_arrays` gave."""
+        """The model of these arrays."""
         raise NotImplementedError
 
     def _matrix(
         self, interactions: Clicks, name: str = "interactions"
     ) -> sparse.csr_matrix:
-        """The CSR matrix of whatever `as_csr` takes, with our items."""
+        """The CSR matrix of any argument of `as_csr`; checks the number of items."""
         matrix = in_memory(as_csr(interactions, name))
         if matrix.shape[1] != self.num_items:
             raise ValueError(
@@ -51,7 +51,7 @@ class Baseline:
         return matrix
 
     def _fitted(self, array: Fitted | None) -> Fitted:
-        """The array that `fit` makes."""
+        """The array that `fit` made; raises an error before."""
         if array is None:
             raise ValueError(
                 f"This {type(self).__name__} has learnt nothing yet: call fit() first."
@@ -77,7 +77,7 @@ class Baseline:
                 np.load(file, allow_pickle=False) as arrays,
             ):
                 return cls._from_arrays(arrays)
-        # A header in it may hold anything, nested without end or not.
+        # A header may contain anything, even endless nesting.
         except Exception as error:
             raise DamagedFileError(
                 f"{path} holds no {cls.__name__} model ({error})."
@@ -87,7 +87,7 @@ class Baseline:
 def stored(
     arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...]
 ) -> np.ndarray:
-    """An array of a model's file: of so many axes and numbers, all of them finite."""
+    """An array of a model's file; checks its shape, and that it is finite."""
     array = arrays[name]
     good = len(array.shape) == len(shape) and all(
         wanted in (None, found)

@@ -11,7 +11,7 @@ from scipy import sparse
 from keras_multvae.baselines.base import stored
 from keras_multvae.baselines.linear import LinearModel
 
-# Columns handled at a time where a step would otherwise need a second matrix.
+# The number of columns in a block, for steps that would need a second matrix.
 BLOCK = 1024
 
 
@@ -29,8 +29,8 @@ class EASE(LinearModel):
     published. `tuned` chooses all three on validation users.
 
     B is computed in place in one float32 matrix (num_items, num_items): 41,000 items
-    take 6.7 GB, and the time grows with the cube of the items. `SparseEASE` is for
-    catalogues for which that is too much.
+    take 6.7 GB, and time grows with the cube of the items. Use `SparseEASE` for larger
+    catalogues.
 
     Args:
         num_items: Int, size of the catalogue.
@@ -60,7 +60,7 @@ class EASE(LinearModel):
         return gram_of(matrix)
 
     def _solve(self, gram: np.ndarray) -> np.ndarray:
-        """B from X^T diag(w) X, in its place."""
+        """B from X^T diag(w) X, in place."""
         diagonal = np.einsum("ii->i", gram)
         diagonal *= 1 + self.dropout / (1 - self.dropout)
         diagonal += self.l2
@@ -89,8 +89,8 @@ class EASE(LinearModel):
 
 
 def _limit(blocks: list[np.ndarray], kept: int) -> float:
-    """The size that `kept` entries have at least, without a copy of them all."""
-    # Positive floats are ordered as the integers that have their bits.
+    """The absolute value that `kept` entries reach, found without a copy."""
+    # Positive floats have the same order as the integers with their bits.
     bits = [
         lambda block=block: np.abs(block).view("uint32").ravel() for block in blocks
     ]
@@ -102,7 +102,7 @@ def _limit(blocks: list[np.ndarray], kept: int) -> float:
     within = np.concatenate([b[b >> 16 == tie] for b in (each() for each in bits)])
     place = kept - (above[tie] - counts[tie])
     limit = np.partition(within, len(within) - place)[len(within) - place]
-    # Zeros are no entries.
+    # Zeros are not stored.
     return float(max(limit.view("float32"), np.finfo("float32").tiny))
 
 
@@ -145,6 +145,7 @@ def _invert(matrix: np.ndarray) -> None:
 
 
 def _inverse_of_block(block: np.ndarray) -> np.ndarray:
+    """The inverse of a block, which must be positive definite."""
     wide = block.astype("float64")
     try:
         np.linalg.cholesky(wide)

@@ -85,7 +85,7 @@ class IALS(Baseline):
         confidences = self._counts(interactions)
         confidences.data *= np.float32(self.alpha)
         confidences.data += 1
-        # implicit.als would move to a GPU where there is one, and draw other numbers.
+        # implicit.als would use a GPU if there is one, and draw other numbers.
         als = import_extra("implicit.cpu.als", "ials")
         threadpoolctl = import_extra("threadpoolctl", "ials")
         # implicit's own threads each call BLAS: with BLAS threads too it slows down,
@@ -94,7 +94,7 @@ class IALS(Baseline):
             solver = als.AlternatingLeastSquares(
                 factors=self.factors,
                 regularization=self.regularization,
-                alpha=1.0,  # takes the stored values as confidences
+                alpha=1.0,  # uses the stored values as confidences
                 iterations=self.iterations,
                 random_state=self.seed,
             )
@@ -107,7 +107,7 @@ class IALS(Baseline):
 
         Args:
             histories: clicks or counts; an empty history scores 0.
-            batch_size: Not used; every user is solved alone.
+            batch_size: Not used; users are solved one by one.
 
         Returns:
             float32 (users, num_items).

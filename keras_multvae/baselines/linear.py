@@ -1,11 +1,11 @@
-"""What linear item-item models share: settings, scores, and how these are chosen."""
+"""The base class of linear item-item models."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -17,11 +17,13 @@ from keras_multvae.data import Split
 from keras_multvae.data.columns.clicks import weights_of_users
 from keras_multvae.typing import Clicks
 
+# Weights between items, dense or sparse, or what they are computed from.
+Weights: TypeAlias = Any
 SETTINGS = ("l2", "dropout", "user_weight")
 
 
 class LinearModel(Baseline):
-    """Scores are `x B`. A subclass says how B comes from weighted clicks.
+    """A model with scores `x B`. A subclass computes B from weighted clicks.
 
     Args:
         num_items: Int, size of the catalogue.
@@ -31,7 +33,7 @@ class LinearModel(Baseline):
     """
 
     # B, (num_items, num_items): float32, an array or CSR.
-    weights: Any
+    weights: Weights
 
     def __init__(
         self,
@@ -65,16 +67,16 @@ class LinearModel(Baseline):
 
     @classmethod
     def tuned(cls, split: Split, seconds: float = math.inf, **options: Any) -> Self:
-        """The model whose settings are best in NDCG@100 of the validation users.
+        """The model with the settings of the best validation NDCG@100.
 
-        `l2`, `dropout` and `user_weight` are changed one at a time, from 200, .5 and
-        .5, as long as that helps: a dozen fits. What does not depend on the first two,
-        as the `X^T diag(w) X` of `EASE`, is computed once for each `user_weight`, so a
-        second matrix of that size is held.
+        `l2`, `dropout` and `user_weight` are changed one at a time, starting from 200,
+        .5 and .5, as long as NDCG improves: about a dozen fits. What does not depend on
+        the first two, such as `X^T diag(w) X` of `EASE`, is computed once for each
+        `user_weight`, which needs memory for a second matrix.
 
         Args:
             split: Its training and its validation part.
-            seconds: Float, after which no further settings are tried.
+            seconds: Float, the time after which no further settings are tried.
             **options: Further arguments of the class.
 
         Returns:
@@ -102,7 +104,7 @@ class LinearModel(Baseline):
                 f"{cls.__name__}.tuned() needs a split with a validation part. "
                 "Received: validation=None."
             )
-        products: dict[float, Any] = {}
+        products: dict[float, Weights] = {}
         end = time.monotonic() + seconds
 
         def fitted(point: tuning.Point) -> Any:
@@ -139,7 +141,7 @@ class LinearModel(Baseline):
         return np.asarray(scores.toarray() if sparse.issparse(scores) else scores)
 
     def cut(self, density: float) -> sparse.csr_matrix:
-        """The entries of B that are largest in size, CSR (num_items, num_items).
+        """The largest entries of B in absolute value, CSR (num_items, num_items).
 
         Args:
             density: Float in (0, 1], the share of all entries to keep.
@@ -151,16 +153,16 @@ class LinearModel(Baseline):
         weights = self._fitted(self.weights)
         return self._largest(weights, max(round(density * self.num_items**2), 1))
 
-    def _products(self, matrix: sparse.csr_matrix) -> Any:
-        """What of `diag(w)^(1/2) X` B is computed from, whatever `l2` and `dropout`."""
+    def _products(self, matrix: sparse.csr_matrix) -> Weights:
+        """The part of B's computation that does not depend on `l2` and `dropout`."""
         raise NotImplementedError
 
-    def _solve(self, products: Any) -> Any:
-        """B from what `_products` gave, which may be overwritten."""
+    def _solve(self, products: Weights) -> Weights:
+        """B from the result of `_products`, which may be overwritten."""
         raise NotImplementedError
 
-    def _largest(self, weights: Any, kept: int) -> sparse.csr_matrix:
-        """The `kept` largest entries of B, and those that are as large as the last."""
+    def _largest(self, weights: Weights, kept: int) -> sparse.csr_matrix:
+        """The `kept` largest entries of B, and any equal to the smallest of these."""
         raise NotImplementedError
 
     def _settings(self) -> dict[str, float]:
@@ -168,7 +170,7 @@ class LinearModel(Baseline):
 
     @staticmethod
     def _settings_of(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
-        # Files of before have `l2` alone.
+        # Files of earlier versions have only `l2`.
         return {name: float(arrays[name]) for name in SETTINGS if name in arrays}
 
 

@@ -1,4 +1,4 @@
-"""EASE where its matrix does not fit: every item on its own neighbours."""
+"""EASE for catalogues whose matrix does not fit: weights of neighbours only."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from keras_multvae import checks
 from keras_multvae.baselines.base import stored
 from keras_multvae.baselines.linear import LinearModel
 
-# Items whose products with all others, and whose equations, are made at a time.
+# The number of items in a block of products and equations.
 BLOCK = 256
-# Pairs (i, j) of which G_ij is kept for the equations, for each item.
+# The number of entries G_ij that are kept for each item.
 PAIRS = 2000
 
 
 class SparseEASE(LinearModel):
-    """EASE with `neighbours` weights an item: scores are `x B`, B sparse.
+    """EASE with `neighbours` weights for each item: scores are `x B`, B sparse.
 
-    Column j of B minimises what EASE minimises, with weights other than those of the
+    Column j of B minimises the objective of EASE with the weights of all items but the
     neighbours N of j held at 0, which is a linear system for each item:
 
         A_NN B_Nj = G_Nj,  A = G + l2 I + p / (1 - p) diag(G).
 
     N are the items with the largest `G_ij / (A_ii A_jj)^(1/2)`, of those that some user
-    clicked along with j. Where these are all items, it is `EASE` itself. G is kept for
-    the `PAIRS` items that go with an item most, and is taken as 0 elsewhere: that, and
-    not the square of the items, is what memory holds.
+    clicked along with j. Where these are all items, it is `EASE` itself. Of G only the
+    `PAIRS` closest items of each item are kept, and other entries count as 0, so that
+    memory does not grow with the square of the items.
 
     Args:
         num_items: Int, size of the catalogue.
         l2: See `EASE`.
         dropout: See `EASE`.
         user_weight: See `EASE`.
-        neighbours: Int >= 1, the weights of an item.
+        neighbours: Int >= 1, the number of weights of an item.
 
     Example:
 
@@ -65,7 +65,7 @@ class SparseEASE(LinearModel):
         self.neighbours = checks.integer("neighbours", neighbours)
 
     def _products(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-        """The weighted clicks: which products are kept depends on all settings."""
+        """The weighted clicks, as the kept products depend on all settings."""
         return matrix
 
     def _solve(self, matrix: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -88,7 +88,7 @@ class SparseEASE(LinearModel):
     def _gram(
         self, matrix: sparse.csr_matrix, diagonal: np.ndarray
     ) -> tuple[sparse.csr_matrix, np.ndarray]:
-        """G without its diagonal, its largest entries; and the neighbours of each item.
+        """The largest entries of G without its diagonal, and each item's neighbours.
 
         The latter (num_items, neighbours), ascending, -1 where there are fewer.
         """
@@ -132,7 +132,7 @@ class SparseEASE(LinearModel):
             stored(arrays, name, (None,)) for name in ("data", "indices", "indptr")
         )
         model.weights = sparse.csr_matrix(parts, shape=(num_items, num_items))
-        # SciPy looks at no index, and reads foreign memory by those that are wrong.
+        # SciPy checks no index, and reads foreign memory for bad ones.
         model.weights.check_format(full_check=True)
         return model
 
@@ -154,7 +154,7 @@ def _largest(
     """The entries of each row with the largest `closeness`, at most `width` of them."""
     lengths = np.diff(rows.indptr)
     owners = np.repeat(np.arange(len(lengths)), lengths)
-    # The item breaks ties, so that the same data give the same model.
+    # Ties are broken by the item, so that the same data give the same model.
     order = np.lexsort((rows.indices, -closeness, owners))
     ranks = np.arange(len(order)) - np.repeat(rows.indptr[:-1], lengths)
     kept = np.sort(order[ranks < width])
@@ -177,7 +177,7 @@ def _solutions(
     for number, item in enumerate(items):
         known = near[number][near[number] >= 0]
         place[known] = np.arange(len(known))
-        # Their rows of G, and the item's own last.
+        # Their rows of G, with the item's own row last.
         rows = gram[np.append(known, item)]
         columns = place[rows.indices]
         found = np.flatnonzero(columns >= 0)
@@ -186,7 +186,7 @@ def _solutions(
         system[owners, columns[found]] = rows.data[found]
         equations[number, : len(known)], targets[number] = system[:-1], system[-1]
         place[known] = -1
-    # What was kept for one of a pair alone counts for both.
+    # An entry that was kept for one item of a pair counts for both.
     equations = np.maximum(equations, equations.transpose(0, 2, 1))
     places = np.arange(width)
     equations[:, places, places] = np.where(near >= 0, diagonal[near], 1)

@@ -1,4 +1,4 @@
-"""The settings of a linear model, chosen on validation users."""
+"""A search for the settings of a linear model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 Point = tuple[int, ...]
 
-# Where the search begins is what did best on most data (docs/results.md).
+# The search starts from the settings that did best on most data (docs/results.md).
 L2 = tuple(200 * 2.0**n for n in range(-6, 7))
 DROPOUT = (0.0, 0.2, 0.33, 0.5, 0.67, 0.8)
 USER_WEIGHT = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -14,7 +14,7 @@ START = (L2.index(200.0), DROPOUT.index(0.5), USER_WEIGHT.index(0.5))
 
 
 def settings_at(point: Point) -> tuple[float, float, float]:
-    """l2, dropout and user_weight of a point of the grid."""
+    """l2, dropout and user_weight of a grid point."""
     l2, dropout, user_weight = point
     return L2[l2], DROPOUT[dropout], USER_WEIGHT[user_weight]
 
@@ -25,13 +25,13 @@ def climb(
     sizes: Sequence[int] = (len(L2), len(DROPOUT), len(USER_WEIGHT)),
     over: Callable[[], bool] = lambda: False,
 ) -> Point:
-    """The highest point of a grid that steps along one axis at a time lead to.
+    """Climbs to a local maximum on a grid, along one axis at a time.
 
     Args:
-        value: Of a point, higher is better; asked once for each.
-        start: Where to begin.
-        sizes: How many points each axis has.
-        over: Asked before each further point, whether the best so far has to do.
+        value: The value of a point, higher is better; called once for each point.
+        start: The first point.
+        sizes: The number of points on each axis.
+        over: Called before each further point: whether to stop.
 
     Example:
 

@@ -12,23 +12,24 @@ from importlib import import_module
 from keras_multvae import start
 from keras_multvae.cli.parser import parse
 
-# What bad files and arguments raise; TypeError is for ids that are decimal or missing.
+# Errors of bad files and arguments; TypeError is for ids that are decimal or missing.
 FAILURES = (ValueError, TypeError, KeyError, OSError, ImportError, RuntimeError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns 0, or 1 with one line on standard error."""
-    # Before the modules of --import, which import Keras.
+    # Before importing the modules of --import, which import Keras.
     start.quiet()
     parsed = parse(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = partial(_warn, parsed.command)
     try:
-        # Only now is Keras imported: bad use was told without it.
+        # Keras is imported only now; usage errors were reported without it.
         start.choose_backend()
         module, _, name = parsed.run.partition(":")
         getattr(import_module(module), name)(parsed)
     except BrokenPipeError:
-        # Whoever reads has seen enough, as `| head`; nor does Python tell at its end.
+        # The reader, such as `| head`, has closed the pipe; Python must not report it
+        # either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except FAILURES as error:
@@ -44,5 +45,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _warn(command: str, message: Warning | str, *_: object, **__: object) -> None:
-    """A warning as one line, without the line of code that it came from."""
+    """Prints a warning as one line, without its source line."""
     print(f"keras-multvae {command}: warning: {message}", file=sys.stderr)

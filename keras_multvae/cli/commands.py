@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_multvae import (
     ModelCard,
@@ -18,9 +19,12 @@ from keras_multvae.cli.output import print_result, status
 from keras_multvae.data import Split, load_prepared
 from keras_multvae.extras import import_extra
 
+if TYPE_CHECKING:
+    from keras_multvae.data import FoldIn, Interactions
+
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Model and prepared folder -> figures."""
+    """Model and prepared folder -> metrics."""
     recommender = Recommender.load(arguments.model)
     part = part_of(recommender, arguments.prepared, arguments.part, arguments.model)
     with status(f"Ranking for {part.num_users:,} users"):
@@ -28,7 +32,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
     print_result(report.to_dict(), str(report), arguments.json)
 
 
-def part_of(recommender: Recommender, prepared: object, part: str, model: str) -> Any:
+def part_of(
+    recommender: Recommender, prepared: str | os.PathLike[str], part: str, model: str
+) -> Interactions | FoldIn:
     """The interactions or the fold-in of a part of a prepared folder."""
     found = getattr(_split(recommender, prepared, model), part)
     if found is None:
@@ -36,8 +42,10 @@ def part_of(recommender: Recommender, prepared: object, part: str, model: str) -
     return found
 
 
-def _split(recommender: Recommender, prepared: Any, model: str) -> Split:
-    """The split of a prepared folder, which has the recommender's items."""
+def _split(
+    recommender: Recommender, prepared: str | os.PathLike[str], model: str
+) -> Split:
+    """The split of a prepared folder; checks that it has the recommender's items."""
     split = load_prepared(prepared).split
     if recommender.items != split.train.items:
         raise ValueError(
@@ -71,7 +79,7 @@ def export(arguments: argparse.Namespace) -> None:
 
 
 def serve(arguments: argparse.Namespace) -> None:
-    """SavedModel -> a server, until it is told to end."""
+    """SavedModel -> a server, until it is stopped."""
     import_extra("prometheus_client", "serving")
     import_extra("starlette", "serving")
     import_extra("uvicorn", "serving")
@@ -86,10 +94,10 @@ def serve(arguments: argparse.Namespace) -> None:
     )
 
 
-def export_with_files(recommender: Recommender, out: Path, **options: Any) -> Path:
-    """A version of the SavedModel, and the server's files where there are none yet."""
+def export_with_files(recommender: Recommender, out: Path, **options: object) -> Path:
+    """Exports a version of the SavedModel, and the server's files if there are none."""
     folder = export_saved_model(recommender, out, **options)
-    # They may have been changed by hand since.
+    # They may have been edited by hand.
     if not (out / "serving").exists():
         write_serving_config(out)
     return folder

@@ -1,4 +1,4 @@
-"""Options that several commands have. No Keras here."""
+"""Options that several commands have. Imports no Keras."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ PARTS = ("train", "validation", "test")
 
 
 def add_import_option(sub: argparse.ArgumentParser) -> None:
-    """--import, which `take_imports` looks for."""
+    """Adds --import, which `take_imports` reads."""
     sub.add_argument(
         "--import",
         dest="modules",
@@ -19,7 +19,7 @@ def add_import_option(sub: argparse.ArgumentParser) -> None:
 
 
 def add_engine_options(sub: argparse._ActionsContainer, help: str) -> None:
-    """--engine, with the command's own words for it, and --address."""
+    """Adds --engine, with the command's help text, and --address."""
     sub.add_argument("--engine", choices=["local", "ray"], default="local", help=help)
     sub.add_argument(
         "--address",

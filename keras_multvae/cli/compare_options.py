@@ -1,4 +1,4 @@
-"""The options of `compare`. No Keras here."""
+"""The options of `compare`. Imports no Keras."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from keras_multvae import registry
 from keras_multvae.cli.common_options import add_import_option
 from keras_multvae.training.recipe import trained_names
 
-# What a name is followed by where the model is to have a linear path.
+# The suffix of the name of a model with a linear path.
 LINEAR = "+ease"
 
 
 def add_compare_options(sub: argparse.ArgumentParser) -> None:
-    """Options for what `keras_multvae.compare` takes, and for what it gives."""
+    """Adds the options of `compare`."""
     sub.add_argument("prepared", help="folder that prepare wrote")
     sub.add_argument(
         "--models",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import Any
 
 from keras_multvae import Comparison, LinearPath, Recipe, Recommender
 from keras_multvae import compare as compare_models
@@ -18,12 +17,13 @@ from keras_multvae.registry import find, names
 from keras_multvae.selection import default_models
 from keras_multvae.training.record import read_recipe
 from keras_multvae.training.trainer import record
+from keras_multvae.typing import Model
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Prepared folder -> a table, and perhaps a folder of models."""
+    """Prepared folder -> a table, and a folder of models on request."""
     out = None if arguments.out is None else Path(arguments.out)
-    # What would stop the writing stops it before the training, not after hours.
+    # Check that the folder can be written before hours of training.
     if (
         out is not None
         and out.exists()
@@ -44,11 +44,11 @@ def compare(arguments: argparse.Namespace) -> None:
     )
 
 
-def _models(given: list[str] | None, num_items: int) -> dict[str, Any] | None:
-    """What `keras_multvae.compare` takes; None for its default."""
+def _models(given: list[str] | None, num_items: int) -> dict[str, Model] | None:
+    """The models for `keras_multvae.compare`; None for its default."""
     if given is None:
         return None
-    found: dict[str, Any] = {}
+    found: dict[str, Model] = {}
     for name in given:
         label = Path(name).stem if Path(name).exists() and not _known(name) else name
         if label in found:
@@ -58,10 +58,11 @@ def _models(given: list[str] | None, num_items: int) -> dict[str, Any] | None:
 
 
 def _known(name: str) -> bool:
+    """Whether a name is a model's, perhaps with the suffix of a linear path."""
     return name.removesuffix(LINEAR) in names()
 
 
-def _model(name: str, num_items: int) -> Any:
+def _model(name: str, num_items: int) -> Model:
     """A candidate by its name, or by its recipe's folder or file."""
     if not _known(name):
         return read_recipe(Path(name))
@@ -69,13 +70,13 @@ def _model(name: str, num_items: int) -> Any:
         return Recipe(name.removesuffix(LINEAR), linear_path=LinearPath())
     if find(name).config is not None:
         return Recipe(name)
-    # With the settings that are tried where nothing is said.
+    # With the default settings of `compare`.
     defaults = default_models(num_items)
     return defaults[name] if name in defaults else find(name).model(num_items)
 
 
 def _write(found: Comparison, prepared: Prepared, out: Path) -> None:
-    """The figures and a recommender for each model, all of it or nothing."""
+    """Writes the metrics and a recommender for each model, completely or not at all."""
     split = prepared.split
     with spilling_into(out.absolute().parent), replace_folder(out) as temporary:
         write_json(temporary / "comparison.json", found.to_dict())

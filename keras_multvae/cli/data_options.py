@@ -1,4 +1,4 @@
-"""Options of `prepare` and of whatever reads files. No Keras here."""
+"""Options of `prepare` and of other commands that read files. Imports no Keras."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import argparse
 from typing import Any
 
 from keras_multvae.cli.model_options import converter
+from keras_multvae.compat import ArgumentGroup
 from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE_INT
 
 SPLITS = ("strong", "time", "last-out", "holdout")
-# What says how files are read, by the names that `read_interactions` has for it.
+# Options for reading files, by the names of `read_interactions`' arguments.
 COLUMNS = (
     "user_column",
     "item_column",
@@ -27,38 +28,40 @@ FILTERS = (
     "drop_missing",
     "time_unit",
 )
-# Of the filters, those that are about events rather than about users and items.
+# The filters of events, as opposed to filters of users and items.
 EVENT_FILTERS = ("min_rating", "duplicates", "drop_missing", "time_unit")
 _positive, _non_negative = converter(POSITIVE_INT), converter(NON_NEGATIVE_INT)
 
 
 def add_reading_options(sub: argparse.ArgumentParser) -> None:
-    """Options for files of events: their columns, and how they are written."""
+    """Adds options for files of events: columns and dialect."""
     group = sub.add_argument_group("files")
-    group.add_argument("--user-column", default="user_id", help="of user ids")
-    group.add_argument("--item-column", default="item_id", help="of item ids")
-    group.add_argument("--rating-column", help="what --min-rating looks at")
+    group.add_argument("--user-column", default="user_id", help="column of user ids")
+    group.add_argument("--item-column", default="item_id", help="column of item ids")
+    group.add_argument("--rating-column", help="column for --min-rating")
     group.add_argument(
         "--timestamp-column",
-        help="when it was: seconds or milliseconds since 1970, dates, ISO text",
+        help="column of times: seconds or milliseconds since 1970, dates, ISO text",
     )
-    group.add_argument("--value-column", help="weights of events, e.g. play counts")
+    group.add_argument(
+        "--value-column", help="column of event weights, e.g. play counts"
+    )
     group.add_argument(
         "--separator",
-        help="between the fields of a text file, as ';', '::' or tab; default: comma, "
-        "tab in .tsv",
+        help="separator of fields in a text file, such as ';', '::' or tab; default: "
+        "comma, or tab in .tsv",
     )
     group.add_argument(
         "--quote",
-        help="around fields of a text file, or none where it means nothing; default: "
-        '", none where a tab or more than one character parts the fields',
+        help='quote character in a text file, or none; default: ", or none if the '
+        "separator is a tab or longer than one character",
     )
-    group.add_argument("--encoding", help="of a text file; default: utf-8")
+    group.add_argument("--encoding", help="encoding of a text file; default: utf-8")
     group.add_argument(
         "--null",
         nargs="+",
         metavar="VALUE",
-        help="how a text file spells missing values, besides the empty field; default: "
+        help="missing values in a text file, besides the empty field; default: "
         r"NULL \N NaN",
     )
     group.add_argument(
@@ -71,35 +74,35 @@ def add_reading_options(sub: argparse.ArgumentParser) -> None:
         "--decimal",
         choices=[".", ","],
         default=".",
-        help="before the fraction of a number in a text file",
+        help="decimal mark of numbers in a text file",
     )
     group.add_argument(
         "--id-type",
         choices=["auto", "str", "int"],
         default="auto",
-        help="of ids in text files; auto: ints where each stays the same text",
+        help="type of ids in text files; auto: int if every id equals its int's text",
     )
     group.add_argument(
         "--time-unit",
         choices=["auto", "s", "ms", "us", "ns"],
         default="auto",
-        help="of times that are numbers; auto: by their size",
+        help="unit of numeric times; auto: by their size",
     )
     group.add_argument(
         "--drop-missing",
         action="store_true",
-        help="drop rows in which something is missing, in place of refusing them",
+        help="drop rows with a missing value, instead of refusing them",
     )
 
 
 def add_events_options(sub: argparse.ArgumentParser) -> None:
-    """Options for files of events whose users and items are settled: all are kept."""
+    """Adds options for files of events of which all users and items are kept."""
     add_reading_options(sub)
     _event_filter_options(sub.add_argument_group("what counts"))
 
 
 def events_options_given(parsed: argparse.Namespace) -> list[str]:
-    """The options of `add_events_options` that were given, as they are spelled."""
+    """The options of `add_events_options` that were given, as on the command line."""
     plain = argparse.ArgumentParser()
     add_events_options(plain)
     return [
@@ -110,7 +113,7 @@ def events_options_given(parsed: argparse.Namespace) -> list[str]:
 
 
 def add_prepare_options(sub: argparse.ArgumentParser) -> None:
-    """The options of `prepare`."""
+    """Adds the options of `prepare`."""
     sub.add_argument(
         "ratings",
         help="CSV, TSV, JSON lines or Parquet file, or a folder of part files",
@@ -124,7 +127,7 @@ def add_prepare_options(sub: argparse.ArgumentParser) -> None:
 
 
 def check_prepare(parsed: argparse.Namespace) -> str | None:
-    """What options of `prepare` do not go together; None if they do."""
+    """Checks combinations of options of `prepare`; the error, or None."""
     wrong = check_ratings(parsed)
     if wrong is not None:
         return wrong
@@ -152,7 +155,7 @@ def check_prepare(parsed: argparse.Namespace) -> str | None:
 
 
 def check_ratings(parsed: argparse.Namespace) -> str | None:
-    """What is wrong with the options for ratings; None if nothing is."""
+    """Checks the options for ratings; the error, or None."""
     rated = parsed.rating_column is not None or "rating" in (parsed.columns or ())
     if parsed.min_rating is not None and not rated:
         return "--min-rating needs --rating-column."
@@ -171,7 +174,7 @@ def given(parsed: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def filters_of(parsed: argparse.Namespace) -> dict[str, Any]:
-    """The filters of `prepare`, with the defaults that depend on others."""
+    """The filters of `prepare`, with defaults that depend on other options."""
     filters = given(parsed, FILTERS)
     whole = parsed.k_core is not None
     filters["min_user_items"] = parsed.min_user_items or (1 if whole else 5)
@@ -179,15 +182,15 @@ def filters_of(parsed: argparse.Namespace) -> dict[str, Any]:
     return filters
 
 
-def _event_filter_options(group: Any) -> None:
+def _event_filter_options(group: ArgumentGroup) -> None:
     group.add_argument("--min-rating", type=float, help="keep ratings of this or more")
     group.add_argument(
         "--duplicates", choices=["collapse", "count"], default="collapse",
-        help="what becomes of a user's repeated item",
+        help="merge repeated events of a user and an item: keep one, or add them up",
     )  # fmt: skip
 
 
-def _filter_options(group: Any) -> None:
+def _filter_options(group: ArgumentGroup) -> None:
     _event_filter_options(group)
     group.add_argument(
         "--min-user-items",
@@ -203,17 +206,17 @@ def _filter_options(group: Any) -> None:
         "--k-core",
         type=_positive,
         metavar="K",
-        help="users and items with fewer are dropped, again and again until none is",
+        help="users and items with fewer are dropped until all have as many",
     )
 
 
-def _split_options(group: Any) -> None:
+def _split_options(group: ArgumentGroup) -> None:
     group.add_argument(
         "--split",
         choices=SPLITS,
         default="strong",
-        help="whole users are held out; what came after two dates; each user's last "
-        "events; or what files of their own hold",
+        help="hold out whole users, events after two dates, each user's last events, "
+        "or the events of separate files",
     )
     for part in ("validation", "test"):
         group.add_argument(
@@ -233,19 +236,19 @@ def _split_options(group: Any) -> None:
         group.add_argument(
             f"--{part}-file",
             metavar="FILE",
-            help=f"with holdout: events for {part}, of users that train",
+            help=f"with holdout: file of events for {part}, of training users",
         )
 
 
-def _title_options(group: Any) -> None:
+def _title_options(group: ArgumentGroup) -> None:
     group.add_argument("--items", help="file of any of these kinds, with titles")
     group.add_argument(
-        "--items-id-column", help="of item ids there; default: --item-column"
+        "--items-id-column", help="column of item ids there; default: --item-column"
     )
-    group.add_argument("--title-column", default="title", help="of titles there")
+    group.add_argument("--title-column", default="title", help="column of titles there")
     for name, what in (
-        ("separator", "between its fields"),
-        ("encoding", "of it"),
+        ("separator", "separator of its fields"),
+        ("encoding", "its encoding"),
     ):
         group.add_argument(f"--items-{name}", help=f"{what}; default: --{name}")
     group.add_argument(

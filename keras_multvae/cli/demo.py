@@ -1,11 +1,10 @@
-"""The whole job on MovieLens: ratings to recommendations to a SavedModel."""
+"""The command `demo`: from MovieLens ratings to recommendations and a SavedModel."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import keras
 from rich.table import Table
@@ -31,8 +30,9 @@ from keras_multvae.data import (
     strong_generalization,
 )
 from keras_multvae.training.recipe import Recipe
+from keras_multvae.typing import Id
 
-# Chosen on the validation users; docs/results.md has the figures.
+# Settings chosen on the validation users; docs/results.md has the figures.
 RECIPE = Recipe(
     MultVAE.Config(hidden_dims=(1000,), dropout=0.4),
     epochs=50,
@@ -171,17 +171,18 @@ def _recommend(
     console.print(table)
 
 
-def _ids(recommender: Recommender, films: list[str]) -> list[Any]:
-    """Ids of the films with these titles, the year apart."""
-    by_title: dict[str, Any] = {}
+def _ids(recommender: Recommender, films: list[str]) -> list[Id]:
+    """Ids of the films with these titles, ignoring the year."""
+    by_title: dict[str, Id] = {}
     for item, title in recommender.titles.items():
         by_title.setdefault(title.rpartition(" (")[0] or title, item)
     return [by_title[film] for film in films if film in by_title]
 
 
-def _cell(report: Any, metric: str) -> str:
+def _cell(report: RankingReport, metric: str) -> str:
     return f"{report.mean(metric):.3f} ± {report.stderr(metric):.3f}"
 
 
 def _step(number: str, text: str) -> None:
+    """Prints the heading of a step of the demo."""
     console.rule(f"[bold]{number}  {text}", align="left")

@@ -1,4 +1,4 @@
-"""An example of each command, for its --help and for docs/cli.md. No Keras here."""
+"""An example of each command, for --help and docs/cli.md. Imports no Keras."""
 
 EXAMPLES = {
     "prepare": "keras-multvae prepare ratings.csv --out prepared --user-column userId "
@@ -17,6 +17,6 @@ EXAMPLES = {
 
 
 def epilog_of(command: str) -> str | None:
-    """What ends the help of a command."""
+    """The end of a command's help."""
     example = EXAMPLES.get(command)
     return None if example is None else f"Example: {example}"

@@ -1,7 +1,7 @@
-"""Options made from the settings of a model and of a recipe. No Keras here.
+"""Options made from the settings of a model and of a recipe. Imports no Keras.
 
-Which options `train` has depends on its model, so `--import`, `--model` and `--recipe`
-are looked for before the parser is made.
+The options of `train` depend on its model, so `--import`, `--model` and `--recipe` are
+parsed before the parser is made.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_multvae import registry
+from keras_multvae.compat import ArgumentGroup
 from keras_multvae.settings import Flag, Kind, OneOf, Settings, settings_of
 from keras_multvae.training.recipe import Recipe, trained_names
 from keras_multvae.training.record import read_recipe
@@ -30,13 +31,13 @@ def take_imports(arguments: Sequence[str]) -> None:
     early.add_argument("--import", dest="modules", action="append", default=[])
     modules = early.parse_known_args(arguments)[0].modules
     if modules and os.getcwd() not in sys.path:
-        # As `python -m` does, and the installed script does not.
+        # `python -m` adds this folder, the installed script does not.
         sys.path.insert(0, os.getcwd())
     registry.import_modules(modules)
 
 
 def recipe_of(arguments: Sequence[str]) -> Recipe:
-    """The recipe whose settings are the defaults: that of --recipe, or of --model.
+    """The recipe with the default settings: that of --recipe, or of --model.
 
     Raises:
         ValueError: An unknown model, or what `read_recipe` raises.
@@ -57,28 +58,28 @@ def recipe_of(arguments: Sequence[str]) -> Recipe:
 
 
 def add_recipe_options(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
-    """Options for every setting of a recipe and of its model.
+    """Adds options for every setting of a recipe and of its model.
 
-    They stand in the namespace only where they are given; see `given_recipe`.
+    The namespace has only those that are given; see `given_recipe`.
     """
     parser.add_argument(
         "--model",
         choices=trained_names(),
         default=recipe.model_name,
-        help="whose options are shown below",
+        help="model to train; its options are shown below",
     )
     parser.add_argument(
         "--recipe",
         metavar="FOLDER_OR_FILE",
         type=Path,
-        help="a model's folder, or JSON: what trained it; other options change it",
+        help="recipe of a model's folder or of a JSON file; other options change it",
     )
     _add(parser.add_argument_group("training"), recipe)
     _add(parser.add_argument_group(f"settings of {recipe.model_name}"), recipe.model)
 
 
 def given_recipe(parsed: argparse.Namespace, recipe: Recipe) -> Recipe:
-    """The recipe, with the options that were given.
+    """The recipe, changed by the given options.
 
     Raises:
         ValueError: Settings that do not go together.
@@ -88,7 +89,7 @@ def given_recipe(parsed: argparse.Namespace, recipe: Recipe) -> Recipe:
 
 
 def converter(kind: Kind) -> Callable[[str], Any]:
-    """A type for argparse that says what was expected."""
+    """A type function for argparse whose errors say what was expected."""
 
     def convert(text: str) -> Any:
         try:
@@ -100,11 +101,11 @@ def converter(kind: Kind) -> Callable[[str], Any]:
 
 
 def _early() -> argparse.ArgumentParser:
-    """A parser that takes what it knows and leaves all else."""
+    """Parses some options and ignores all others."""
     return argparse.ArgumentParser(add_help=False, allow_abbrev=False)
 
 
-def _add(group: Any, settings: Settings) -> None:
+def _add(group: ArgumentGroup, settings: Settings) -> None:
     for field in settings_of(settings):
         kind, help = field.metadata["kind"], field.metadata["help"]
         value = getattr(settings, field.name)
@@ -121,7 +122,7 @@ def _add(group: Any, settings: Settings) -> None:
         else:
             group.add_argument(
                 flag,
-                type=None if kind.choices else converter(kind),
+                type=str if kind.choices else converter(kind),
                 choices=kind.choices,
                 metavar=kind.metavar,
                 default=argparse.SUPPRESS,
@@ -129,8 +130,10 @@ def _add(group: Any, settings: Settings) -> None:
             )
 
 
-def _add_choice(group: Any, flag: str, kind: OneOf, value: Any, help: str) -> None:
-    """An option for the name, and one for each setting of what it names."""
+def _add_choice(
+    group: ArgumentGroup, flag: str, kind: OneOf, value: object, help: str
+) -> None:
+    """Adds an option for the name of a class, and options for all its settings."""
     name = kind.name_of(value)
     group.add_argument(
         flag,
@@ -146,7 +149,7 @@ def _add_choice(group: Any, flag: str, kind: OneOf, value: Any, help: str) -> No
             inner = field.metadata["kind"]
             group.add_argument(
                 f"--{kind.option(field.name).replace('_', '-')}",
-                type=None if inner.choices else converter(inner),
+                type=str if inner.choices else converter(inner),
                 choices=inner.choices,
                 metavar=inner.metavar,
                 default=argparse.SUPPRESS,
@@ -156,7 +159,7 @@ def _add_choice(group: Any, flag: str, kind: OneOf, value: Any, help: str) -> No
 
 
 def _shown(value: object) -> str:
-    """The default as the help tells it."""
+    """The default for the help text."""
     if value is None:
         return ""
     if isinstance(value, tuple):
@@ -181,7 +184,7 @@ def _given(parsed: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 def _given_choice(
     given: dict[str, Any], name: str, kind: OneOf, settings: Settings
-) -> Any:
+) -> object:
     value = getattr(settings, name)
     if name in given and given[name] != kind.name_of(value):
         value = kind.parse(given[name])

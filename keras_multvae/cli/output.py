@@ -1,4 +1,4 @@
-"""What the commands show: progress and words on standard error, JSON on the other."""
+"""Messages and progress on standard error, results on standard output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import sys
 import time
 from datetime import timedelta
-from typing import Any
 
 import keras
 from rich.progress import ProgressColumn, Task
@@ -16,27 +15,27 @@ from rich.text import Text
 
 from keras_multvae.progress import console, progress
 from keras_multvae.training.checkpoint import steps_done
-from keras_multvae.typing import Logs
+from keras_multvae.typing import Json, Logs
 
 
 def log(text: str) -> None:
-    """A line of words on standard error."""
+    """Prints a line on standard error."""
     console.print(text, markup=False)
 
 
 def status(text: str) -> Status:
-    """A context that shows a sign of life on standard error."""
+    """A context that shows a spinner on standard error."""
     return console.status(text)
 
 
-def print_result(value: dict[str, Any], text: str, as_json: bool) -> None:
-    """The result on standard output: one JSON object, or words."""
+def print_result(value: Json, text: str, as_json: bool) -> None:
+    """Prints the result on standard output, as one JSON object or as text."""
     print(json.dumps(value, ensure_ascii=False) if as_json else text)
     sys.stdout.flush()
 
 
 class _Rate(ProgressColumn):
-    """Users a second, once that is known."""
+    """Users per second."""
 
     def render(self, task: Task) -> Text:
         """See `rich.progress.ProgressColumn`."""
@@ -45,10 +44,10 @@ class _Rate(ProgressColumn):
 
 
 class TrainingProgress(keras.callbacks.Callback):
-    """How far a training is: a bar on a terminal, elsewhere a line an epoch.
+    """Progress of a training: a bar on a terminal, elsewhere a line for each epoch.
 
     Args:
-        num_users: That train.
+        num_users: The number of training users.
     """
 
     def __init__(self, num_users: int) -> None:
@@ -68,7 +67,7 @@ class TrainingProgress(keras.callbacks.Callback):
         self.bar.start()
 
     def _users(self, steps: int) -> int:
-        """Users of so many steps."""
+        """The number of users in this many steps."""
         return round(steps * self.num_users / self.params["steps"])
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -76,12 +75,12 @@ class TrainingProgress(keras.callbacks.Callback):
         self.began, self.epoch = time.monotonic(), epoch
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """One step on."""
+        """Advances the bar by a step."""
         if self.bar is not None:
             steps = self.epoch * self.params["steps"] + batch + 1
             self.bar.update(self.task, completed=self._users(steps))
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Shows the epoch, its loss and its validation NDCG@100."""
         logs, epochs = logs or {}, self.params["epochs"]
         ndcg = logs.get("val_ndcg_at_100")
@@ -90,7 +89,8 @@ class TrainingProgress(keras.callbacks.Callback):
         if self.bar is not None:
             self.bar.update(self.task, description=words)
             return
-        # An epoch with its validation; the latest, as the first one also compiles.
+        # Estimate from the latest epoch, validation included, as the first one also
+        # compiles.
         seconds = max(time.monotonic() - self.began, 1e-9)
         ahead = timedelta(seconds=round(seconds * (epochs - epoch - 1)))
         log(f"{words}, {self.num_users / seconds:,.0f} users/s, {ahead} left")

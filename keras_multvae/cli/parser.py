@@ -1,4 +1,4 @@
-"""What the command line takes: commands, options and their help. No Keras here."""
+"""Commands, options and their help. Imports no Keras."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def _port(text: str) -> int:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The arguments of a command; `run` is where its function is, "module:name".
+    """Parses the arguments of a command; `run` is its function, "module:name".
 
     Raises:
-        SystemExit: Bad use, with status 2; or --help or --version, with 0.
+        SystemExit: With status 2 for a usage error, with 0 for --help or --version.
     """
     parser = argparse.ArgumentParser(
         prog="keras-multvae",
@@ -69,7 +69,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
-    """What only several options together can get wrong."""
+    """Checks combinations of options."""
     checks = {"prepare": check_prepare, "recommend": check_recommend}
     if parsed.command in checks:
         wrong = checks[parsed.command](parsed)
@@ -80,14 +80,14 @@ def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
 
 
 def add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
-    """Adds the commands, of which `train` has the options of a recipe."""
+    """Adds the commands; `recipe` determines the options of `train`."""
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, run, summary, add_options in _commands():
         _add_command(subparsers, name, run, summary, add_options, recipe)
 
 
 def _commands() -> tuple[tuple[str, str, str, _AddOptions], ...]:
-    """Names, functions as "module:name", summaries, and what adds the options."""
+    """Names, functions as "module:name", summaries, and functions that add options."""
     return (
         (
             "prepare",
@@ -177,38 +177,40 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--warm-start",
         metavar="MODEL",
-        help="folder of a model of the same class and size to begin with, on data that "
-        "have grown: items that it knows keep their weights",
+        help="folder of a model of the same class and size whose weights to begin "
+        "with, for data that have grown",
     )
     sub.add_argument(
         "--tensorboard",
         metavar="DIR",
-        help="folder to write the curves of the training to, for TensorBoard",
+        help="folder for the curves of the training, for TensorBoard",
     )
     sub.add_argument(
         "--distribute",
         choices=DISTRIBUTIONS,
-        help="train on all devices, on JAX: each takes some users of a batch, or has "
-        "some rows of the item embeddings",
+        help="train on all devices, on JAX: shard the users of a batch, or the item "
+        "embeddings",
     )
     sub.add_argument(
         "--item-parts",
         type=_positive,
-        help="parts of the item embeddings; default: one a device",
+        help="number of item shards; default: one for each device",
     )
     sub.add_argument(
         "--coordinator",
-        help="HOST:PORT of the first of several processes, which all run this command; "
-        "auto where JAX finds out, as on TPU pods and under Slurm",
+        help="HOST:PORT of the main one of several processes, which all run this "
+        "command; auto where JAX detects it, as on TPU pods and under Slurm",
     )
-    sub.add_argument("--processes", type=_positive, help="how many there are")
-    sub.add_argument("--process", type=_non_negative, help="which one this is, from 0")
+    sub.add_argument("--processes", type=_positive, help="number of processes")
+    sub.add_argument(
+        "--process", type=_non_negative, help="number of this process, from 0"
+    )
     sub.add_argument(
         "--no-histories",
         dest="histories",
         action="store_false",
-        help="leave out of the model's folder what each user has, which "
-        "`recommend --user` and `--all` look up",
+        help="do not store the users' histories, which `recommend --user` and `--all` "
+        "look up",
     )
     again = sub.add_mutually_exclusive_group()
     again.add_argument(
@@ -229,13 +231,13 @@ def _evaluate_options(sub: argparse.ArgumentParser) -> None:
         "--part",
         choices=PARTS[1:],
         default="test",
-        help="which held-out users",
+        help="which held-out users to evaluate",
     )
     sub.add_argument(
         "--metrics",
         type=lambda text: text.split(","),
         default="recall@20,recall@50,ndcg@100",
-        help="names with @k, separated by commas",
+        help="names of metrics with @k, separated by commas",
     )
     sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
     add_import_option(sub)
@@ -243,22 +245,24 @@ def _evaluate_options(sub: argparse.ArgumentParser) -> None:
 
 def _export_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("model", help="folder that train wrote")
-    sub.add_argument("--out", required=True, help="as in saved_models/NAME")
-    sub.add_argument("--version", type=_positive, help="default: the next free number")
-    sub.add_argument("-k", type=_positive, default=100, help="items a request")
     sub.add_argument(
-        "--keep", type=_positive, help="versions that stay; default: all of them"
+        "--out", required=True, help="folder of the model, as saved_models/NAME"
+    )
+    sub.add_argument("--version", type=_positive, help="default: the next free number")
+    sub.add_argument("-k", type=_positive, default=100, help="items in an answer")
+    sub.add_argument(
+        "--keep", type=_positive, help="number of versions to keep; default: all"
     )
     sub.add_argument(
         "--quantize",
         choices=["bfloat16", "int8"],
-        help="keep the item embeddings in a half or a quarter of the memory",
+        help="dtype of item embeddings, for a half or a quarter of the memory",
     )
     sub.add_argument(
         "--prepared",
-        help="for the model card: folder that prepare wrote, to count and to evaluate",
+        help="for the model card: folder that prepare wrote, for counts and metrics",
     )
-    sub.add_argument("--data-name", help="for the model card: what the data are")
+    sub.add_argument("--data-name", help="for the model card: description of the data")
     sub.add_argument(
         "--licence",
         help="for the model card: terms of the data; movielens for those of MovieLens",
@@ -283,15 +287,15 @@ def _serve_options(sub: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="names that the server is called by besides localhost; '*' for any",
+        help="host names besides localhost; '*' for any",
     )
 
 
 def _verify_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "folder",
-        help="what prepare, train, tune, export or recommend wrote: data, a model, a "
-        "training that was interrupted, all versions of an exported model",
+        help="folder that prepare, train, tune, export or recommend wrote: data, a "
+        "model, an interrupted training, all versions of an exported model",
     )
     add_import_option(sub)
 
@@ -301,4 +305,4 @@ def _demo_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--saved-models", default="saved_models", help="folder for the SavedModel"
     )
-    sub.add_argument("--seed", type=int, default=0, help="of the training")
+    sub.add_argument("--seed", type=int, default=0, help="seed of the training")

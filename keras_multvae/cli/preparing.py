@@ -21,8 +21,9 @@ from keras_multvae.data import (
 )
 from keras_multvae.data.columns.spilled import spilling_into
 from keras_multvae.data.vocabulary import Vocabulary
+from keras_multvae.typing import Json
 
-# What was lost, and to what, as it is told; `{}` is the number.
+# Messages on lost events; `{}` is the number.
 LOSSES = {
     "events_lost_to_missing": "{} events in which something is missing",
     "events_lost_to_min_rating": "{} events rated lower than --min-rating",
@@ -37,7 +38,7 @@ LOSSES = {
 
 def prepare(arguments: argparse.Namespace) -> None:
     """Ratings -> prepared folder."""
-    # What does not fit in memory goes to the disk that the folder will be on.
+    # What does not fit in memory spills to the disk of the new folder.
     with spilling_into(Path(arguments.out).absolute().parent):
         _prepare(arguments)
 
@@ -62,7 +63,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
         for part in ("validation", "test")
     }
     counts, items = interactions.counts, split.train.num_items
-    report: dict[str, Any] = {
+    report: Json = {
         "out": str(arguments.out),
         "train_users": split.train.num_users,
         **held_out,
@@ -95,7 +96,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 
 def losses(counts: dict[str, int]) -> list[str]:
-    """A line on the events that were left out, by what; none where there are none."""
+    """A line on the events lost to each filter; [] if there are none."""
     lost = [
         text.format(f"{counts[name]:,}")
         for name, text in LOSSES.items()
@@ -134,7 +135,7 @@ def _given_split(
     reading: dict[str, Any],
     filters: dict[str, Any],
 ) -> Split:
-    """The split into files of their own, of which only training is thinned out."""
+    """The split of separate files; only the training file is filtered."""
     kept = {
         name: value
         for name, value in filters.items()
@@ -154,7 +155,7 @@ def _given_split(
         )
 
     test = read(arguments.test_file)
-    assert test is not None  # the parser asks for it
+    assert test is not None  # the parser requires it
     return Split.from_holdout(train, test, read(arguments.validation_file))
 
 
@@ -162,7 +163,7 @@ def _titles(arguments: argparse.Namespace, items: Vocabulary) -> dict[int | str,
     """Titles from the file of --items.
 
     Raises:
-        ValueError: None of them is of an item of the events.
+        ValueError: None of the events' items has a title.
     """
     titles = read_titles(
         arguments.items,

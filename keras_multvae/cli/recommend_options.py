@@ -1,4 +1,4 @@
-"""The options of `recommend` and `similar`. No Keras here."""
+"""The options of `recommend` and `similar`. Imports no Keras."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from keras_multvae.cli.data_options import (
     events_options_given,
 )
 from keras_multvae.cli.model_options import converter
+from keras_multvae.compat import ArgumentGroup
 from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE_INT, Number
 
 _positive, _non_negative = converter(POSITIVE_INT), converter(NON_NEGATIVE_INT)
@@ -22,28 +23,27 @@ _share = converter(Number(float, lambda x: 0 <= x <= 1, "a number in [0, 1]"))
 
 
 def add_recommend_options(sub: argparse.ArgumentParser) -> None:
-    """The options of `recommend`."""
+    """Adds the options of `recommend`."""
     sub.add_argument("model", help="folder that train wrote")
     sub.add_argument(
         "histories",
         nargs="?",
         metavar="FILE",
-        help="whom to recommend for, and all that they have: a file of events of any "
-        "kind that prepare reads, or a folder of them; JSON lines that are lists of "
-        "item ids, histories; or the folder that prepare wrote; default: JSON lines "
-        "from standard input",
+        help="histories of the users to recommend for: a file or folder of events of "
+        "any kind that prepare reads, JSON lines that are lists of item ids, or a "
+        "folder that prepare wrote; default: JSON lines from standard input",
     )
     stored = sub.add_mutually_exclusive_group()
     stored.add_argument(
         "--user",
         nargs="+",
         metavar="ID",
-        help="in place of FILE: users whose histories the model keeps",
+        help="instead of FILE: users with histories in the model's folder",
     )
     stored.add_argument(
         "--all",
         action="store_true",
-        help="in place of FILE: all users whose histories the model keeps",
+        help="instead of FILE: all users with histories in the model's folder",
     )
     _ranking_options(sub.add_argument_group("what is recommended"))
     _output_options(sub.add_argument_group("where to"))
@@ -60,16 +60,18 @@ def add_recommend_options(sub: argparse.ArgumentParser) -> None:
 
 
 def add_similar_options(sub: argparse.ArgumentParser) -> None:
-    """The options of `similar`."""
+    """Adds the options of `similar`."""
     sub.add_argument("model", help="folder that train wrote")
-    sub.add_argument("items", nargs="+", metavar="ID", help="of an item")
+    sub.add_argument("items", nargs="+", metavar="ID", help="id of an item")
     sub.add_argument("-k", "--k", type=_positive, default=10, help="items for each")
-    sub.add_argument("--json", action="store_true", help="one JSON object an item")
+    sub.add_argument(
+        "--json", action="store_true", help="one JSON object for each item"
+    )
     add_import_option(sub)
 
 
 def check_recommend(parsed: argparse.Namespace) -> str | None:
-    """What options of `recommend` do not go together; None if they do."""
+    """Checks combinations of options of `recommend`; the error, or None."""
     if parsed.user or parsed.all:
         option = "--user" if parsed.user else "--all"
         given = events_options_given(parsed) + ["--part"] * (parsed.part is not None)
@@ -91,8 +93,10 @@ def check_recommend(parsed: argparse.Namespace) -> str | None:
     return check_ratings(parsed)
 
 
-def _ranking_options(group: argparse._ActionsContainer) -> None:
-    group.add_argument("-k", "--k", type=_positive, default=10, help="items a user")
+def _ranking_options(group: ArgumentGroup) -> None:
+    group.add_argument(
+        "-k", "--k", type=_positive, default=10, help="items for each user"
+    )
     group.add_argument(
         "--niche",
         type=_share,
@@ -116,7 +120,7 @@ def _ranking_options(group: argparse._ActionsContainer) -> None:
         )
 
 
-def _output_options(group: argparse._ActionsContainer) -> None:
+def _output_options(group: ArgumentGroup) -> None:
     group.add_argument(
         "--out",
         help="Parquet file to make: user_id, rank, item_id, score; with --engine ray, "

@@ -6,10 +6,12 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from keras_multvae import Recommender, recommend_on_ray
 from keras_multvae.cli.commands import part_of
@@ -22,19 +24,20 @@ from keras_multvae.cli.data_options import (
 )
 from keras_multvae.cli.output import log, print_result, status
 from keras_multvae.cli.preparing import losses
-from keras_multvae.data import Interactions, Vocabulary
+from keras_multvae.data import FoldIn, Interactions, Vocabulary
 from keras_multvae.data.ingest.text import lines_of, opened
 from keras_multvae.progress import counting
 from keras_multvae.recommender.events import first_of, holds_events, of_events
 from keras_multvae.recommender.storage import ITEMS
+from keras_multvae.typing import Id
 
 BATCH = 500
-# Counts of what a model does not know of files of histories; see `of_events`.
+# Names of the counts of unknown ids in files of histories; see `of_events`.
 UNKNOWN = ("unknown_items", "entries_of_unknown_items", "users_of_unknown_items")
 
 
 def recommend(arguments: argparse.Namespace) -> None:
-    """Histories -> recommendations: words or JSON, or a Parquet file."""
+    """Histories -> recommendations as text, JSON or a Parquet file."""
     if arguments.engine == "ray":
         _recommend_on_ray(arguments)
         return
@@ -71,7 +74,7 @@ def recommend(arguments: argparse.Namespace) -> None:
 
 
 def similar(arguments: argparse.Namespace) -> None:
-    """Item ids -> the items that are most like each."""
+    """Item ids -> the items most similar to each."""
     recommender = Recommender.load(arguments.model)
     items = recommender.items
     ids = items.from_text(arguments.items)
@@ -95,8 +98,8 @@ def similar(arguments: argparse.Namespace) -> None:
 
 def _histories(
     recommender: Recommender, arguments: argparse.Namespace
-) -> tuple[Interactions, Any, str]:
-    """Histories, the users of them to recommend for, and what these are called."""
+) -> tuple[Interactions, Sequence[Id] | np.ndarray, str]:
+    """Histories, the users to recommend for, and the name of these."""
     if arguments.user or arguments.all:
         stored = recommender.histories
         if stored is None:
@@ -115,12 +118,13 @@ def _histories(
     if source.is_dir() and not holds_events(source):
         _check_no_events_options(arguments)
         part = part_of(recommender, source, arguments.part or "train", arguments.model)
-        histories = getattr(part, "input", part)
+        histories = part.input if isinstance(part, FoldIn) else part
         return histories, histories.users.ids, "user"
     return _read(source, recommender.items, arguments)
 
 
-def _users(users: Vocabulary, arguments: argparse.Namespace) -> list[Any]:
+def _users(users: Vocabulary, arguments: argparse.Namespace) -> list[Id]:
+    """The users of --user, as ids of the vocabulary."""
     ids = users.from_text(arguments.user)
     unknown = [each for each in ids if each not in users]
     if unknown:
@@ -135,8 +139,8 @@ def _users(users: Vocabulary, arguments: argparse.Namespace) -> list[Any]:
 
 def _read(
     path: Path, items: Vocabulary, arguments: argparse.Namespace
-) -> tuple[Interactions, Any, str]:
-    """The histories in files of events, or of JSON lists."""
+) -> tuple[Interactions, Sequence[Id] | np.ndarray, str]:
+    """Reads histories from files of events or of JSON lists."""
     if not path.exists():
         raise FileNotFoundError(
             f"There is no file or folder {path}. Give files of events, JSON lines that "
@@ -158,6 +162,7 @@ def _read(
 
 
 def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The given options for reading events, by argument of `read_interactions`."""
     return given(arguments, (*COLUMNS, *DIALECT, *EVENT_FILTERS))
 
 
@@ -171,7 +176,7 @@ def _check_no_events_options(arguments: argparse.Namespace, but: str = "") -> No
 
 @contextmanager
 def _standard_input() -> Iterator[Path]:
-    """A file of what comes in, as events are read more than once."""
+    """A temporary file with standard input, as events are read more than once."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "standard_input.jsonl")
         with path.open("wb") as file:
@@ -192,7 +197,7 @@ def _unknown(histories: Interactions) -> list[str]:
 
 
 def _left_out(histories: Interactions) -> list[str]:
-    """Lines on what was not read, and what was not known."""
+    """Messages on events that were not read, and on unknown ids."""
     counts = histories.counts
     items, entries, users = (counts.get(name, 0) for name in UNKNOWN)
     lines = losses(counts)
@@ -207,9 +212,9 @@ def _left_out(histories: Interactions) -> list[str]:
 
 
 def _options(arguments: argparse.Namespace, items: Vocabulary | None) -> dict[str, Any]:
-    """Keyword arguments of `Recommender.recommend`; what is not asked for is not in.
+    """Keyword arguments of `Recommender.recommend` for the given options.
 
-    `items` is what --allow and --deny look ids up in.
+    `items` is the vocabulary for --allow and --deny.
     """
     options: dict[str, Any] = {"k": arguments.k, "on_unknown": arguments.on_unknown}
     for name in ("allow", "deny"):
@@ -222,9 +227,9 @@ def _options(arguments: argparse.Namespace, items: Vocabulary | None) -> dict[st
     return options
 
 
-def _listed(name: str, items: Vocabulary, arguments: argparse.Namespace) -> list[Any]:
-    """The item ids of --allow or --deny, which are given or in files."""
-    found: list[Any] = []
+def _listed(name: str, items: Vocabulary, arguments: argparse.Namespace) -> list[Id]:
+    """The item ids of --allow or --deny, given directly or in files."""
+    found: list[Id] = []
     for each in getattr(arguments, name):
         (item,) = items.from_text([each])
         is_file, known = Path(each).is_file(), item in items
@@ -245,7 +250,7 @@ def _listed(name: str, items: Vocabulary, arguments: argparse.Namespace) -> list
 
 
 def _ids_in(path: Path) -> list[str]:
-    """The ids of a file that has one a line."""
+    """The ids of a file with an id in each line."""
     ids = []
     with opened(path) as file:
         for number, line in enumerate(lines_of(file), start=1):
@@ -263,13 +268,13 @@ def _ids_in(path: Path) -> list[str]:
 
 def _print(
     recommender: Recommender,
-    user_ids: Any,
+    user_ids: Sequence[Id] | np.ndarray,
     kind: str,
     options: dict[str, Any],
     arguments: argparse.Namespace,
 ) -> None:
-    """A line of JSON, or some of words, for each user."""
-    # Beside the answers on a terminal a bar would be in the way.
+    """Prints a line of JSON, or lines of text, for each user."""
+    # On a terminal, a bar would disturb the results.
     shown = len(user_ids) > BATCH and not sys.stdout.isatty()
     with counting("recommending", len(user_ids), shown=shown) as advance:
         for start in range(0, len(user_ids), BATCH):
@@ -286,7 +291,7 @@ def _print(
 
 
 def _recommend_on_ray(arguments: argparse.Namespace) -> None:
-    """The same on a Ray cluster -> folder of Parquet files."""
+    """Histories -> folder of Parquet files, on a Ray cluster."""
     source = None if arguments.all else Path(arguments.histories or "-")
     if source is not None and not source.exists():
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_multvae import Recommender, backend
 from keras_multvae.cli.model_options import given_recipe
@@ -14,13 +14,19 @@ from keras_multvae.data import Vocabulary, load_prepared
 from keras_multvae.data.columns.spilled import spilling_into
 from keras_multvae.distribution import data_parallel, initialize, item_parallel
 from keras_multvae.files import replace_file
-from keras_multvae.plots import figure_class, plot_history
+from keras_multvae.plots import figure_class, plot_history, save
 from keras_multvae.recommender import storage
-from keras_multvae.training.checkpoint import clear_state, is_interrupted, write_history
+from keras_multvae.training.checkpoint import clear_state, is_interrupted
 from keras_multvae.training.curves import Curves
+from keras_multvae.training.history import write_history
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.trainer import record
 from keras_multvae.training.trainer import train as train_recipe
+
+if TYPE_CHECKING:
+    from keras.distribution import Distribution
+
+    from keras_multvae.data.prepared import Prepared
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -63,7 +69,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def _changed_items(before: Vocabulary, now: Vocabulary) -> dict[str, int]:
-    """How many items an earlier model knows, and does not, and which are gone."""
+    """A message on items that are known to the earlier model, new, or gone."""
     known = int((before.lookup(now.ids) >= 0).sum())
     return {
         "known_items": known,
@@ -72,8 +78,8 @@ def _changed_items(before: Vocabulary, now: Vocabulary) -> dict[str, int]:
     }
 
 
-def _distribution(arguments: argparse.Namespace) -> Any:
-    """The `keras.distribution` that was asked for, or None; joins the processes."""
+def _distribution(arguments: argparse.Namespace) -> Distribution | None:
+    """The requested `keras.distribution`, or None; joins the processes."""
     several = arguments.coordinator or arguments.processes or arguments.process
     if arguments.distribute is None:
         if several or arguments.item_parts:
@@ -102,23 +108,23 @@ def _distribution(arguments: argparse.Namespace) -> Any:
 
 
 def train_and_save(
-    prepared: Any,
+    prepared: Prepared,
     recipe: Recipe,
     out: Path,
     *,
     resume: bool = False,
     overwrite: bool = False,
     histories: bool = True,
-    distribution: Any = None,
+    distribution: Distribution | None = None,
     warm_start: Recommender | None = None,
     tensorboard: str | None = None,
 ) -> list[dict[str, float]]:
     """Trains, and writes recommender, history.csv and training.png.
 
-    The recommender keeps the histories of the users of all parts, unless it is not to.
-    Of several processes the first one writes, and shows a bar.
+    The recommender keeps the histories of the users of all parts, unless `histories` is
+    false. Of several processes, the main one writes and shows a bar.
     """
-    # What would stop the writing stops it before the training, not after hours.
+    # Check that the folder can be written before hours of training.
     storage.check_out(out)
     figure_class()
     state = out.with_name(out.name + ".training")
@@ -146,7 +152,7 @@ def train_and_save(
             raise
     if not first:
         return history
-    # What does not fit in memory goes to the disk that the folder will be on.
+    # What does not fit in memory spills to the disk of the new folder.
     with spilling_into(out.absolute().parent):
         recommender = Recommender(
             model,
@@ -158,14 +164,14 @@ def train_and_save(
         recommender.save(out)
     write_history(out / "history.csv", history)
     with replace_file(out / "training.png") as temporary:
-        plot_history(history)[0].figure.savefig(temporary, dpi=120)
+        save(plot_history(history)[0], temporary)
     storage.seal(out)
     clear_state(state)
     return history
 
 
 def _check_new(out: Path, state: Path) -> None:
-    """Raises `FileExistsError` where a training would replace what there is."""
+    """Raises `FileExistsError` if a training would replace an existing one."""
     if is_interrupted(state):
         raise FileExistsError(
             f"There is an interrupted training in {state}. Go on with --resume, or "
@@ -178,7 +184,7 @@ def _check_new(out: Path, state: Path) -> None:
 
 
 def _what_is_left(state: Path) -> str:
-    """What an interruption leaves, and how to go on."""
+    """A message on an interrupted training, and how to resume it."""
     if is_interrupted(state):
         return (
             f"What was trained until the last save is in {state}: go on with the same "

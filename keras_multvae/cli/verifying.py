@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from keras_multvae import Recommender
 from keras_multvae.cli.output import print_result
@@ -25,8 +24,8 @@ from keras_multvae.training import checkpoint
 from keras_multvae.tuning import folder as tuning
 
 MANIFEST = "manifest.json"
-# By format: how it is called, up to which version it is read, what else looks at it.
-KINDS: dict[str, tuple[str, int, Callable[[Path], Any] | None]] = {
+# For each format its name, the latest readable version, and a further check.
+KINDS: dict[str, tuple[str, int, Callable[[Path], object] | None]] = {
     prepared.PREPARED: ("prepared folder", prepared.VERSION, load_prepared),
     prepared.INTERACTIONS: ("interactions folder", prepared.VERSION, load_interactions),
     storage.FORMAT: ("recommender", storage.VERSION, Recommender.load),
@@ -42,7 +41,7 @@ KINDS: dict[str, tuple[str, int, Callable[[Path], Any] | None]] = {
 
 
 def verify(arguments: argparse.Namespace) -> None:
-    """A folder of ours -> a line on each that is in it, or the file that is wrong."""
+    """Folder -> a line for each folder of ours in it, or the first damaged file."""
     folder = existing_folder(Path(arguments.folder))
     found = list(folders_in(folder))
     if not found:
@@ -56,7 +55,7 @@ def verify(arguments: argparse.Namespace) -> None:
 
 
 def folders_in(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Folders of ours in a folder, itself among them, each with its manifest."""
+    """Yields folders of our formats in a folder (and itself), with their manifests."""
     if (folder / storage.METADATA).is_file():
         yield folder, folder / storage.METADATA
     elif (folder / MANIFEST).is_file():
@@ -73,10 +72,10 @@ def folders_in(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def checked(folder: Path, manifest: Path) -> str:
-    """A line on a folder that is whole.
+    """A message on a folder that is not damaged.
 
     Raises:
-        DamagedFileError: The file that is not.
+        DamagedFileError: A file is damaged.
     """
     if manifest.name == tuning.STUDY:
         return _study(folder)
@@ -109,7 +108,7 @@ def checked(folder: Path, manifest: Path) -> str:
 
 
 def _exported(folder: Path) -> str:
-    """A line on a version of an exported model."""
+    """A message on a version of an exported model."""
     whole.files_of(folder)
     try:
         whole.check_whole(folder)
@@ -119,7 +118,7 @@ def _exported(folder: Path) -> str:
 
 
 def _study(folder: Path) -> str:
-    """A line on the files of a study, but for its models and data."""
+    """A message on the files of a study, without its models and data."""
     study = tuning.StudyFolder.open(folder)
     chosen = study.linear
     lines = 0

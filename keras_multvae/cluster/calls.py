@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 import keras
 
 from keras_multvae.cluster.on_ray import connected, processors
 from keras_multvae.extras import import_extra
 
-# Seconds between two looks.
+# The argument of a call.
+Task = TypeVar("Task")
+# Seconds between two calls of `look`.
 LOOK = 1.0
 
 
 def calls_on_ray(
-    function: Callable[[Any], None],
-    arguments: Sequence[Any],
+    function: Callable[[Task], None],
+    arguments: Sequence[Task],
     look: Callable[[], None],
     address: str | None = None,
 ) -> None:
     """Calls `function` with each of the arguments, in a process of its own.
 
-    Each takes an even share of the cluster's processors, on one node. One whose node
-    dies is not called again: the others go on.
+    Each call gets an even share of the cluster's processors, on one node. If a node
+    dies, its call is not repeated, and the others continue.
 
     Args:
-        function: Of a module that the nodes have.
-        arguments: What to call it with.
+        function: A function of a module that is installed on the nodes.
+        arguments: An argument for each call.
         look: Called about every second, until all have returned.
         address: See `recommend_on_ray`.
 
     Raises:
         ImportError: Ray is not installed.
         ConnectionError: No cluster answers at `address`.
-        RuntimeError: All calls failed, with the reason of one.
+        RuntimeError: All calls failed; the message has the reason of one.
     """
     ray = import_extra("ray", "ray")
     with connected(ray, address):

@@ -1,4 +1,4 @@
-"""Recommendations in shards: the job, and the folder that it fills; without Ray."""
+"""Recommendation in shards: the job and its folder, without Ray."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ from keras_multvae.typing import Json
 
 FORMAT = "keras_multvae.recommendations"
 VERSION = 1
-# Sizes and checksums of parts, until all are there and the manifest has them.
+# The folder of sizes and checksums of parts, until the manifest has them.
 SUMS = "sums"
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker must know to fill any of the shards.
+    """The data that a worker needs to fill any shard.
 
     Args:
         model: Folder of a recommender.
         histories: Prepared folder, or folder of interactions.
-        part: Which users of a prepared folder.
+        part: The part of a prepared folder.
         out: The folder to fill.
-        shard_size: Users a shard.
+        shard_size: Users in a shard.
         options: Keyword arguments of `Recommender.recommend`.
     """
 
@@ -61,7 +61,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def count_users(self) -> int:
-        """Users in the histories, which must be over the model's items.
+        """The number of users; checks that histories and model have the same items.
 
         Raises:
             FileNotFoundError: There is no such folder.
@@ -97,11 +97,11 @@ class Job:
         return self.out / "parts" / f"part-{shard:05}.parquet"
 
     def fill(self, shard: int) -> None:
-        """Ranks for the users of a shard and writes its file, all of it or nothing.
+        """Ranks items for the users of a shard, and writes its file atomically.
 
         Raises:
             DamagedFileError: The file does not hold what was written.
-            FileExistsError: The folder has become that of another job.
+            FileExistsError: The folder now belongs to another job.
         """
         self._check_manifest()
         digests = (self._model_digest, self._histories_digest)
@@ -112,16 +112,16 @@ class Job:
         path = self.path(shard)
         recommender.recommend_to_parquet(path, **self.options)
         check_part(path, chosen.users, model.items, self.options.get("k", 10))
-        # Whoever started anew meanwhile must not take this part for its own.
+        # A job that was started meanwhile must not take this part for its own.
         self._check_manifest()
         self._sum_of(shard).parent.mkdir(exist_ok=True)
         write_json(self._sum_of(shard), sum_of(path))
 
     def start(self, num_users: int) -> list[int]:
-        """Makes the folder, or takes up one of the same job.
+        """Makes the folder, or resumes one of the same job.
 
         Returns:
-            The shards without a file, or with one that is damaged.
+            The shards whose file is missing or damaged.
 
         Raises:
             FileExistsError: The folder holds something else, or parts of another job.
@@ -135,12 +135,12 @@ class Job:
         shards = self.shards(num_users)
         missing = [i for i in shards if not self._is_whole(i, found or {})]
         if found is None or missing or not found.get("complete"):
-            # First of all, so that every part has a manifest that says what it is of.
+            # First, so that every part has a manifest of its job.
             write_manifest(path, {**self._manifest(num_users), "complete": False}, {})
         return missing
 
     def finish(self, num_users: int) -> None:
-        """Holds each part against its sum, then says that all are there.
+        """Verifies all parts by their checksums, and completes the manifest.
 
         Raises:
             DamagedFileError: A part is missing or is not what was written.
@@ -149,10 +149,10 @@ class Job:
         found = read_format(path, FORMAT, VERSION)
         if found.get("complete"):
             return
-        # What workers that were killed have left behind.
+        # Remove files that killed workers have left.
         for unfinished in (self.out / "parts").glob(".part-*"):
             unfinished.unlink(missing_ok=True)
-        files: dict[str, Any] = {}
+        files: dict[str, Json] = {}
         for shard in self.shards(num_users):
             listed = read_json(self._sum_of(shard))
             name = self.path(shard).relative_to(self.out).as_posix()
@@ -162,7 +162,7 @@ class Job:
         shutil.rmtree(self.out / SUMS)
 
     def _is_whole(self, shard: int, manifest: Json) -> bool:
-        """Whether a part is there, as it was written; one that is not goes."""
+        """Whether a part is there and not damaged; removes a damaged one."""
         path = self.path(shard)
         if not path.exists():
             return False
@@ -170,10 +170,10 @@ class Job:
         try:
             listed = listed_files(self.out, manifest).get(name)
             if listed is None and self._sum_of(shard).exists():
-                # Not complete yet: the worker has left the sum beside it.
+                # The job is not complete; the worker wrote the checksum to a file.
                 listed = read_json(self._sum_of(shard))
             elif listed is None:
-                # Of an earlier version, or of a worker that was killed meanwhile.
+                # Written by an earlier version, or by a worker that was killed.
                 self._check_part(shard)
                 listed = sum_of(path)
             check_files(self.out, {"files": {name: listed}})
@@ -186,6 +186,7 @@ class Job:
         return True
 
     def _check_part(self, shard: int) -> None:
+        """Reads a shard's file, and checks its users, items and order."""
         users = self._all_users
         own = users.take(self.users(shard, len(users)))
         items = Vocabulary.load(self.model / storage.ITEMS)
@@ -196,9 +197,11 @@ class Job:
         return load_histories(self.histories, self.part).users
 
     def _sum_of(self, shard: int) -> Path:
+        """The file with the size and checksum of a shard, until the job is complete."""
         return self.out / SUMS / f"part-{shard:05}.json"
 
     def _manifest(self, num_users: int) -> Json:
+        """The manifest of the job: what it ranks, for whom, and how."""
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -226,9 +229,10 @@ class Job:
             )
         return found
 
-    # These travel with the job once `start` has asked for them.
+    # These are added to the job by `start`.
     @cached_property
     def _model_digest(self) -> str:
+        """SHA-256 of the model, so that another one does not resume the job."""
         return _digest(*storage.identity(self.model))
 
     @cached_property
@@ -240,7 +244,7 @@ class Job:
 
 
 def check_part(path: Path, users: Vocabulary, items: Vocabulary, k: int) -> None:
-    """Reads a part again: its columns, whose rows they are, and in which order.
+    """Reads a part, and checks its columns, users, items and order.
 
     Raises:
         DamagedFileError: It is no Parquet file, or not of these users and items.
@@ -264,7 +268,7 @@ def check_part(path: Path, users: Vocabulary, items: Vocabulary, k: int) -> None
             or not np.isfinite(columns[3]).all()
         ):
             raise ValueError("its rows are not those of its users")
-    # What a damaged file makes the reader raise is of any kind.
+    # For a damaged file, the reader may raise any error.
     except Exception as error:
         raise DamagedFileError(f"{path} is damaged: {error}.") from None
 
@@ -286,15 +290,15 @@ def load_histories(folder: Path, part: str) -> Interactions:
 def _loaded(
     model: Path, histories: Path, part: str, digests: tuple[str, str]
 ) -> tuple[Recommender, Interactions]:
-    """Stays in a worker process from one shard to the next.
+    """Cached in a worker process from shard to shard.
 
-    Not from one model to the next in the same folder, which is what `digests` are for.
+    `digests` prevent reuse for another model in the same folder.
     """
     return Recommender.load(model), load_histories(histories, part)
 
 
 def _digest(*files: Path) -> str:
-    """SHA-256 of the contents of files, one after the other."""
+    """SHA-256 of the concatenated contents of files."""
     total = hashlib.sha256()
     for path in files:
         with open_regular(path) as file:

@@ -1,4 +1,4 @@
-"""Deals the shards of a job out to the machines of a Ray cluster."""
+"""Distributing the shards of a job over a Ray cluster."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from keras_multvae.progress import counting
 from keras_multvae.recommender import storage
 from keras_multvae.recommender.events import holds_events, of_events
 
-# How often a shard is done again whose worker died: nodes may be killed, but a shard
-# that kills its workers must come to an end.
+# How often to retry a shard whose worker died: nodes may be killed, but a shard that
+# kills its workers must not be retried for ever.
 RETRIES = 3
 
 P = ParamSpec("P")
 
 
 def _alone(function: Callable[P, int]) -> Callable[P, int]:
-    """Has one job at a time fill a folder, which is the second argument, `out`."""
+    """Lets one job at a time fill the folder `out`, the second argument."""
 
     @wraps(function)
     def locked(*args: P.args, **kwargs: P.kwargs) -> int:
@@ -61,13 +61,13 @@ def recommend_on_ray(
     progress: bool = False,
     **options: Any,
 ) -> int:
-    """Ranks the items for all users on a Ray cluster, into a folder of Parquet files.
+    """Writes rankings for all users to Parquet files, on a Ray cluster.
 
-    The users are dealt out in shards. A worker process loads the recommender once,
-    and writes one file a shard, `OUT/parts/part-00000.parquet` and so on, with the
-    columns of `Recommender.recommend_to_parquet`. `OUT/manifest.json` says what the
-    job is, and `"complete": true` once every part is there. Called again after an
-    interruption, it does what is left. A shard whose node dies is done on another.
+    The users are divided into shards. A worker process loads the recommender once, and
+    writes one file for each shard, `OUT/parts/part-00000.parquet` and so on, with the
+    columns of `Recommender.recommend_to_parquet`. `OUT/manifest.json` describes the
+    job, and has `"complete": true` once every part is there. After an interruption, a
+    second call does the rest. If a node dies, its shard is done on another.
 
     All nodes must find the folders under the same paths, on a shared file system, and
     have keras_multvae, Ray and the backend of this process installed in the same
@@ -76,28 +76,26 @@ def recommend_on_ray(
     Args:
         model: Folder of a recommender.
         out: The folder to fill.
-        histories: Whose users: a prepared folder, an interactions folder, or files of
-            events as `read_interactions` takes them. By default the histories that the
-            recommender keeps. Events are gathered by this process first, into
-            `OUT.histories`, which goes when the job is complete.
-        part: Which users of a prepared folder; held-out ones by their fold-in.
-        reading: How files of events are read: `user_column` and other keyword arguments
-            of `read_interactions`.
-        address: Of the cluster, as `ray.init` takes it: "auto", "10.0.0.1:6379". By
-            default the one that this process is connected to, that RAY_ADDRESS names
-            or that runs on this machine, else a new one on this machine alone.
-        num_workers: Int >= 1, shards in work at a time; by default as many as there is
-            room for.
-        resources: What a worker takes of its node, by Ray's names, as in
-            `{"num_cpus": 4, "num_gpus": 1}`. By default all processors of the smallest
-            node, or fewer if `num_workers` would not find room.
-        shard_size: Int >= 1, users a shard.
+        histories: A prepared folder, an interactions folder, or files of events for
+            `read_interactions`; by default the histories of the recommender. Events are
+            first converted by this process to the folder `OUT.histories`, which is
+            removed when the job is complete.
+        part: The part of a prepared folder; held-out users by their fold-in.
+        reading: Keyword arguments of `read_interactions` for files of events.
+        address: The address of the cluster for `ray.init`: "auto", "10.0.0.1:6379". By
+            default the cluster that this process is connected to, that of RAY_ADDRESS,
+            one on this machine, or else a new one on this machine.
+        num_workers: Int >= 1, shards in progress at a time; by default as many as fit.
+        resources: The resources of a worker, by Ray's names, as in `{"num_cpus": 4,
+            "num_gpus": 1}`. By default all processors of the smallest node, or fewer if
+            `num_workers` would not fit.
+        shard_size: Int >= 1, users in a shard.
         progress: Bool, whether to show a bar on standard error.
         **options: `k`, `exclude_seen`, `allow`, `deny`, `niche`, `on_unknown` and
             `batch_size`, as in `Recommender.recommend`.
 
     Returns:
-        Rows in all parts.
+        The number of rows in all parts.
 
     Raises:
         ImportError: Ray or pyarrow is not installed.
@@ -105,8 +103,7 @@ def recommend_on_ray(
         FileExistsError: `out` holds something else, or the parts of a job with
             another model, other histories or options.
         FolderInUseError: Another job fills `out`.
-        RuntimeError: A shard failed, with its reason, or lost its worker again and
-            again.
+        RuntimeError: A shard failed, or lost its worker repeatedly; with the reason.
         UnknownIdError: Events of unknown items, with on_unknown="raise".
         ValueError: `num_workers` or `shard_size` is no integer >= 1.
 
@@ -126,7 +123,7 @@ def recommend_on_ray(
     ray = import_extra("ray", "ray")
     parquet = import_extra("pyarrow.parquet", "ray")
     job = Job(
-        # Absolute, as workers have working directories of their own.
+        # Absolute, as workers have other working directories.
         model=Path(model).resolve(),
         histories=Path(model if histories is None else histories).resolve(),
         part=part,
@@ -162,7 +159,7 @@ def recommend_on_ray(
 
 
 def _plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of `Recommender.recommend`, as they can be written as JSON."""
+    """The options of `Recommender.recommend`, converted for JSON."""
     options = {"k": 10, "exclude_seen": True, "on_unknown": "raise", **options}
     for name in ("allow", "deny"):
         if options.get(name) is not None:
@@ -171,7 +168,7 @@ def _plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gather_events(job: Job, folder: Path, reading: Mapping[str, Any]) -> Job:
-    """Turns files of events into a folder of interactions, and names it to the job."""
+    """Converts files of events to a folder of interactions; returns the changed job."""
     items = Vocabulary.load(job.model / storage.ITEMS)
     with spilling_into(folder.parent):
         unknown = job.options["on_unknown"]
@@ -182,7 +179,7 @@ def _gather_events(job: Job, folder: Path, reading: Mapping[str, Any]) -> Job:
 
 @contextlib.contextmanager
 def connected(ray: ModuleType, address: str | None) -> Iterator[None]:
-    """A connection to the cluster; one that was there before stays."""
+    """A context with a connection to the cluster; an existing one stays open."""
     if address is None and ray.is_initialized():
         yield
         return
@@ -202,7 +199,7 @@ def connected(ray: ModuleType, address: str | None) -> Iterator[None]:
 
 
 def _check_listening(address: str) -> None:
-    """Raises `OSError` where nobody listens; Ray tries for minutes, then exits."""
+    """Raises `OSError` if there is no server; Ray would try for minutes, then exit."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
@@ -218,24 +215,23 @@ def _filled(
 ) -> Generator[int, None, None]:
     """Yields the shards as they are done.
 
-    Tasks rather than actors: an actor of a dead node waits until there is room for it
-    elsewhere, for ever if other actors fill the cluster, and its shard with it. A task
-    goes to whichever worker is free. Ray keeps worker processes from task to task, and
-    so the model that they have loaded.
+    It uses tasks rather than actors: an actor of a dead node waits until it fits
+    elsewhere, for ever if other actors fill the cluster. A task goes to any free
+    worker. Ray reuses worker processes, with the model that they have loaded.
     """
     if not shards:
         return
     fill = ray.remote(
         **(resources or {"num_cpus": processors(ray, num_workers)}),
         max_retries=RETRIES,
-        # Ray ends a worker with a GPU after each task otherwise.
+        # Otherwise Ray would end a worker with a GPU after each task.
         max_calls=0,
         runtime_env={"env_vars": {"KERAS_BACKEND": keras.backend.backend()}},
     )(_fill)
     model = registry.find(storage.model_name(job.model)).model
     models = registry.handover(model, program=False)
     waiting = iter(shards)
-    running: dict[Any, int] = {}
+    running: dict[object, int] = {}
     try:
         while True:
             free = len(shards) if num_workers is None else num_workers - len(running)
@@ -253,13 +249,13 @@ def _filled(
 
 
 def _fill(job: Job, shard: int, models: str) -> None:
-    """What Ray calls in a worker process, which is to know the caller's models."""
+    """Called by Ray in a worker process; registers the caller's models first."""
     registry.take_over(models)
     job.fill(shard)
 
 
 def _check(ray: ModuleType, done: object, shard: int, users: range) -> None:
-    """Raises what became of a shard, if it failed."""
+    """Raises the error of a failed shard."""
     try:
         ray.get(done)
     except ray.exceptions.RayError as error:
@@ -272,10 +268,10 @@ def _check(ray: ModuleType, done: object, shard: int, users: range) -> None:
 
 
 def processors(ray: ModuleType, num_workers: int | None) -> int:
-    """Processors a worker takes: a node's, or fewer where there are more workers."""
+    """The processors of a worker: those of a node, or fewer for many workers."""
     nodes = [
         int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]
     ]
-    # A head node may be there without any; one that scales may have no other yet.
+    # A head node may have none, and an autoscaling cluster may have no other node yet.
     smallest = min((node for node in nodes if node), default=1)
     return max(min(smallest, sum(nodes) // (num_workers or 1)), 1)

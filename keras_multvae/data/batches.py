@@ -18,35 +18,35 @@ from keras_multvae.data.columns.mapped import slices
 from keras_multvae.data.ingest.events import checked_weights
 from keras_multvae.data.packing import pack
 from keras_multvae.data.splits.base import FoldIn
-from keras_multvae.typing import Clicks
+from keras_multvae.typing import Arrays, Clicks
 
 
 class UserBatches(keras.utils.PyDataset):
-    """Batches of users in compact sparse form; no dense matrix is ever made.
+    """Ragged batches of users, made without a dense matrix.
 
-    A batch is a tuple `(input,)`, `(input, targets)` or `(input, targets, weights)`;
-    where there are weights and no targets, the latter are an array (users, 0).
-    Inputs and targets are dicts of three arrays, each sliceable on axis 0:
+    A batch is a tuple `(input,)`, `(input, targets)` or `(input, targets, weights)`.
+    With weights but no targets, the targets are an array (users, 0). Inputs and targets
+    are dicts of three arrays, each sliceable on axis 0:
 
     - `entries_per_user` (users,) int32: stored entries of each user;
     - `item_ids` (entries,) int32 and `values` (entries,) float32: item and value of
       each entry, user after user.
 
-    `entries` is padded to one of few sizes, at least to that of an average batch, so
-    that compiled backends compile few steps; padding has value 0 and counts as entries
-    of the last user. The last batch may have fewer users. In `fit`, users come in a new
-    order each epoch; `evaluate` and `predict` of the models read them in order.
+    `entries` is padded to one of few sizes, so that compiled backends compile few
+    steps. Padding has value 0 and counts as entries of the last user. The last batch
+    may have fewer users. `fit` gets users in a new order each epoch, `evaluate` and
+    `predict` in the order of the matrix.
 
     Args:
         interactions: `Interactions`, a `FoldIn`, whose targets are then those of the
             batches, a SciPy sparse matrix of any format or a dense array (users,
             items), of non-negative values. Repeated entries are added up, and zeros are
             no clicks.
-        batch_size: Int >= 1, users a batch.
+        batch_size: Int >= 1, users in each batch.
         shuffle: Bool, whether to reorder users each epoch.
         seed: Int, the order of epoch e depends on `(seed, e)` alone.
-        targets: Optional, like `interactions` and with as many users: what is to be
-            predicted from the input.
+        targets: Optional, the clicks to predict, in a form of `interactions` and for
+            the same users.
         sample_weight: Optional (users,) non-negative weights; those of `interactions`
             by default.
         partitions: Int, equal parts of a batch on axis 0, one or more for each replica
@@ -65,8 +65,8 @@ class UserBatches(keras.utils.PyDataset):
             targets without an entry or equal to the input, or `partitions` that is no
             multiple of the replicas.
 
-    Under a `keras.distribution` of several processes each reads, and yields, its part
-    of every batch; with `partitions=1`, all of it.
+    Under a `keras.distribution` each process reads and yields only its own partitions
+    of every batch; with `partitions=1`, the whole batch.
 
     Example:
 
@@ -104,8 +104,9 @@ class UserBatches(keras.utils.PyDataset):
         self.shuffle = bool(shuffle)
         self.seed = checks.integer("seed", seed, at_least=0)
         self.partitions = partitions
-        # What `fit` has done to a batch that is made ahead, by the thread that does.
-        self.upload: Callable[[Any], Any] | None = None
+        # Set by `fit`: moves a prefetched batch to the device, in the prefetching
+        # thread.
+        self.upload: Callable[[Arrays], Arrays] | None = None
         # Batches of an epoch that are left out, as the run that is resumed did them.
         self.done = 0
         self.epoch = 0
@@ -113,7 +114,7 @@ class UserBatches(keras.utils.PyDataset):
     def _take(
         self, interactions: Clicks, targets: Clicks, sample_weight: object
     ) -> None:
-        """Checks and keeps what the batches are made of."""
+        """Checks and stores the arguments."""
         self.inputs, self._binary = as_clicks(interactions, "interactions")
         self.num_users = self.inputs.shape[0]
         if self.num_users == 0:
@@ -138,6 +139,7 @@ class UserBatches(keras.utils.PyDataset):
         self.sample_weight: np.ndarray | None = sample_weight
 
     def _take_targets(self, targets: Clicks) -> None:
+        """Checks and stores the targets."""
         self.targets, self._binary_targets = as_clicks(targets, "targets")
         if self.targets.shape != self.inputs.shape:
             raise ValueError(
@@ -158,12 +160,12 @@ class UserBatches(keras.utils.PyDataset):
 
     @property
     def binary(self) -> bool:
-        """Whether what a likelihood sees holds no number but 0 and 1."""
+        """Whether all values that a likelihood reads are 0 or 1."""
         return self._binary if self.targets is None else self._binary_targets
 
     @property
     def epoch(self) -> int:
-        """The epoch whose order is in force; settable, for a run that is resumed."""
+        """The epoch that determines the order; set it to resume a training."""
         return self._epoch
 
     @epoch.setter
@@ -178,7 +180,7 @@ class UserBatches(keras.utils.PyDataset):
 
     def on_epoch_end(self) -> None:
         """Moves on to the next epoch's order."""
-        # Not at the epoch's begin: Keras' workers start before that hook is called.
+        # Not at the beginning of an epoch, as Keras' workers start before that hook.
         self.epoch += 1
 
     def item_clicks(self) -> np.ndarray:
@@ -191,7 +193,7 @@ class UserBatches(keras.utils.PyDataset):
         )
 
     def check_distribution(self) -> None:
-        """Raises ValueError if these are not batches for the distribution in force."""
+        """Raises ValueError if the batches do not fit the active distribution."""
         distribution = keras.distribution.distribution()
         if distribution is None:
             return
@@ -214,19 +216,19 @@ class UserBatches(keras.utils.PyDataset):
         ordered.epoch = 0
         return ordered
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # A thread can be neither copied nor pickled.
         return {**self.__dict__, "_ahead": None, "upload": None}
 
     @property
     def num_batches(self) -> int:
-        """Batches an epoch, without those that are `done`."""
+        """The number of batches in an epoch, without those that are `done`."""
         return math.ceil(self.num_users / self.batch_size) - self.done
 
     def __len__(self) -> int:
         return self.num_batches
 
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
+    def __getitem__(self, index: int) -> Arrays:
         if not 0 <= index < self.num_batches:
             raise IndexError(f"Batch {index} of {self.num_batches}.")
         ahead, self._ahead = self._ahead, None
@@ -234,17 +236,17 @@ class UserBatches(keras.utils.PyDataset):
             batch = ahead.result()
         else:
             batch = self._batch(index + self.done)
-        # Keras' own workers, if any were asked for, are ahead by themselves.
+        # Keras' own workers, if there are any, prefetch by themselves.
         alone = self.workers <= 1 and not self.use_multiprocessing
         if alone and index + 1 < self.num_batches:
             self._ahead = _Ahead(self._uploaded, index + 1)
         return batch
 
-    def _uploaded(self, index: int) -> tuple[Any, ...]:
+    def _uploaded(self, index: int) -> Arrays:
         batch = self._batch(index + self.done)
         return batch if self.upload is None else self.upload(batch)
 
-    def _batch(self, index: int) -> tuple[Any, ...]:
+    def _batch(self, index: int) -> Arrays:
         start = index * self.batch_size
         users = self._order[start : start + self.batch_size]
         empty = -len(users) % self.partitions
@@ -255,7 +257,7 @@ class UserBatches(keras.utils.PyDataset):
         if self.targets is not None:
             targets = pack(self.targets, users, *layout, binary=self._binary_targets)
         elif weighted:
-            # A None between the two does not pass through tf.data.
+            # tf.data does not accept None between input and weights.
             targets = np.zeros((len(inputs["entries_per_user"]), 0), "float32")
         else:
             return (inputs,)
@@ -273,13 +275,13 @@ class UserBatches(keras.utils.PyDataset):
 
 
 class _Ahead(threading.Thread):
-    """Makes one batch while the one before it is in use.
+    """Prefetches one batch while the previous one is in use.
 
-    On TensorFlow and JAX Keras does as much; on PyTorch nothing else would overlap
-    the step with the reading of a slow disk.
+    On TensorFlow and JAX Keras does so itself. On PyTorch nothing else would overlap a
+    step with reading from disk.
     """
 
-    def __init__(self, make: Callable[[int], tuple[Any, ...]], index: int) -> None:
+    def __init__(self, make: Callable[[int], Arrays], index: int) -> None:
         super().__init__()
         self.index = index
         self._make = make
@@ -287,14 +289,14 @@ class _Ahead(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Of the thread."""
+        """The loop of the thread."""
         try:
             self._batch = self._make(self.index)
         except Exception as error:
             self._error = error
 
-    def result(self) -> tuple[Any, ...]:
-        """The batch, or the error that came in its place."""
+    def result(self) -> Arrays:
+        """The batch; raises the error of the thread, if any."""
         self.join()
         if self._error is not None:
             raise self._error

@@ -25,15 +25,15 @@ from keras_multvae.data.ingest.events import array_chunks, check_values, checked
 from keras_multvae.data.ingest.frames import ROLES, frame_chunks
 from keras_multvae.data.ingest.ids import converter
 from keras_multvae.data.vocabulary import Vocabulary, as_vocabulary
-from keras_multvae.typing import Clicks, Frame
+from keras_multvae.typing import Chunk, Clicks, Frame
 
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """Who interacted with what: a sparse user x item matrix with its vocabularies.
+    """A sparse user x item matrix of interactions, with the ids of both axes.
 
-    Make one with `from_events`, `from_dataframe`, `from_matrix` or
-    `read_interactions`; the constructor takes parts that already fit together.
+    Make one with `from_events`, `from_dataframe`, `from_matrix` or `read_interactions`;
+    the constructor takes arrays that already fit together.
 
     Args:
         matrix: (users, items) CSR, float32, item indices sorted within each user, no
@@ -45,12 +45,12 @@ class Interactions:
         positions: Optional (entries,) int64, the source row of each entry's first
             event. They are what "file order" means in the splits.
         user_weights: Optional (users,) float32 sample weights, finite and >= 0.
-        counts: What was read and what each filter lost, by name.
+        counts: The numbers of events read and lost to each filter, by name.
         fractions: Optional (entries,) int32 nanoseconds after the seconds of
             `timestamps`; none where all are 0.
 
     Raises:
-        ValueError: Parts whose sizes disagree, a matrix not as above, or a bad weight.
+        ValueError: Sizes that disagree, a matrix not as above, or a bad weight.
     """
 
     matrix: sparse.csr_matrix
@@ -89,12 +89,12 @@ class Interactions:
         time_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto",
         id_type: Literal["auto", "str", "int"] = "auto",
     ) -> Interactions:
-        """Builds the matrix from one event a row, in file order.
+        """Builds the matrix from events in file order.
 
-        Rows below `min_rating` go first, then repeated pairs are merged, then items
-        with too few users are dropped, then users with too few items: once each, not
-        repeated to a fixed point. Users come out sorted (ints by number), items in
-        order of first appearance among the events kept.
+        Events below `min_rating` are dropped first, then repeated pairs are merged,
+        then items with too few users are dropped, then users with too few items: once
+        each, not repeated to a fixed point. Users are sorted (ints by number), items
+        are in the order of first appearance among the remaining events.
 
         Args:
             users: (events,) raw user ids, all int or all str; a list, a NumPy array, or
@@ -110,17 +110,17 @@ class Interactions:
             min_user_items: Int >= 1, distinct items a user must have.
             min_item_users: Int >= 1, distinct users an item must have.
             k_core: Optional int >= 1, in place of these two: users and items with fewer
-                than this are dropped again and again, until none is.
-            duplicates: What becomes of a (user, item) pair that comes again:
-                "collapse" keeps the first event (without `values`, the matrix is then
-                binary), "count" adds the values up.
-            drop_missing: Bool, whether events in which something is missing are
-                dropped, and counted; by default they are refused.
-            time_unit: Unit of timestamps that are numbers. "auto" takes 1e11 and more
-                for milliseconds, 1e14 and more for microseconds, 1e17 and more for
-                nanoseconds, and refuses columns in which that is not clear.
-            id_type: "str" makes text of all ids, "int" takes whole numbers alone, text
-                of them too; by default ids stay what they are.
+                are dropped repeatedly, until all have as many.
+            duplicates: How to merge events of the same (user, item) pair: "collapse"
+                keeps the first one (without `values`, the matrix is then binary),
+                "count" sums the values.
+            drop_missing: Bool, whether to drop and count events with a missing value;
+                by default they are refused.
+            time_unit: Unit of numeric timestamps. "auto" reads 1e11 and more as
+                milliseconds, 1e14 and more as microseconds, 1e17 and more as
+                nanoseconds, and refuses columns that are ambiguous.
+            id_type: "str" converts all ids to text, "int" accepts only whole numbers,
+                also as text; by default ids keep their type.
 
         Returns:
             The interactions, with `positions`, with `timestamps` if given, and with
@@ -170,13 +170,13 @@ class Interactions:
         id_type: Literal["auto", "str", "int"] = "auto",
         **filters: Any,
     ) -> Interactions:
-        """Builds the matrix from a pandas or polars DataFrame, one event a row.
+        """Builds the matrix from a pandas or polars DataFrame of events.
 
         Args:
             df: The DataFrame; neither library is imported here.
             user_column: Name of the column of user ids.
             item_column: Name of the column of item ids.
-            rating_column: Optional, the column that `min_rating` looks at.
+            rating_column: Optional, the column for `min_rating`.
             value_column: Optional, the column of event weights.
             timestamp_column: Optional, times of any kind that `from_events` takes.
             id_type: As in `from_events`.
@@ -207,11 +207,11 @@ class Interactions:
             items: Optional raw item ids of the columns; 0, 1, ... by default.
 
         Returns:
-            The interactions; `matrix` itself is left as it was.
+            The interactions; `matrix` itself is not changed.
 
         Raises:
             TypeError: Not a sparse matrix.
-            ValueError: Negative or non-finite values, or as many ids as do not fit.
+            ValueError: Negative or non-finite values, or the wrong number of ids.
 
         Example:
 
@@ -227,17 +227,17 @@ class Interactions:
 
     @property
     def num_users(self) -> int:
-        """Rows of the matrix."""
+        """The number of users."""
         return len(self.users)
 
     @property
     def num_items(self) -> int:
-        """Columns of the matrix."""
+        """The number of items."""
         return len(self.items)
 
     @property
     def num_entries(self) -> int:
-        """Stored (user, item) pairs."""
+        """The number of stored (user, item) pairs."""
         return int(self.matrix.data.size)
 
     @property
@@ -272,7 +272,7 @@ class Interactions:
         )
 
     def select_entries(self, mask: np.ndarray) -> Interactions:
-        """The same users and items with a part of the entries.
+        """The same users and items with some of the entries.
 
         Args:
             mask: (entries,) bool, True for entries to keep.
@@ -287,9 +287,9 @@ class Interactions:
         """The same interactions over another item vocabulary.
 
         Args:
-            items: The new columns. Entries of items that it does not hold are dropped;
-                users left without any keep an empty row. Text takes the kind of its
-                ids, see `Vocabulary.from_text`.
+            items: The new columns. Entries of other items are dropped, and users
+                without entries keep an empty row. Text ids are converted to its kind;
+                see `Vocabulary.from_text`.
 
         Returns:
             The interactions.
@@ -300,14 +300,14 @@ class Interactions:
         return self._of(*entries, items=items)
 
     def parts(self) -> Iterator[Part]:
-        """The entries a run of users at a time, each of which fits in memory.
+        """Yields the entries by blocks of users that fit in memory.
 
         Returns:
-            An iterator of parts. Each has `start`, how many entries come before it;
+            An iterator of blocks. Each has `start`, the number of entries before it;
             `indptr`, (users + 1,) ints from 0; `arrays`, (entries,) each: `indices`,
             `values` and, if there are any, `timestamps` and `positions`; `file_order`,
-            (entries,) what orders entries as in the file, without positions by (user,
-            item).
+            (entries,) sort keys for the order in the file, or by (user, item) without
+            positions.
 
         Example:
 
@@ -326,7 +326,7 @@ class Interactions:
         return arrays
 
     def _of(self, indptr: np.ndarray, arrays: Arrays, **changed: Any) -> Interactions:
-        """With other entries and, by name, other users, their weights or items."""
+        """A copy with other entries and, by name, other users, weights or items."""
         users, items = (changed.get(n, getattr(self, n)) for n in ("users", "items"))
         shape = (len(users), len(items))
         beside = {n: arrays.get(n) for n in ("timestamps", "fractions", "positions")}
@@ -335,7 +335,7 @@ class Interactions:
         return replace(self, matrix=matrix, counts={}, **changed)
 
 
-def from_chunks(chunks: Iterable[dict[str, Any]], **filters: Any) -> Interactions:
+def from_chunks(chunks: Iterable[Chunk], **filters: Any) -> Interactions:
     """Builds the matrix from chunks of events; see `entries.build_entries`."""
     kept = build_entries(chunks, **filters)
     shape = (len(kept.user_ids), len(kept.item_ids))

@@ -1,4 +1,4 @@
-"""Rows of a CSR matrix as a compact batch; docs/architecture.md has the layout."""
+"""Rows of a CSR matrix as a ragged batch; docs/architecture.md has the layout."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae.data.columns.mapped import take_runs
+from keras_multvae.typing import Batch
 
 
 def pack(
@@ -15,16 +16,16 @@ def pack(
     partitions: int = 1,
     own: slice = slice(None),
     binary: bool = False,
-) -> dict[str, np.ndarray]:
+) -> Batch:
     """The rows `users` of a CSR matrix, then `empty` rows, as a ragged batch.
 
     Args:
         matrix: The CSR matrix.
-        users: Ints, its rows.
-        empty: Users without entries that follow.
-        partitions: Equal parts of the users, with as many entries each.
-        own: The partitions to give; no others are read.
-        binary: Whether all values are known to be 1; then they are not read.
+        users: Ints, the rows of these users.
+        empty: Number of users without entries to append.
+        partitions: Number of equal parts, with as many users and entries each.
+        own: The partitions to return; no others are read.
+        binary: Whether all values are known to be 1, so that they need not be read.
     """
     starts = matrix.indptr[users].astype("int64")
     sizes = matrix.indptr[users + 1] - starts
@@ -41,7 +42,7 @@ def pack(
     partitions = len(totals)
     item_ids = take_runs(matrix.indices, starts, sizes)
     values = None if binary else take_runs(matrix.data, starts, sizes)
-    batch = {
+    batch: Batch = {
         "entries_per_user": sizes.astype("int32"),
         "item_ids": np.zeros(partitions * capacity, "int32"),
         "values": np.zeros(partitions * capacity, "float32"),
@@ -58,7 +59,7 @@ def pack(
 
 
 def padded_size(entries: int) -> int:
-    """The next of the sizes 2**i * (4..7) / 4, at least 16: at most a quarter more."""
+    """Rounds up to a size 2**i * (4..7) / 4, at least 16: by at most a quarter."""
     entries = max(entries, 16)
     step = 1 << (entries - 1).bit_length() - 3
     return -(-entries // step) * step

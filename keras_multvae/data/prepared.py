@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from keras_multvae.files import (
     write_json,
     write_manifest,
 )
-from keras_multvae.typing import Json
+from keras_multvae.typing import Json, Titles
 
 PREPARED = "keras_multvae.prepared"
 INTERACTIONS = "keras_multvae.interactions"
@@ -44,19 +43,19 @@ class Prepared:
 
     split: Split
     titles: dict[int | str, str]
-    manifest: dict[str, Any]
+    manifest: Json
 
 
 def save_prepared(
     split: Split,
     folder: str | os.PathLike[str],
-    titles: dict[Any, str] | None = None,
-    settings: dict[str, Any] | None = None,
+    titles: Titles | None = None,
+    settings: Json | None = None,
 ) -> None:
-    """Writes a split as a prepared folder, all of it or nothing.
+    """Writes a split as a prepared folder, completely or not at all.
 
     The same split gives the same bytes. An older prepared folder of that name is
-    replaced at the end; anything else there is left alone.
+    replaced at the end; any other content is not touched.
 
     Args:
         split: What to write.
@@ -97,7 +96,7 @@ def save_prepared(
                 temporary / "titles.json",
                 {"format": TITLES, "version": VERSION, "titles": title_list},
             )
-        # Last: a folder without it is not a prepared folder.
+        # Last, as a folder without it is no prepared folder.
         write_manifest(
             temporary / "manifest.json",
             {
@@ -112,10 +111,10 @@ def save_prepared(
 
 
 def load_prepared(folder: str | os.PathLike[str], mmap: bool = True) -> Prepared:
-    """Reads a prepared folder, of which every file is verified first.
+    """Verifies and reads a prepared folder.
 
     Args:
-        folder: What `save_prepared` wrote.
+        folder: A folder that `save_prepared` wrote.
         mmap: Bool, whether arrays stay on disk, memory-mapped and read-only, so that
             the interactions need not fit in memory.
 
@@ -124,7 +123,7 @@ def load_prepared(folder: str | os.PathLike[str], mmap: bool = True) -> Prepared
 
     Raises:
         FileNotFoundError: There is no such folder.
-        DamagedFileError: A foreign, damaged or newer folder; the file that is wrong.
+        DamagedFileError: A foreign, damaged or newer folder; it names the file.
     """
     folder = Path(folder)
     manifest = _read_manifest(folder, PREPARED)
@@ -156,7 +155,7 @@ def load_prepared(folder: str | os.PathLike[str], mmap: bool = True) -> Prepared
 def save_interactions(
     interactions: Interactions, folder: str | os.PathLike[str]
 ) -> None:
-    """Writes interactions as one folder, all of it or nothing.
+    """Writes interactions as one folder, completely or not at all.
 
     Args:
         interactions: What to write.
@@ -179,7 +178,7 @@ def save_interactions(
 def load_interactions(
     folder: str | os.PathLike[str], mmap: bool = True
 ) -> Interactions:
-    """Reads what `save_interactions` wrote; every file is verified first.
+    """Verifies and reads a folder that `save_interactions` wrote.
 
     Args:
         folder: The folder.
@@ -190,7 +189,7 @@ def load_interactions(
 
     Raises:
         FileNotFoundError: There is no such folder.
-        DamagedFileError: A foreign, damaged or newer folder; the file that is wrong.
+        DamagedFileError: A foreign, damaged or newer folder; it names the file.
     """
     folder = Path(folder)
     manifest = _read_manifest(folder, INTERACTIONS)
@@ -202,7 +201,7 @@ def load_interactions(
 
 
 def _write_part(interactions: Interactions, folder: Path, part: str) -> Json:
-    """Writes the arrays of a part and gives its record for the manifest."""
+    """Writes the arrays of a part; returns its record for the manifest."""
     (folder / part).mkdir(exist_ok=True, parents=True)
     matrix = interactions.matrix
     arrays = {
@@ -236,7 +235,7 @@ def _interactions(
     users: Vocabulary,
     items: Vocabulary,
 ) -> Interactions:
-    """A part of verified arrays; what they are together is checked here."""
+    """Interactions from verified arrays; checks that they fit together."""
     record = manifest["parts"][part]
     shape = (record["users"], record["items"])
     indptr, indices, data = (arrays[n] for n in ("indptr", "indices", "data"))
@@ -278,7 +277,7 @@ def _read_manifest(folder: Path, name: str) -> Json:
     return manifest
 
 
-def _titles_in_order(titles: dict[Any, str], items: Vocabulary) -> list[str | None]:
+def _titles_in_order(titles: Titles, items: Vocabulary) -> list[str | None]:
     ordered = [titles.get(raw_id) for raw_id in items.ids.tolist()]
     if titles and not any(title is not None for title in ordered):
         raise ValueError(

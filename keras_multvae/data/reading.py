@@ -1,10 +1,11 @@
-"""Interactions and titles from files of every kind."""
+"""Reading interactions and titles from files of every kind."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from keras_multvae.data.columns.plain import missing
@@ -16,6 +17,7 @@ from keras_multvae.data.ingest.shown import reading
 from keras_multvae.data.interactions import Interactions, from_chunks
 from keras_multvae.data.vocabulary import Vocabulary
 from keras_multvae.extras import import_extra
+from keras_multvae.typing import Id
 
 IdType = Literal["auto", "str", "int"]
 
@@ -40,57 +42,55 @@ def read_interactions(
     progress: bool = False,
     **filters: Any,
 ) -> Interactions:
-    r"""Reads interactions from files or a DataFrame, one event a row.
+    r"""Reads interactions from files or a DataFrame of events.
 
-    A row that cannot be read is refused, with its line; none is passed over.
+    A row that cannot be read raises an error with its line; no row is skipped.
 
     Args:
         source: Path of a CSV file (.csv, .tsv), of JSON lines (.jsonl, .ndjson), all
             also packed (.gz, .zst), of a Parquet file, or of a folder of such part
             files, also in subfolders, all of one kind and read in the order of their
-            names; or a pandas or polars DataFrame. Folders called `name=value` give the
-            rows under them that column. A text file may be called otherwise where
-            `separator` is given.
+            names; or a pandas or polars DataFrame. Folders called `name=value` add that
+            column to their rows. With `separator`, a text file may have any name.
         user_column: Name of the column of user ids.
         item_column: Name of the column of item ids.
-        rating_column: Optional, the column that `min_rating` looks at.
+        rating_column: Optional, the column for `min_rating`.
         timestamp_column: Optional, seconds or milliseconds since 1970, dates, datetimes
             or ISO text.
         value_column: Optional, the column of event weights, e.g. play counts.
-        separator: What parts the fields of a text file, as "::"; by default a tab in
-            .tsv files and a comma elsewhere.
-        quote: The character around fields that hold separators or line breaks, or
-            "none" where it means nothing. By default it is '"', but "none" where a tab
-            or more than one character parts the fields.
-        encoding: Of a text file, as "latin-1"; UTF-8 by default.
-        null: How a text file spells missing values, besides the empty field: "NULL",
-            "\\N" and "NaN" by default.
+        separator: The separator of fields in a text file, such as "::"; by default a
+            tab in .tsv files and a comma elsewhere.
+        quote: The character around fields that contain separators or line breaks, or
+            "none". By default '"', but "none" if the separator is a tab or longer than
+            one character.
+        encoding: The encoding of a text file, such as "latin-1"; UTF-8 by default.
+        null: The spelling of missing values in a text file, besides the empty field: by
+            default "NULL", "\\N" and "NaN".
         columns: The names of the fields of a text file without a header. Those that are
             called user, item, rating, timestamp and value need no `user_column` etc.;
             ratings are read only with `min_rating`.
-        decimal: What numbers of a text file have before their fraction, "." or ",".
-        id_type: "str" keeps all ids as text, "int" refuses others than whole numbers.
-            By default the ids of a text file are ints if each is the same text again
-            afterwards: "0012" or an int beyond 64 bits leaves a column text.
-        users: Optional vocabulary that the users will be looked up in: text takes the
-            kind of its ids.
+        decimal: The decimal mark of numbers in a text file, "." or ",".
+        id_type: "str" reads all ids as text, "int" accepts only whole numbers. By
+            default the ids of a text file are ints if each id equals the text of its
+            int: with "0012", or an int beyond 64 bits, the column stays text.
+        users: Optional vocabulary of users; text ids are converted to its kind.
         items: Optional, likewise for the items.
-        progress: Bool, whether to show on standard error how far the files are read.
+        progress: Bool, whether to show progress on standard error.
         **filters: `min_rating`, `min_user_items`, `min_item_users`, `k_core`,
             `duplicates`, `drop_missing` and `time_unit`, as in
             `Interactions.from_events`.
 
     Returns:
-        The interactions; `counts` says what was read and what was lost to what. Beyond
-        16 million entries the arrays are mapped from temporary files, read-only; these
-        go with the interactions, and `TMPDIR` says where they are.
+        The interactions; `counts` has the numbers of events read and lost to each
+        filter. Beyond 16 million entries the arrays are memory-mapped and read-only.
+        Their temporary files, in `TMPDIR`, are removed with the interactions.
 
     Raises:
         FileNotFoundError: No such file or folder.
         ValueError: An empty or unreadable file, a missing column, bad numbers, nothing
             left after filtering.
         TypeError: A missing id, or ids of several kinds.
-        OSError: No room for temporary files.
+        OSError: The disk is too full for temporary files.
         ImportError: polars is not installed.
 
     Example:
@@ -162,8 +162,7 @@ def read_titles(
         null: See there.
         columns: See there.
         id_type: See there.
-        items: Optional vocabulary that the ids will be looked up in: each id that is
-            text takes the kind of its ids.
+        items: Optional vocabulary of items; text ids are converted to its kind.
 
     Returns:
         Title by raw item id; rows without an id or a title are left out.
@@ -174,9 +173,9 @@ def read_titles(
     """
     dialect = Dialect(separator, quote, encoding, null, columns)
     wanted = [item_column, title_column]
-    # Titles are never numbers, also where they look like them.
+    # Titles are text, even if they look like numbers.
     reader = FileReader(_polars(), Path(path), wanted, wanted, dialect)
-    ids: list[Any] = []
+    ids: list[Id] = []
     titles: list[str] = []
     for frame in reader.frames():
         columns_of = [frame[name].to_list() for name in wanted]
@@ -192,5 +191,5 @@ def read_titles(
     return dict(zip(ids, titles, strict=True))
 
 
-def _polars() -> Any:
+def _polars() -> ModuleType:
     return import_extra("polars", "data")

@@ -18,20 +18,21 @@ from keras_multvae.files import (
     read_format,
     write_json,
 )
+from keras_multvae.typing import Column, Id
 
 FORMAT = "keras_multvae.vocabulary"
 VERSION = 1
-# What fills up lists of raw ids that are to be equally long, by `Vocabulary.kind`.
+# The padding of lists of raw ids, by `Vocabulary.kind`.
 PADDING: dict[str, Any] = {"int": -1, "str": ""}
-# Ints as Python writes them: no others are the same text again after the way there.
+# Ints as Python writes them, which equal the text of their value.
 _CANONICAL = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
 class UnknownIdError(KeyError):
-    """Ids were asked for that the vocabulary does not hold."""
+    """The vocabulary does not have these ids."""
 
     def __str__(self) -> str:
-        # KeyError shows its argument's repr, quotes and all.
+        # KeyError would show the repr of its argument, with quotes.
         return str(self.args[0])
 
 
@@ -63,7 +64,7 @@ class Vocabulary:
                 "The ids of a vocabulary must be unique. Received "
                 f"{repeated!r} {times} times."
             )
-        # A copy, so that nobody else can write into the frozen array.
+        # A copy, so that no other code can change the frozen array.
         array = array.copy()
         array.flags.writeable = False
         self._ids = array
@@ -99,10 +100,10 @@ class Vocabulary:
         return f"Vocabulary({len(self)} {self.kind} ids: {first}{more})"
 
     @cached_property
-    def _index(self) -> dict[Any, int]:
+    def _index(self) -> dict[Id, int]:
         return {raw_id: index for index, raw_id in enumerate(self._ids.tolist())}
 
-    def lookup(self, ids: Iterable[Any]) -> np.ndarray:
+    def lookup(self, ids: Iterable[object]) -> np.ndarray:
         """Finds the indices of raw ids, -1 for the unknown.
 
         Args:
@@ -115,7 +116,7 @@ class Vocabulary:
         find = self._index.get
         wanted = str if self.kind == "str" else (int, np.integer)
         found = [
-            # bool is an int to Python, and True == 1 would find item 1.
+            # A bool is an int in Python, and True == 1 would find item 1.
             find(raw_id, -1)
             if isinstance(raw_id, wanted) and not isinstance(raw_id, bool)
             else -1
@@ -124,7 +125,7 @@ class Vocabulary:
         return np.array(found, "int64")
 
     def index(
-        self, ids: Iterable[Any], on_unknown: Literal["raise", "skip"] = "raise"
+        self, ids: Iterable[Id], on_unknown: Literal["raise", "skip"] = "raise"
     ) -> np.ndarray:
         """Finds the indices of raw ids.
 
@@ -149,8 +150,8 @@ class Vocabulary:
         unknown = [raw_id for raw_id, i in zip(ids, found, strict=True) if i < 0]
         raise UnknownIdError(self._describe(unknown))
 
-    def from_text(self, texts: Iterable[Any]) -> list[Any]:
-        """Gives ids that were read as text the kind of this vocabulary's ids.
+    def from_text(self, texts: Iterable[Id]) -> list[Id]:
+        """Converts ids that were read as text to the kind of this vocabulary.
 
         Args:
             texts: Raw ids from a text file, or of another kind.
@@ -169,7 +170,7 @@ class Vocabulary:
             return ids
         return [int(i) if isinstance(i, str) and is_int_text(i) else i for i in ids]
 
-    def _describe(self, unknown: list[Any]) -> str:
+    def _describe(self, unknown: list[Id]) -> str:
         shown = ", ".join(repr(_plain(raw_id)) for raw_id in unknown[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         text = f"Unknown ids: {shown}{more}."
@@ -188,7 +189,7 @@ class Vocabulary:
         return Vocabulary(self._ids[np.asarray(indices, "int64")])
 
     def extend(self, ids: object) -> Vocabulary:
-        """The same ids, followed by those of `ids` that are not among them.
+        """The same ids, followed by the new ones among `ids`.
 
         Args:
             ids: 1-D array or iterable of unique raw ids of the same kind.
@@ -237,7 +238,7 @@ class Vocabulary:
             vocabulary = cls(content["ids"])
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(f"The ids in {path} are damaged: {error}") from None
-        # No id says of which kind an empty vocabulary is.
+        # An empty vocabulary has no id to tell its kind.
         if len(vocabulary) and vocabulary.kind != content.get("kind"):
             raise DamagedFileError(
                 f"{path} says that its ids are {content.get('kind')!r}; they are "
@@ -247,26 +248,26 @@ class Vocabulary:
 
 
 def as_vocabulary(ids: object, size: int) -> Vocabulary:
-    """A vocabulary of ids, or of 0, 1, ... size - 1 where there are none."""
+    """A vocabulary of ids, or of 0, 1, ... size - 1 if `ids` is None."""
     if ids is None:
         return Vocabulary(np.arange(size))
     return ids if isinstance(ids, Vocabulary) else Vocabulary(ids)
 
 
 def is_int_text(text: str) -> bool:
-    """Whether text is an int of 64 bits that gives the same text again."""
+    """Whether text is a 64-bit int whose text is the same."""
     return bool(_CANONICAL.fullmatch(text)) and -(2**63) <= int(text) < 2**63
 
 
 def row_at(row: int) -> str:
-    """Where a row is, as messages have it."""
+    """Describes a row, for messages."""
     return f"row {row}"
 
 
-def as_ids(ids: Any, at: Callable[[int], str] = row_at) -> np.ndarray:
-    """Checks raw ids and gives them as an int64 array or an object array of str.
+def as_ids(ids: Column, at: Callable[[int], str] = row_at) -> np.ndarray:
+    """Checks raw ids; returns an int64 array or an object array of str.
 
-    `at` says where the id of an index is, for messages.
+    `at` describes the row of an index, for messages.
     """
     if not isinstance(ids, np.ndarray | list):
         ids = plain(ids)
@@ -278,7 +279,7 @@ def as_ids(ids: Any, at: Callable[[int], str] = row_at) -> np.ndarray:
         return ids.astype("int64", copy=False)
     if isinstance(ids, np.ndarray) and ids.dtype.kind in "UT":
         return ids.astype(object)
-    # map() and set() keep this a loop in C: columns of ids have many millions of rows.
+    # map() and set() loop in C, as columns of ids have many millions of rows.
     values = ids.tolist() if isinstance(ids, np.ndarray) else ids
     types = set(map(type, values))
     if types and all(issubclass(t, str) for t in types):
@@ -296,7 +297,7 @@ def as_ids(ids: Any, at: Callable[[int], str] = row_at) -> np.ndarray:
     raise TypeError(_mixed_types(values, at))
 
 
-def _mixed_types(values: list[Any], at: Callable[[int], str]) -> str:
+def _mixed_types(values: list[object], at: Callable[[int], str]) -> str:
     first = next((v for v in values if isinstance(v, str | int | np.integer)), None)
     kind: type | tuple[type, ...] = str if isinstance(first, str) else (int, np.integer)
     row, bad = next(
@@ -316,20 +317,21 @@ def _mixed_types(values: list[Any], at: Callable[[int], str]) -> str:
     return f"{text}: drop or convert such rows."
 
 
-def _as_list(ids: Any) -> list[Any]:
+def _as_list(ids: Column) -> list[Id]:
     if isinstance(ids, str | bytes):
         raise TypeError(f"Ids must be a list or an array. Received one id: {ids!r}.")
     return list(ids.tolist() if isinstance(ids, np.ndarray) else ids)
 
 
-def _plain(value: object) -> Any:
+def _plain(value: Any) -> Id:
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _all_unlike(array: np.ndarray) -> bool:
+    """Whether a sorted or unsorted array has no value twice."""
     if not _is_int(array):
         return len(set(array)) == len(array)
-    # Ids mostly come sorted; else a sort is faster than the hashing of np.unique.
+    # Ids are mostly sorted; if not, sorting is faster than np.unique's hashing.
     if (array[1:] > array[:-1]).all():
         return True
     ordered = np.sort(array)

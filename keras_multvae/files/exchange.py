@@ -1,20 +1,20 @@
-"""Two folders change names in one step, where the system can; private."""
+"""Exchanging the names of two folders atomically, if the system can; private."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-# Of Linux: paths are relative to the working directory; the names are exchanged.
+# Constants of Linux: relative to the working directory; exchange names.
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Exchanges the names of two folders; False where that cannot be done at once."""
+    """Exchanges the names of two folders; False if that cannot be done atomically."""
     rename = _renameat2()
     if rename is None:
         return False
@@ -23,8 +23,8 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 @cache
-def _renameat2() -> Any:
-    """The C function, or None."""
+def _renameat2() -> Callable[..., int] | None:
+    """The C function `renameat2`, or None."""
     if sys.platform != "linux":
         return None
     try:

@@ -1,8 +1,8 @@
-"""One writer a folder: a lock beside it, which says who holds it.
+"""Locks for folders: one writer at a time, by a lock file beside the folder.
 
-The system takes a lock (`flock`) back when its process ends, whatever ends it. What
-stands in the file is for those whom the system cannot tell: another host, and a process
-that was forked and outlived its parent.
+The system releases a lock (`flock`) when its process ends in any way. The content of
+the file is for cases that `flock` does not cover: another host, and a forked process
+that outlived its parent.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from keras_multvae.typing import Json
 
 try:
     import fcntl
-except ImportError:  # Windows: what stands in the file is all there is.
+except ImportError:  # On Windows there is only the content of the file.
     fcntl = None  # type: ignore[assignment]
 
-# Seconds between signs of life, and of silence after which an owner on another host
-# counts as gone.
+# Seconds between updates of a lock, and without one after which an owner on another
+# host counts as gone.
 BEAT, SILENCE = 5.0, 120.0
 
 _held = threading.local()
 
 
 class FolderInUseError(OSError):
-    """Another process writes this folder."""
+    """Another process is writing this folder."""
 
 
 @contextlib.contextmanager
@@ -49,7 +49,7 @@ def lock(path: Path) -> Iterator[None]:
         path: The folder, which need not exist; the one above it must.
 
     Raises:
-        FolderInUseError: Somebody else holds it; who, and what to do.
+        FolderInUseError: Another process holds the lock; says which, and what to do.
 
     Example:
 
@@ -60,7 +60,7 @@ def lock(path: Path) -> Iterator[None]:
     >>> list(folder.parent.iterdir())
     []
     """
-    # One name for one folder, however it is written.
+    # Resolved, so that each folder has one lock.
     path = path.resolve()
     paths = _held.__dict__.setdefault("paths", set())
     if path in paths:
@@ -78,24 +78,24 @@ def lock(path: Path) -> Iterator[None]:
         paths.discard(path)
         end.set()
         beat.join()
-        # While it is held: nobody can have taken it over, unless we were silent.
+        # Removed while it is held, so that no other process can have taken it over.
         if _is(file, handle):
             file.unlink(missing_ok=True)
         os.close(handle)
 
 
 def _taken(file: Path, path: Path) -> int:
-    """The open lock file, which is ours."""
+    """Takes the lock; returns the open lock file."""
     while True:
         handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             free = flock(handle)
-            # Another may have removed it between our opening and our locking.
+            # Another process may have removed it between our opening and locking.
             if _is(file, handle):
                 owner = _owner(handle)
                 gone = owner is None or _is_gone(owner, handle, file)
                 if free is False and owner is not None and gone:
-                    # A process that the owner forked keeps the system's lock.
+                    # A process that the owner forked still holds the system's lock.
                     file.unlink(missing_ok=True)
                 elif free is False or not gone:
                     raise FolderInUseError(_refusal(path, file, owner))
@@ -111,7 +111,7 @@ def _taken(file: Path, path: Path) -> int:
 
 
 def flock(handle: int) -> bool | None:
-    """Whether the system's lock of an open file is ours now; None where it has none."""
+    """Locks an open file; whether that succeeded, or None without system locks."""
     if fcntl is None:
         return None
     try:
@@ -132,7 +132,7 @@ def _is(file: Path, handle: int) -> bool:
 
 
 def _owner(handle: int) -> Json | None:
-    """What stands in a lock; None where nothing does."""
+    """The content of a lock file; None if it is empty."""
     try:
         found = json.loads(os.pread(handle, 4096, 0))
     except ValueError:
@@ -141,10 +141,11 @@ def _owner(handle: int) -> Json | None:
 
 
 def _is_gone(owner: Json, handle: int, file: Path) -> bool:
+    """Whether the owner of a lock has ended."""
     me = _myself()
     if owner.get("machine") == me["machine"]:
         return started(owner.get("process")) != owner.get("started")
-    # Both times by the clock of the file system.
+    # Both times are by the clock of the file system.
     with tempfile.TemporaryFile(dir=file.parent) as now:
         silence = os.fstat(now.fileno()).st_mtime - os.fstat(handle).st_mtime
     return silence > SILENCE
@@ -161,19 +162,21 @@ def _refusal(path: Path, file: Path, owner: Json | None) -> str:
 
 
 def _beat(handle: int, end: threading.Event) -> None:
+    """Updates the lock's time stamp until `end` is set."""
     while not end.wait(BEAT):
         with contextlib.suppress(OSError):
             os.utime(handle)
 
 
 def _myself() -> Json:
+    """This process and thread, as a lock names its owner."""
     process = os.getpid()
     return {**_machine(), "process": process, "started": started(process)}
 
 
 @cache
 def _machine() -> dict[str, str]:
-    """The host, and within which boot and container a number means a process."""
+    """The host, boot and container, in which process ids are unique."""
     host = socket.gethostname()
     parts = [host]
     with contextlib.suppress(OSError):
@@ -183,7 +186,7 @@ def _machine() -> dict[str, str]:
 
 
 def started(process: object) -> str | None:
-    """When a process of this machine began, as the system puts it; None if it ended."""
+    """The start time of a process of this machine; None if it has ended."""
     if not isinstance(process, int) or process <= 0:
         return None
     if sys.platform == "linux":
@@ -191,7 +194,7 @@ def started(process: object) -> str | None:
             stat = Path(f"/proc/{process}/stat").read_text()
         except OSError:
             return None
-        # After the name in brackets, which may hold anything: the state is the first.
+        # The fields after the name in brackets, which may contain anything.
         fields = stat.rpartition(")")[2].split()
         return None if fields[0] in "ZX" else fields[19]
     found = subprocess.run(

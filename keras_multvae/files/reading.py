@@ -1,4 +1,4 @@
-"""Files of ours, read with care: whatever they hold, the error is one line."""
+"""Reading our files safely: for any content, an error is one line."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from typing import Any
 
 from keras_multvae.typing import Json
 
-# In the place of a manifest's SHA-256 of itself, while it is computed.
+# Stands for a manifest's SHA-256 of itself while it is computed.
 ZEROS = "0" * 64
 _OWN = re.compile(rb'"sha256": "([^"\\]*)"\n\}\n\Z')
 
 
 class DamagedFileError(ValueError):
-    """A file or folder of ours is missing a part, truncated, or not ours at all."""
+    """A file or folder is incomplete, damaged, or not of our formats."""
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Opens a file to read bytes; a pipe or a device would make us wait for ever.
+    """Opens a file to read bytes; refuses pipes and devices, which may block.
 
     Raises:
-        DamagedFileError: It is missing, or no file.
+        DamagedFileError: The file is missing, or is no regular file.
     """
     try:
         file = open(os.fspath(path), "rb", opener=_without_waiting)  # noqa: SIM115
@@ -36,7 +36,7 @@ def open_regular(path: Path) -> BufferedReader:
     except IsADirectoryError:
         raise DamagedFileError(f"{path} is a folder, not a file.") from None
     except OSError as error:
-        # What a socket answers.
+        # The error of a socket.
         if error.errno == errno.ENXIO:
             raise DamagedFileError(f"{path} is a socket, not a file.") from None
         raise
@@ -54,7 +54,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 def read_format(path: str | os.PathLike[str], name: str, version: int) -> Json:
     """Reads JSON of our format `name`, up to `version`; else `DamagedFileError`.
 
-    Where it has a SHA-256 of itself, that must be right.
+    A SHA-256 of itself must be right.
     """
     content, raw = _parsed(Path(path))
     found = content.get("format") if isinstance(content, dict) else None
@@ -80,7 +80,7 @@ def read_format(path: str | os.PathLike[str], name: str, version: int) -> Json:
 
 
 def own_sum(content: bytes) -> bool:
-    """Whether the text of a manifest has the SHA-256 of itself, and the right one."""
+    """Whether a manifest contains the right SHA-256 of itself."""
     found = _OWN.search(content)
     if found is None:
         return False
@@ -89,9 +89,9 @@ def own_sum(content: bytes) -> bool:
 
 
 def check_replaceable(folder: Path, marker: str, name: str, version: int) -> None:
-    """Raises `FileExistsError` unless `folder` is absent, empty or of our format.
+    """Raises `FileExistsError` unless a folder is absent, empty or of this format.
 
-    `marker` is the file in it that says the format.
+    `marker` is the file in it that names the format.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
@@ -109,7 +109,7 @@ def _parsed(path: Path) -> tuple[Any, bytes]:
         raw = file.read()
     try:
         return json.loads(raw.decode("utf-8")), raw
-    # Nesting without end is a RecursionError, a number of too many digits a ValueError.
+    # Endless nesting raises RecursionError, too many digits ValueError.
     except (ValueError, RecursionError, MemoryError) as error:
         raise DamagedFileError(
             f"The file {path} is no valid JSON ({error}); it is truncated or was "
@@ -118,5 +118,5 @@ def _parsed(path: Path) -> tuple[Any, bytes]:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Opening a pipe waits for a writer."""
+    """Opens without blocking, as opening a pipe would wait for a writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

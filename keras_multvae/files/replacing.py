@@ -1,12 +1,12 @@
-"""Files and folders that are whole or not there: written beside, then renamed.
+"""Writing files and folders atomically: under another name, then renamed.
 
-What is not finished has a hidden name beside its place, which says what it is:
+Unfinished files and folders have hidden names in the same folder:
 
     .NAME.<8 hex digits>.unfinished   being written
     .NAME.<8 hex digits>.replaced     the older folder, while the new one takes its name
     .NAME.<8 hex digits>.removed      going away
 
-Whoever writes NAME next finds what a kill left there, and removes it or puts it back.
+The next writer of NAME removes or restores what a killed process has left.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _UNFINISHED_FILE = r"\.[0-9]+-[0-9a-f]{8}\.unfinished"
 
 @contextlib.contextmanager
 def new_parents(path: Path) -> Iterator[None]:
-    """Makes the folders above `path`, and removes them again on any error."""
+    """A context that makes the folders above `path`, and removes them on any error."""
     missing = [each for each in path.parents if not each.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     for each in missing:
@@ -40,7 +40,7 @@ def new_parents(path: Path) -> Iterator[None]:
         yield
     except BaseException:
         for each in missing:
-            # Somebody else may have put something there.
+            # Another process may have written to the folder.
             with contextlib.suppress(OSError):
                 each.rmdir()
         raise
@@ -48,10 +48,10 @@ def new_parents(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a temporary path beside `path` and renames it to `path` on success.
+    """A context with a temporary path, which is renamed to `path` on success.
 
-    On any error the temporary file goes and an older `path` stays as it was. A symbolic
-    link stays, and where it leads is replaced.
+    On any error the temporary file is removed, and an older `path` is unchanged. Of a
+    symbolic link, the target is replaced.
 
     Raises:
         FileExistsError: `path` is a device, a pipe or a socket.
@@ -66,10 +66,10 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary = path.with_name(f".{path.name}.{token}.unfinished{path.suffix}")
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         try:
-            # Whoever finds it locked knows that somebody is still writing.
+            # The lock tells others that the file is still being written.
             flock(handle)
             yield temporary
-            # A folder that is not finished is synced as a whole.
+            # An unfinished folder is synced as a whole.
             finished = not any(re.fullmatch(_LEFTOVER, p.name) for p in path.parents)
             if finished:
                 _sync(temporary)
@@ -84,11 +84,11 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a temporary folder beside `path` that gets the name `path` on success.
+    """A context with a temporary folder, which is renamed to `path` on success.
 
-    There is never a half-written folder under that name, and where the system can
-    exchange two names, none is missing for a moment. Nobody else may write `path`
-    meanwhile. A symbolic link stays, and where it leads is replaced.
+    There is never an incomplete folder under that name, and if the system can exchange
+    names, it is never missing. Other writers of `path` are locked out. Of a symbolic
+    link, the target is replaced.
 
     Raises:
         FolderInUseError: Another process writes `path`.
@@ -116,19 +116,19 @@ def write_json(path: str | os.PathLike[str], value: object) -> None:
 
 
 def as_text(value: object) -> str:
-    """JSON as our files have it."""
+    """A value as JSON, formatted as in our files."""
     return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
 
 
 def discard(folder: Path) -> None:
-    """Removes a folder, of which a kill leaves all or nothing under its name."""
+    """Removes a folder; after a kill, it is complete or gone under its name."""
     aside = _beside(folder, "removed")
     folder.rename(aside)
     shutil.rmtree(aside)
 
 
 def existing_folder(path: Path) -> Path:
-    """The folder, which a kill may have left under a hidden name.
+    """The folder; restores it if a killed process has left it under a hidden name.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -141,9 +141,9 @@ def existing_folder(path: Path) -> Path:
 
 
 def sweep(folder: Path) -> None:
-    """Removes or puts back what killed writers left in a folder.
+    """Removes or restores what killed writers have left in a folder.
 
-    What somebody is still writing stays, and so does all that bears no name of ours.
+    It touches neither what is still being written nor other names.
     """
     names = {found["name"] for found in _leftovers(folder, _LEFTOVER)}
     for name in names:
@@ -152,10 +152,10 @@ def sweep(folder: Path) -> None:
 
 
 def recover(path: Path) -> None:
-    """Puts a folder back of which a kill has left no more than the hidden name."""
+    """Restores a folder that exists only under its hidden name after a kill."""
     found = _leftovers(path.parent, _LEFTOVER) if path.parent.is_dir() else ()
     if any(each["name"] == path.name for each in found):
-        # Where we may not write, there is nothing that we could put back.
+        # Without permission to write, nothing can be restored.
         with contextlib.suppress(OSError), lock(path):
             _recover(path)
 
@@ -172,7 +172,7 @@ def _recover(path: Path) -> None:
 
 
 def _sweep_files(path: Path) -> None:
-    """Removes what killed writers of a file left."""
+    """Removes what killed writers of a file have left."""
     name, suffix = re.escape(path.name), re.escape(path.suffix)
     for found in _leftovers(path.parent, rf"\.{name}{_UNFINISHED_FILE}{suffix}"):
         left = path.parent / found.string
@@ -189,17 +189,19 @@ def _sweep_files(path: Path) -> None:
 
 
 def _leftovers(folder: Path, pattern: str) -> Iterator[re.Match[str]]:
+    """Yields the hidden names that killed writers have left in a folder."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(".")]
     yield from filter(None, (re.fullmatch(pattern, name) for name in names))
 
 
 def _beside(path: Path, kind: str) -> Path:
+    """A hidden name beside a path, of a kind such as "unfinished"."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.{kind}")
 
 
 def _place(path: str | os.PathLike[str]) -> Path:
-    """Where a path leads, past symbolic links; nothing but files and folders there."""
+    """Resolves symbolic links of a path; refuses anything but files and folders."""
     path = Path(path)
     try:
         mode = path.stat().st_mode
@@ -237,14 +239,14 @@ def _sync_all(folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Has the system write a file or a folder to the disk."""
+    """Flushes a file or folder to disk."""
     if os.name == "nt" and path.is_dir():
         return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        # Some file systems know no such thing for folders.
+        # Some file systems cannot sync folders.
         if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
             raise
     finally:

@@ -1,6 +1,6 @@
-"""Checksums: a manifest lists its folder's files, and has a sum of itself.
+"""Checksums: a manifest lists its folder's files, and has a checksum of itself.
 
-`"sha256"` of a manifest is the SHA-256 of its bytes with 64 zeros in the sum's place.
+`"sha256"` of a manifest is the SHA-256 of its bytes with 64 zeros in its place.
 """
 
 from __future__ import annotations
@@ -10,25 +10,24 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from keras_multvae.files.reading import ZEROS, DamagedFileError, open_regular
 from keras_multvae.files.replacing import as_text, replace_file
 from keras_multvae.typing import Json
 
-# What a folder of ours inside another has; it lists the files beside it.
+# The manifest of a folder of ours; it lists the other files of the folder.
 MANIFEST = "manifest.json"
 
 
 def write_manifest(
     path: Path, content: Json, files: dict[str, Json] | None = None
 ) -> None:
-    """Writes the manifest of a folder with the sums of its files and of itself.
+    """Writes the manifest of a folder, with checksums of its files and of itself.
 
     Args:
-        path: The file; whatever is to be listed is there already.
-        content: What else it says.
-        files: As `sums_of` gives them; by default of all files in the folder.
+        path: The manifest's file; the files to list must exist already.
+        content: The other content of the manifest.
+        files: The result of `sums_of`; by default for all files in the folder.
 
     Example:
 
@@ -47,10 +46,10 @@ def write_manifest(
         temporary.write_text(head + total + tail, encoding="utf-8")
 
 
-def sums_of(folder: Path, but: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
+def sums_of(folder: Path, but: Iterable[str] = ()) -> dict[str, Json]:
     """Size and SHA-256 of each file in a folder, by its path there.
 
-    Of a folder in it that has a manifest of its own the manifest alone is listed.
+    Of a subfolder with its own manifest, only this manifest is listed.
     """
     left_out = set(but)
     names = [
@@ -69,28 +68,27 @@ def check_files(
     manifest: Json,
     names: Iterable[str] | None = None,
 ) -> None:
-    """Holds files of a folder against the sums in its manifest.
+    """Checks files of a folder against the checksums in its manifest.
 
     Args:
         folder: The folder.
-        manifest: What its manifest says; one of an earlier version has no sums, and
-            then nothing is looked at.
-        names: Paths in the folder; by default all that are listed. What is not listed
-            is passed over.
+        manifest: The content of its manifest. Manifests of earlier versions have no
+            checksums, and then nothing is checked.
+        names: Paths in the folder, by default all listed ones; others are ignored.
 
     Raises:
-        DamagedFileError: A file is missing or holds something else; its name.
+        DamagedFileError: A file is missing or differs; it names the file.
     """
     listed = listed_files(folder, manifest)
     wanted = list(listed) if names is None else [n for n in names if n in listed]
     with ThreadPoolExecutor(_threads()) as threads:
-        # The first one that is wrong, in the manifest's order.
+        # Report the first damaged file in the manifest's order.
         for _ in threads.map(lambda n: check_file(folder / n, listed[n]), wanted):
             pass
 
 
 def check_file(path: Path, expected: Json) -> None:
-    """Holds one file against its size and sum."""
+    """Checks a file against its size and checksum."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size == expected["bytes"]:
@@ -104,7 +102,7 @@ def check_file(path: Path, expected: Json) -> None:
 
 
 def check_sum(path: Path, found: str, expected: Json) -> None:
-    """Raises `DamagedFileError` for a file whose SHA-256 is not what was written."""
+    """Raises `DamagedFileError` for a file with another SHA-256."""
     if found != expected["sha256"]:
         raise DamagedFileError(
             f"{path} is damaged or was changed: its SHA-256 is {found}, where "
@@ -113,8 +111,8 @@ def check_sum(path: Path, found: str, expected: Json) -> None:
         )
 
 
-def listed_files(folder: Path, manifest: Json) -> dict[str, dict[str, Any]]:
-    """The sums of a manifest, which may name nothing outside of its folder."""
+def listed_files(folder: Path, manifest: Json) -> dict[str, Json]:
+    """The checksums in a manifest; refuses paths outside of its folder."""
     files = manifest.get("files", {})
     good = isinstance(files, dict) and all(
         isinstance(each, dict)
@@ -132,7 +130,7 @@ def listed_files(folder: Path, manifest: Json) -> dict[str, dict[str, Any]]:
 
 
 def is_inside(name: str) -> bool:
-    """Whether a path stays in the folder that it is relative to."""
+    """Whether a relative path stays inside its folder."""
     path = PurePosixPath(name)
     plain = "\\" not in name and "\0" not in name and ":" not in name
     return (
@@ -148,7 +146,7 @@ def sum_of(path: Path) -> Json:
 
 
 def _is_listed(folder: Path, path: Path) -> bool:
-    """Whether a manifest further down lists a file."""
+    """Whether the manifest of a subfolder lists a file."""
     between = [each for each in path.parents if folder in each.parents]
     return any(
         (each / MANIFEST).is_file() and path != each / MANIFEST for each in between

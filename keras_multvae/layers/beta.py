@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
 
 from keras_multvae.schedules import BetaSchedule, ConstantBeta
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Json, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
 class Beta(keras.layers.Layer):
     """Multiplies each user's KL by beta, a schedule's value at the current step.
 
-    Schedule and count are weights, so a compiled step reads the beta of its own step
-    at any `steps_per_execution`, another schedule needs no new compilation, and both
-    are saved with the model.
+    Schedule and step count are weights. So a compiled step computes its own beta at any
+    `steps_per_execution`, a new schedule needs no compilation, and both are saved with
+    the model.
 
     Args:
         initial: Float >= 0, the constant beta until a schedule is set.
@@ -41,7 +39,7 @@ class Beta(keras.layers.Layer):
     0.01
     """
 
-    def __init__(self, initial: float = 0.2, **kwargs: Any) -> None:
+    def __init__(self, initial: float = 0.2, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.initial = float(initial)
         self.schedule = self._state("schedule", (3,), "float32")
@@ -49,7 +47,7 @@ class Beta(keras.layers.Layer):
         self.set_schedule(ConstantBeta(self.initial))
         self.built = True
 
-    def _state(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+    def _state(self, name: str, shape: tuple[int, ...], dtype: str) -> Variable:
         return self.add_weight(
             name=name,
             shape=shape,
@@ -57,7 +55,7 @@ class Beta(keras.layers.Layer):
             initializer="zeros",
             trainable=False,
             autocast=False,
-            # Replicas count the same batches, they do not add up.
+            # All replicas count the same batches.
             aggregation="only_first_replica",
         )
 
@@ -79,11 +77,11 @@ class Beta(keras.layers.Layer):
         return ops.where(constant, cap, ops.minimum(cap, ramp))
 
     def set_schedule(self, schedule: BetaSchedule) -> None:
-        """Makes beta follow `schedule` from the next step on; the count goes on."""
+        """Makes beta follow `schedule` from the next step on; keeps the step count."""
         self.schedule.assign(np.asarray(schedule.parameters(), "float32"))
 
     def count_batch(self) -> None:
-        """One more training batch."""
+        """Counts one training batch."""
         self.batches_seen.assign_add(1)
 
     def get_config(self) -> Json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -11,11 +10,11 @@ from keras import ops
 
 from keras_multvae.layers.dense import Dense, seeds, tanh_stack, wide_dtype
 from keras_multvae.settings import INTEGER, POSITIVE_INT, Optional, Sizes, checked
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Json, Shape, Tensor, Variable
 
 
 class Decoder(keras.layers.Layer):
-    """What decoders share, however they keep the weights of their last layer.
+    """Base class of decoders.
 
     Args:
         num_items: Int, items of the catalogue.
@@ -31,7 +30,7 @@ class Decoder(keras.layers.Layer):
         latent_dim: int,
         hidden_dims: Sequence[int],
         seed: int | None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         self.num_items = checked("num_items", num_items, POSITIVE_INT)
@@ -45,17 +44,17 @@ class Decoder(keras.layers.Layer):
         raise NotImplementedError
 
     @property
-    def output_embeddings(self) -> tuple[Any, int]:
-        """The variable with each item's vector, and its axis of the items."""
+    def output_embeddings(self) -> tuple[Variable, int]:
+        """The variable of the item vectors, and which of its axes is the items'."""
         raise NotImplementedError
 
     def hidden(self, inputs: Tensor) -> Tensor:
-        """Latent vectors -> what the last layer takes, (users, its input units)."""
+        """Latent vectors -> the input of the last layer, (users, units)."""
         for layer in self.inner:
             inputs = layer(inputs)
         return inputs
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """(users, num_items)."""
         return (*input_shape[:-1], self.num_items)
 
@@ -109,12 +108,12 @@ class ItemDecoder(Decoder):
         hidden_dims: Sequence[int] = (600,),
         l2: float = 0.0,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(num_items, latent_dim, hidden_dims, seed, **kwargs)
         self.l2 = l2
         units = (*self.hidden_dims, self.num_items)
-        # By that name `distribution.item_layout_map` knows the item embedding matrix.
+        # `distribution.item_layout_map` finds the item embeddings by this name.
         self.stack = tanh_stack(
             self.latent_dim,
             units,
@@ -136,12 +135,12 @@ class ItemDecoder(Decoder):
         return self.stack[:-1]
 
     @property
-    def output_embeddings(self) -> tuple[Any, int]:
+    def output_embeddings(self) -> tuple[Variable, int]:
         """The last kernel, (units, num_items), and 1."""
         return self.stack[-1].kernel, 1
 
     @property
-    def bias(self) -> Any:
+    def bias(self) -> Variable:
         """The last bias, (num_items,)."""
         return self.stack[-1].bias
 

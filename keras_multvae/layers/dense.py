@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import count
-from typing import Any
 
 import keras
 from keras import ops
 
 from keras_multvae import backend
-from keras_multvae.typing import Tensor
+from keras_multvae.typing import Shape, Tensor
 
 
 class Dense(keras.layers.Dense):
-    """`keras.layers.Dense` on rows (users, units), as the backend does it fastest.
+    """`keras.layers.Dense` on rows (users, units), with the backend's fastest product.
 
     The name is part of the stored models' layout.
     """
@@ -26,7 +25,7 @@ class Dense(keras.layers.Dense):
 
 
 def seeds(seed: int | None) -> Iterator[int | None]:
-    """Endless distinct seeds from one; all None from None."""
+    """Yields distinct seeds derived from one seed, or None for ever."""
     return (None if seed is None else 1000 * int(seed) + i for i in count())
 
 
@@ -36,12 +35,12 @@ def kernel_initializer(source: Iterator[int | None]) -> keras.Initializer:
 
 
 class EmbeddingInitializer(keras.initializers.GlorotUniform):
-    """Glorot uniform, drawn in float32 whatever the dtype of the table.
+    """Glorot uniform, drawn in float32 whatever the dtype of the embeddings.
 
-    A 16-bit draw would have 128 different values.
+    Draws in 16 bits would have only 128 different values.
     """
 
-    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+    def __call__(self, shape: Shape, dtype: str | None = None) -> Tensor:
         """See `keras.Initializer`."""
         dtype = dtype or keras.config.floatx()
         return ops.cast(super().__call__(shape, wide_dtype(dtype)), dtype)
@@ -53,7 +52,7 @@ def bias_initializer(source: Iterator[int | None]) -> keras.Initializer:
 
 
 def kernel_regularizer(l2: float) -> keras.Regularizer | None:
-    """L2 on a kernel; None for 0, so that `losses` holds nothing that is not there."""
+    """L2 regularisation of a kernel; None for 0, which adds nothing to `losses`."""
     return keras.regularizers.L2(l2) if l2 else None
 
 
@@ -69,7 +68,7 @@ def tanh_stack(
 ) -> list[Dense]:
     """Built `Dense` layers of the given sizes: tanh between layers, `last` on the last.
 
-    `between` is another activation than tanh, or None.
+    `between` replaces tanh by another activation, or by none.
 
     An activation belongs to the layer that it follows.
     """
@@ -91,5 +90,5 @@ def tanh_stack(
 
 
 def wide_dtype(compute_dtype: str) -> str:
-    """float32 for 16-bit compute types, else the type itself."""
+    """float32 for 16-bit compute dtypes, otherwise the dtype itself."""
     return keras.backend.result_type(compute_dtype, "float32")

@@ -1,4 +1,4 @@
-"""RecVAE's inference model: every layer sees all that came before it."""
+"""RecVAE's inference model: every layer reads the outputs of all earlier ones."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class DenselyConnectedEncoder(InteractionEncoder):
     """Maps rows of clicks to `(mean, log_var)`, by five densely connected layers.
 
     `h_1 = LN(swish(W_1 x))`, `h_k = LN(swish(W_k h_(k-1) + h_1 + ... + h_(k-1)))`, with
-    LayerNorm's epsilon 0.1; mean and log-variance are linear in h_5. Rows are read as
-    by `InteractionEncoder`: divided by their L2 norm, then dropped out; sparse batches
-    never become dense.
+    LayerNorm's epsilon 0.1; mean and log-variance are linear in h_5. As in
+    `InteractionEncoder`, rows are divided by their L2 norm and then dropped out, and
+    sparse batches never become dense.
 
     Args:
         num_items: Int, items of the catalogue.
@@ -35,7 +35,7 @@ class DenselyConnectedEncoder(InteractionEncoder):
     Call arguments:
         inputs: Dense rows (users, num_items), or a ragged batch (see `UserBatches`).
         training: Bool, whether to drop clicks.
-        drop: Optional bool tensor, the same where only the compiled step knows.
+        drop: Optional bool tensor in place of `training`, if only the step knows it.
 
     Returns:
         Two tensors (users, latent_dim), float32 (float64 under that policy).
@@ -107,10 +107,9 @@ class DenselyConnectedEncoder(InteractionEncoder):
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
 class FrozenEncoder(DenselyConnectedEncoder):
-    """A `DenselyConnectedEncoder` that no optimiser ever moves, nor drops clicks.
+    """A `DenselyConnectedEncoder` that is never trained and drops no clicks.
 
-    Setting `trainable`, as a model's `trainable` does for all of its layers, does
-    nothing here.
+    Setting `trainable` has no effect, so a model may set it for all its layers.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,9 +1,8 @@
-"""A decoder whose last layer is a table with a row for each item."""
+"""A decoder whose last layer is an embedding matrix with a row for each item."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -21,24 +20,24 @@ from keras_multvae.layers.dense import (
 )
 from keras_multvae.layers.sampler import SampledItems
 from keras_multvae.losses import SampledLogits
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Batch, Json, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
 class EmbeddingDecoder(Decoder):
-    """`ItemDecoder`, with the last kernel as a table (items, units).
+    """An `ItemDecoder` whose last kernel is an embedding matrix (items, units).
 
-    So a step can read, and an optimiser write, the rows of some items alone; and the
-    table may be that of the encoder.
+    A training step can then read and update the rows of some items alone, and the
+    matrix can be that of the encoder.
 
     Args:
         num_items: Int, items of the catalogue.
         latent_dim: Int, size of the latent vector.
         hidden_dims: Ints, sizes of the hidden layers from the latent vector outwards.
         seed: Int or None, for the initial weights.
-        embedding_dtype: None, or "bfloat16" for an own table.
-        table: Optional function that gives the table of another layer, (num_items,
-            units), to take instead of an own one. Not part of the configuration.
+        embedding_dtype: None, or "bfloat16" for a matrix of its own.
+        embeddings: Optional function that returns the variable (num_items, units) of
+            another layer, to be shared. Not part of the configuration.
         **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
 
     Call arguments:
@@ -48,7 +47,8 @@ class EmbeddingDecoder(Decoder):
         Logits (users, num_items), float32 (float64 under that policy).
 
     References:
-        - [Press and Wolf, 2017](https://arxiv.org/abs/1608.05859), for one table
+        - [Press and Wolf, 2017](https://arxiv.org/abs/1608.05859), for sharing the
+          matrix
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class EmbeddingDecoder(Decoder):
         hidden_dims: Sequence[int] = (600,),
         seed: int | None = None,
         embedding_dtype: str | None = None,
-        embeddings: Callable[[], Any] | None = None,
-        **kwargs: Any,
+        embeddings: Callable[[], Variable] | None = None,
+        **kwargs: object,
     ) -> None:
         super().__init__(num_items, latent_dim, hidden_dims, seed, **kwargs)
         self.embedding_dtype = embedding_dtype
@@ -77,7 +77,7 @@ class EmbeddingDecoder(Decoder):
                 name="kernel",
             )
         self._embeddings = embeddings or (lambda: self.kernel)
-        # A column, so that it is read and written by rows as the kernel is.
+        # A column, so that rows of it can be read and updated like those of the kernel.
         self.bias = self.add_weight(
             shape=(self.num_items, 1),
             initializer=bias_initializer(source),
@@ -87,13 +87,13 @@ class EmbeddingDecoder(Decoder):
         self.built = True
 
     @property
-    def embeddings(self) -> Any:
+    def embeddings(self) -> Variable:
         """The variable (num_items, units) that gives the logits."""
         return self._embeddings()
 
     @property
-    def output_embeddings(self) -> tuple[Any, int]:
-        """The table and 0."""
+    def output_embeddings(self) -> tuple[Variable, int]:
+        """The embedding matrix and 0."""
         return self.embeddings, 0
 
     @property
@@ -106,7 +106,7 @@ class EmbeddingDecoder(Decoder):
         return ops.convert_to_numpy(self.bias).astype("float32")[:, 0]
 
     def item_vectors(self) -> np.ndarray:
-        """The table, float32 (num_items, units)."""
+        """The embedding matrix, float32 (num_items, units)."""
         return ops.convert_to_numpy(self.embeddings).astype("float32")
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class EmbeddingDecoder(Decoder):
     def sampled(
         self,
         inputs: Tensor,
-        batch: dict[str, Any],
+        batch: Batch,
         items: SampledItems,
         rows: Tensor,
         bias: Tensor,
@@ -136,9 +136,9 @@ class EmbeddingDecoder(Decoder):
         Args:
             inputs: Latent vectors (users, latent_dim).
             batch: The ragged batch.
-            items: The working set of this batch.
-            rows: (rows, units), the table's rows of the working set.
-            bias: (rows, 1), the biases of these.
+            items: The clicked and sampled items of this batch.
+            rows: (ids, units), the embeddings of `items.ids`.
+            bias: (ids, 1), their biases.
         """
         wide = wide_dtype(self.compute_dtype)
         hidden = self.hidden(inputs)

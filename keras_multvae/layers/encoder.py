@@ -28,7 +28,7 @@ from keras_multvae.settings import (
     Sizes,
     checked,
 )
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Batch, Json, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -72,7 +72,7 @@ class InteractionEncoder(SeededLayer):
         - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), section 2.2
     """
 
-    # Numbers that the last layer gives for each latent dimension.
+    # Outputs of the last layer for each latent dimension.
     outputs = 2
 
     def __init__(
@@ -84,7 +84,7 @@ class InteractionEncoder(SeededLayer):
         l2: float = 0.0,
         seed: int | None = None,
         embedding_dtype: str | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         # Values are normalised in float32 whatever the compute dtype.
         super().__init__(autocast=False, **kwargs)
@@ -103,7 +103,8 @@ class InteractionEncoder(SeededLayer):
             initializer=EmbeddingInitializer(next(source)),
             dtype=embedding_dtype,
             regularizer=kernel_regularizer(l2),
-            # Where a model takes rows of it, a 16-bit copy of the whole would be made.
+            # Otherwise Keras would make a 16-bit copy of all rows where a model needs
+            # some.
             autocast=False,
             name="kernel",
         )
@@ -116,7 +117,7 @@ class InteractionEncoder(SeededLayer):
     def _make_stack(
         self, units: tuple[int, ...], source: Iterator[int | None]
     ) -> list[Dense]:
-        """The layers after the first, of which `units` has the sizes of all."""
+        """The layers after the first; `units` has the sizes of all layers."""
         return tanh_stack(units[0], units[1:], source, self.dtype_policy, self.l2)
 
     def call(
@@ -139,8 +140,7 @@ class InteractionEncoder(SeededLayer):
     def _first(self, inputs: Tensor, drop: Tensor, kernel: Tensor = None) -> Tensor:
         """The first layer's units, before any activation.
 
-        `drop` says whether to drop clicks: a bool, or a tensor of one where only the
-        step knows.
+        `drop` says whether to drop clicks: a bool, or a bool tensor.
         """
         if ragged.is_ragged(inputs):
             if kernel is None:
@@ -150,7 +150,7 @@ class InteractionEncoder(SeededLayer):
             hidden = self._dense(inputs, drop)
         return hidden + ops.cast(self.bias, self.compute_dtype)
 
-    def _embeddings(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    def _embeddings(self, inputs: Batch) -> tuple[Batch, Tensor]:
         """The batch with its ids as rows of a kernel, and that kernel."""
         if self.embedding_dtype is None:
             return inputs, self.kernel
@@ -159,17 +159,19 @@ class InteractionEncoder(SeededLayer):
         rows = backend.embedding_lookup(self.kernel, ids, sparse=False)
         return {**inputs, "item_ids": places}, rows
 
-    def _sparse(self, inputs: dict[str, Any], kernel: Tensor, drop: Tensor) -> Tensor:
+    def _sparse(self, inputs: Batch, kernel: Tensor, drop: Tensor) -> Tensor:
+        """The first layer's product for a ragged batch."""
         values = ops.cast(inputs["values"], wide_dtype(self.compute_dtype))
         norms = _safe_sqrt(ragged.segment_sum(inputs, ops.square(values)))
         values = self._drop(values / ops.take(norms, ragged.segment_ids(inputs)), drop)
-        # In the kernel's own precision: a product of a few rows each is bound by
-        # memory, so a 16-bit copy of the whole kernel would cost more than it saves.
+        # In the kernel's own precision, as a sparse product is bound by memory: a
+        # 16-bit copy of the whole kernel would cost more than it saves.
         kernel = ops.convert_to_tensor(kernel)
         product = ragged.matmul(inputs, ops.cast(values, kernel.dtype), kernel)
         return ops.cast(product, self.compute_dtype)
 
     def _dense(self, inputs: Tensor, drop: Tensor) -> Tensor:
+        """The first layer's product for dense rows."""
         rows = ops.cast(inputs, wide_dtype(self.compute_dtype))
         norms = _safe_sqrt(ops.sum(ops.square(rows), axis=-1, keepdims=True))
         rows = self._drop(rows / norms, drop)
@@ -179,12 +181,15 @@ class InteractionEncoder(SeededLayer):
         )
 
     def _drop(self, values: Tensor, drop: Tensor) -> Tensor:
+        """Drops values if `drop` is true, a bool or a bool tensor."""
         if drop is False or not self.dropout:
             return values
         kept = backend.dropout(values, self.dropout, self.seed_generator)
         return kept if drop is True else ops.where(drop, kept, values)
 
-    def compute_output_shape(self, input_shape: object) -> Any:
+    def compute_output_shape(
+        self, input_shape: Shape | dict[str, Shape]
+    ) -> tuple[Shape, Shape]:
         """Two shapes (users, latent_dim)."""
         shape = _users(input_shape), self.latent_dim
         return shape, shape
@@ -207,10 +212,9 @@ class InteractionEncoder(SeededLayer):
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
 class PointEncoder(InteractionEncoder):
-    """Mult-DAE's encoder: the same network, with a point in place of a Gaussian.
+    """Mult-DAE's encoder: `InteractionEncoder` with a point in place of a Gaussian.
 
-    As `InteractionEncoder` in all else; tanh follows the code, as every layer of
-    Mult-DAE but the last of the decoder.
+    Tanh follows the latent vector, as it follows every layer of Mult-DAE but the last.
 
     Returns:
         One tensor (users, latent_dim), float32 (float64 under that policy).
@@ -227,12 +231,12 @@ class PointEncoder(InteractionEncoder):
         """See the class."""
         return ops.tanh(self._hidden(inputs, training, kernel))
 
-    def compute_output_shape(self, input_shape: object) -> Any:
+    def compute_output_shape(self, input_shape: Shape | dict[str, Shape]) -> Any:
         """(users, latent_dim)."""
         return _users(input_shape), self.latent_dim
 
 
-def _users(input_shape: Any) -> Any:
+def _users(input_shape: Shape | dict[str, Shape]) -> int | None:
     """The number of users of a batch, dense or ragged."""
     shape = (
         input_shape["entries_per_user"]
@@ -242,6 +246,6 @@ def _users(input_shape: Any) -> Any:
     return shape[0]
 
 
-def _safe_sqrt(squares: Tensor) -> Any:
-    """The square root, 1 where it would be 0: an empty row stays a row of zeros."""
+def _safe_sqrt(squares: Tensor) -> Tensor:
+    """The square root, or 1 where it is 0, so that empty rows stay zeros."""
     return ops.sqrt(ops.where(squares > 0, squares, ops.ones_like(squares)))

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
 from scipy import sparse
 
 from keras_multvae import backend, ragged
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Json, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
 class ItemWeights(keras.layers.Layer):
     """Adds `w x B` to logits, B a sparse matrix (items, items) that is not trained.
 
-    x is the row of clicks or counts as it is given, not normalised; see
-    docs/method.md. B is kept as the entries of its rows, one row after the other.
+    x is the row of clicks or counts, not normalised; see docs/method.md. The layer
+    holds the entries of B row by row.
 
     Args:
         num_items: Int, items of the catalogue.
@@ -42,11 +40,11 @@ class ItemWeights(keras.layers.Layer):
     array([[0., 1.]], dtype=float32)
     """
 
-    def __init__(self, num_items: int, entries: int, **kwargs: Any) -> None:
+    def __init__(self, num_items: int, entries: int, **kwargs: object) -> None:
         super().__init__(**{"dtype": "float32", **kwargs}, autocast=False)
         self.num_items, self.entries = num_items, entries
 
-        def weight(shape: tuple[int, ...], dtype: str, name: str) -> Any:
+        def weight(shape: tuple[int, ...], dtype: str, name: str) -> Variable:
             return self.add_weight(
                 shape=shape,
                 dtype=dtype,
@@ -63,7 +61,7 @@ class ItemWeights(keras.layers.Layer):
         self.built = True
 
     def set_matrix(self, matrix: sparse.csr_matrix, weight: float) -> None:
-        """Takes the entries of B, CSR (num_items, num_items), and w."""
+        """Sets B, CSR (num_items, num_items), and w."""
         self.lengths.assign(np.diff(matrix.indptr))
         self.columns.assign(matrix.indices)
         self.values.assign(matrix.data)

@@ -1,21 +1,20 @@
-"""Priors of z: how far a user's q(z | x) is from them."""
+"""Priors of z, and the KL of q(z | x) to them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Json, Shape, Tensor
 
 
 class Prior(keras.layers.Layer):
-    """Base of priors p(z): gives KL(q(z | x) || p(z)) of each user.
+    """Base class of priors p(z): computes KL(q(z | x) || p(z)) of each user.
 
-    A subclass makes its weights when it is made.
+    A subclass makes its weights in its constructor.
 
     Call arguments:
         inputs: A triple `(mean, log_var, z)` of float tensors (users, latent_dim): the
@@ -26,7 +25,7 @@ class Prior(keras.layers.Layer):
         The KL of each user, (users,).
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.built = True
 
@@ -34,7 +33,7 @@ class Prior(keras.layers.Layer):
         """See the class."""
         raise NotImplementedError
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         """(users,)."""
         return input_shape[0][:-1]
 
@@ -63,12 +62,12 @@ class StandardNormal(Prior):
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
 class CompositePrior(Prior):
-    """RecVAE's prior: what the encoder said before, beside two normals at 0.
+    """RecVAE's prior: an earlier posterior mixed with two normals centred at 0.
 
     In each dimension `p(z) = w_1 N(0, 1) + w_2 N(mu_old, sigma_old^2) + w_3 N(0, v)`,
-    where q(z | x) = N(mu_old, sigma_old^2) is what an earlier encoder says of the same
-    user. The KL has no closed form: it is estimated by `log q(z | x) - log p(z | x)` at
-    the drawn z.
+    where N(mu_old, sigma_old^2) is the posterior of the same user by an earlier
+    encoder. The KL has no closed form: it is estimated by `log q(z | x) - log p(z | x)`
+    at the drawn z.
 
     Args:
         weights: Three floats > 0, w, of sum 1.
@@ -80,7 +79,7 @@ class CompositePrior(Prior):
             latent_dim): those of `Prior`, and the earlier encoder's Gaussian.
 
     Raises:
-        ValueError: Weights that are not three positive ones of sum 1.
+        ValueError: The weights are not three positive numbers of sum 1.
 
     Example:
 
@@ -98,7 +97,7 @@ class CompositePrior(Prior):
         self,
         weights: Sequence[float] = (0.15, 0.75, 0.1),
         log_variance: float = 10.0,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         self.mixture = tuple(map(float, weights))
@@ -137,7 +136,7 @@ class CompositePrior(Prior):
         return {**super().get_config(), **own}
 
 
-def _log_normal(z: Tensor, mean: Tensor, log_var: Tensor) -> Any:
-    """The log-density of N(mean, exp(log_var)) at z, number by number."""
+def _log_normal(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+    """The log-density of N(mean, exp(log_var)) at z, elementwise."""
     square = ops.square(z - mean) * ops.exp(-log_var)
     return -0.5 * (math.log(2 * math.pi) + log_var + square)

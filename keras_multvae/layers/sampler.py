@@ -1,8 +1,8 @@
-"""Which items a step scores beside the clicked ones, where it does not score all."""
+"""Sampling the items that a step scores beside the clicked ones."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -11,29 +11,29 @@ from keras import ops
 from keras_multvae import backend, checks, ragged
 from keras_multvae.layers.seeded import SeededLayer, Seeds
 from keras_multvae.settings import INTEGER, Optional, checked
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Batch, Json, Tensor, Variable
 
 SAMPLERS = ("log_uniform", "popularity", "in_batch")
 
 
 class SampledItems(NamedTuple):
-    """The items of a step, as tensors.
+    """The clicked and sampled items of a batch, as tensors.
 
     Args:
-        ids: (rows,) int32, distinct item ids, those of all clicks and candidates.
-        clicks: (entries,) the place in `ids` of each entry of the batch.
-        candidates: (num_sampled,) the place in `ids` of each sampled item.
-        log_inclusion: (num_sampled,) float32, the logarithm of the probability that
-            the item is among the sampled ones.
-        hits: (users, num_sampled) bool, what does not count: items that the user
-            clicked, and repetitions of an item that was drawn more than once.
+        ids: (ids,) int32, the distinct ids of all clicked and sampled items.
+        clicks: (entries,) the place of each entry's item in `ids`.
+        candidates: (num_sampled,) the place of each sampled item in `ids`.
+        log_inclusion: (num_sampled,) float32, the log of the probability that this item
+            is sampled.
+        hits: (users, num_sampled) bool, which sampled items to ignore: those that the
+            user clicked, and repetitions of an item that was drawn before.
     """
 
-    ids: Any
-    clicks: Any
-    candidates: Any
-    log_inclusion: Any
-    hits: Any
+    ids: Tensor
+    clicks: Tensor
+    candidates: Tensor
+    log_inclusion: Tensor
+    hits: Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -50,7 +50,7 @@ class CandidateSampler(SeededLayer):
 
     Args:
         num_items: Int, items of the catalogue.
-        num_sampled: Int >= 1, draws a batch.
+        num_sampled: Int >= 1, draws for each batch.
         sampler: "log_uniform", "popularity" or "in_batch".
         seed: Int or None.
         **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
@@ -75,7 +75,7 @@ class CandidateSampler(SeededLayer):
         num_sampled: int,
         sampler: str = "log_uniform",
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.num_items = checks.integer("num_items", num_items)
@@ -89,7 +89,7 @@ class CandidateSampler(SeededLayer):
         self.set_popularity(np.zeros(num_items))
         self.built = True
 
-    def _state(self, name: str, dtype: str) -> Any:
+    def _state(self, name: str, dtype: str) -> Variable:
         return self.add_weight(
             name=name,
             shape=(self.num_items,),
@@ -100,11 +100,11 @@ class CandidateSampler(SeededLayer):
         )
 
     def set_popularity(self, clicks: np.ndarray) -> None:
-        """Takes the clicks of each item; `fit` does so with `UserBatches`.
+        """Sets the number of clicks of each item; `fit` does so for `UserBatches`.
 
         Args:
-            clicks: (num_items,) numbers >= 0. If there are fewer, the items at the end
-                are none, and are never drawn.
+            clicks: (num_items,) numbers >= 0. If there are fewer, the last items are
+                padding and are never drawn.
         """
         clicks = np.asarray(clicks, "float64")
         if not (
@@ -123,21 +123,21 @@ class CandidateSampler(SeededLayer):
             share[: len(clicks)] = np.log1p(1 / (ranks + 1)) / np.log1p(len(clicks))
         else:
             share[: len(clicks)] = (clicks + 1) / (clicks + 1).sum()
-        # The chance that at least one of the draws is the item.
+        # The probability that at least one of the draws is the item.
         inclusion = -np.expm1(self.num_sampled * np.log1p(-np.minimum(share, 1 - 1e-9)))
         threshold, alias = alias_tables(share)
         self.threshold.assign(threshold)
         self.alias.assign(alias)
-        # 0 for what is never drawn.
+        # 0 for items that are never drawn.
         self.log_inclusion.assign(np.log(np.where(share > 0, inclusion, 1)))
 
-    def call(self, inputs: dict[str, Any]) -> SampledItems:
+    def call(self, inputs: Batch) -> SampledItems:
         """See the class."""
         item_ids = ops.convert_to_tensor(inputs["item_ids"])
         drawn = ops.cast(self._draw(inputs, item_ids), item_ids.dtype)
         ids, places = backend.unique_ids(ops.concatenate([item_ids, drawn]))
         clicks, candidates = places[: -self.num_sampled], places[-self.num_sampled :]
-        # The column that stands for a row of the working set; below 0 if there is none.
+        # The candidate that each distinct id stands for; below 0 if it is none.
         columns = ops.arange(self.num_sampled, dtype="int32")
         column = ops.segment_max(columns, candidates, num_segments=ops.shape(ids)[0])
         repeated = ops.take(column, candidates) != columns
@@ -154,13 +154,14 @@ class CandidateSampler(SeededLayer):
             clicks,
             candidates,
             ops.take(self.log_inclusion, drawn),
-            # TensorFlow loses the shape on the way.
+            # TensorFlow does not know the static shape here.
             ops.reshape(
                 ops.logical_or(hits > 0, repeated[None, :]), (-1, self.num_sampled)
             ),
         )
 
-    def _draw(self, inputs: dict[str, Any], item_ids: Tensor) -> Any:
+    def _draw(self, inputs: Batch, item_ids: Tensor) -> Tensor:
+        """Draws `num_sampled` item ids by the sampler's distribution."""
         shape, seed = (self.num_sampled,), self.seed_generator
         uniform = keras.random.uniform(shape, dtype="float32", seed=seed)
         if self.sampler == "in_batch":
@@ -186,13 +187,13 @@ class CandidateSampler(SeededLayer):
 
 
 def alias_tables(share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tables from which an item is drawn at random with two reads.
+    """Vose's alias tables, from which an item is drawn with two look-ups.
 
-    Draw an item i evenly and u in [0, 1): the result is i where u < threshold[i], else
-    alias[i].
+    Draw an item i and u in [0, 1), both uniformly: the result is i if u < threshold[i],
+    else alias[i].
 
     Args:
-        share: (items,) float64 >= 0, which add up to 1: the probabilities.
+        share: (items,) float64 >= 0, the probabilities; they sum to 1.
 
     Returns:
         threshold (items,) float32 and alias (items,) int32.

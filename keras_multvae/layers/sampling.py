@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 from keras import ops
@@ -10,7 +10,7 @@ from keras import ops
 from keras_multvae import backend
 from keras_multvae.layers.seeded import SeededLayer, Seeds
 from keras_multvae.settings import INTEGER, Optional, checked
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Json, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -43,7 +43,7 @@ class Sampling(SeededLayer):
         - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), section 2.2.1
     """
 
-    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, seed: int | None = None, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.seed = checked("seed", seed, Optional(INTEGER))
         self.seed_generator = Seeds(self.seed)
@@ -60,7 +60,7 @@ class Sampling(SeededLayer):
         eps = ops.cast(eps, mean.dtype)
         return mean + eps * ops.exp(log_var / 2)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         """The shape of the mean."""
         return input_shape[0]
 

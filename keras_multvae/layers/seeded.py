@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 
 from keras_multvae import backend
+from keras_multvae.typing import Store, Tensor
 
 STATE = "seed_state"
 
 
 class Seeds(keras.random.SeedGenerator):
-    """Keras' generator of seeds, kept where the host can read it without waiting."""
+    """Keras' seed generator, with its state on the host."""
 
-    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, seed: int | None = None, **kwargs: object) -> None:
         with backend.on_host():
             super().__init__(seed, **kwargs)
 
-    def next(self, ordered: bool = True) -> Any:
+    def next(self, ordered: bool = True) -> Tensor:
         """See `keras.random.SeedGenerator`."""
         with backend.on_host():
             return super().next(ordered)
@@ -27,20 +26,20 @@ class Seeds(keras.random.SeedGenerator):
 class SeededLayer(keras.layers.Layer):
     """A layer that draws from `self.seed_generator`.
 
-    Keras saves weights but no random state, so a training that goes on after loading
-    would draw the noise of its beginning once more.
+    Keras saves weights but no random state, so a resumed training would repeat the
+    noise of its first steps.
     """
 
     seed_generator: keras.random.SeedGenerator
 
-    def save_own_variables(self, store: Any) -> None:
+    def save_own_variables(self, store: Store) -> None:
         """See `keras.layers.Layer.save_own_variables`."""
         super().save_own_variables(store)
         store[STATE] = keras.ops.convert_to_numpy(self.seed_generator.state)
 
-    def load_own_variables(self, store: Any) -> None:
+    def load_own_variables(self, store: Store) -> None:
         """See `keras.layers.Layer.load_own_variables`."""
-        # Keras' stores are no mappings: they cannot be iterated over.
+        # Keras' stores cannot be iterated over.
         keys = store.keys()
         weights = {key: store[key] for key in keys if key != STATE}
         super().load_own_variables(weights)

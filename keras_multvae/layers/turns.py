@@ -1,9 +1,8 @@
-"""Whose turn it is to train, counted inside the step."""
+"""Which half of a model trains, from a count of batches inside the step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +10,7 @@ from keras import ops
 
 from keras_multvae import backend
 from keras_multvae.schedules import Alternation
-from keras_multvae.typing import Json, Tensor
+from keras_multvae.typing import Json, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
@@ -19,20 +18,20 @@ class Turns(keras.layers.Layer):
     """Counts batches and passes for a model of two halves that train in turns.
 
     The count is a weight, so that a compiled step knows its own turn at any
-    `steps_per_execution`, and a saved model goes on where it was. `AlternatingAdam` has
-    the same count for itself: on JAX the optimiser's step does not see the model's.
+    `steps_per_execution`, and a loaded model continues where it was. `AlternatingAdam`
+    keeps a count of its own, as on JAX the optimiser cannot read the model's.
 
     Args:
         first: Int >= 1, passes that train the first half.
         second: Int >= 1, passes that train the second half.
         handover: Optional function without arguments that gives two lists of variables.
-            When the first half's turn has ended, the first list takes the values of
-            the second. Not part of the configuration.
+            After the first half's turn, the first list is assigned the values of the
+            second. Not part of the configuration.
         **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
 
     Call arguments:
         inputs: Any tensor.
-        training: Bool, whether this is a training batch, before which to hand over.
+        training: Bool, whether to hand over if it is time.
 
     Returns:
         The inputs.
@@ -49,8 +48,8 @@ class Turns(keras.layers.Layer):
         self,
         first: int = 3,
         second: int = 1,
-        handover: Callable[[], tuple[list[Any], list[Any]]] | None = None,
-        **kwargs: Any,
+        handover: Callable[[], tuple[list[Variable], list[Variable]]] | None = None,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         self._handover = handover
@@ -62,7 +61,7 @@ class Turns(keras.layers.Layer):
             initializer="zeros",
             trainable=False,
             autocast=False,
-            # Replicas count the same batches, they do not add up.
+            # All replicas count the same batches.
             aggregation="only_first_replica",
         )
         self.count.assign(self.alternation.begin(0, 1))
@@ -70,32 +69,33 @@ class Turns(keras.layers.Layer):
 
     @property
     def passes(self) -> int:
-        """Passes that were ended so far."""
+        """The number of passes that have ended."""
         return int(np.asarray(backend.to_host(self.count))[1])
 
     def begin_pass(self, batches: int) -> None:
-        """A pass of so many batches begins."""
+        """Begins a pass of this many batches."""
         self.count.assign(self.alternation.begin(self.passes, batches))
 
     def is_first(self) -> Tensor:
         """Whether the next batch trains the first half: a bool tensor."""
         return self.alternation.is_first(self._now())
 
-    def is_handover(self) -> Any:
+    def is_handover(self) -> Tensor:
         """Whether the next batch is the second half's first one: a bool tensor."""
         return self.alternation.is_handover(self._now())
 
     def count_batch(self) -> None:
-        """One more training batch."""
+        """Counts one training batch."""
         self.count.assign(ops.stack(self.alternation.after_batch(self._now())))
 
-    def _now(self) -> list[Any]:
+    def _now(self) -> list[Tensor]:
+        """The state as three scalar tensors; see `Alternation`."""
         return list(ops.unstack(ops.convert_to_tensor(self.count), 3))
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """See the class."""
-        # In a call of this layer, which has no mixed precision: in that of a model
-        # that has, a weight reads as a 16-bit copy of itself.
+        # Here, as this layer has no mixed precision: in the call of a model that has,
+        # reading a weight gives a 16-bit copy.
         if training and self._handover is not None:
             old, new = self._handover()
             backend.assign_if(

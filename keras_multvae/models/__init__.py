@@ -1,4 +1,4 @@
-"""The models that Keras trains; imported when they are asked for."""
+"""The models that Keras trains, imported on first use."""
 
 from __future__ import annotations
 

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import keras
 import numpy as np
 from keras import ops
 
 from keras_multvae.data.batches import UserBatches
+from keras_multvae.layers import Decoder, InteractionEncoder
 from keras_multvae.models.base import RankingModel
 from keras_multvae.models.device_scope import device_scope
-from keras_multvae.typing import Clicks, Tensor
+from keras_multvae.typing import Clicks, Tensor, Variable
 
 
 class Autoencoder(RankingModel):
-    """A `RankingModel` with an `encoder` and a `decoder`, which a subclass makes.
+    """A `RankingModel` with an `encoder` and a `decoder`, made by a subclass.
 
-    The encoder is a layer from a batch to z, (users, latent_dim), or a pair whose first
-    is z. The decoder is a `keras_multvae.layers.Decoder`, whose last layer has a vector
-    and a bias for each item.
+    The encoder is a layer that maps a batch to z, (users, latent_dim), or to a pair
+    whose first is z. The decoder is a `keras_multvae.layers.Decoder`, whose last layer
+    has a vector and a bias for each item.
     """
 
-    encoder: Any
-    decoder: Any
+    encoder: keras.layers.Layer
+    decoder: Decoder
     latent_dim: int
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """The z that predictions are made from, (users, latent_dim)."""
+        """The z of predictions, (users, latent_dim)."""
         found = self.encoder(inputs)
         return found[0] if isinstance(found, tuple | list) else found
 
@@ -39,7 +39,7 @@ class Autoencoder(RankingModel):
         return self.decoder(self.encoder(inputs, training=training))
 
     @property
-    def output_bias(self) -> Any:
+    def output_bias(self) -> Variable:
         """The variable with the bias of each item's logit."""
         return self.decoder.bias
 
@@ -55,13 +55,12 @@ class Autoencoder(RankingModel):
         return self.decoder.item_biases()
 
     def query_vectors(self, histories: Clicks, batch_size: int = 500) -> np.ndarray:
-        """What the decoder's last layer takes, float32 (users, units).
+        """The input of the decoder's last layer, float32 (users, units).
 
         Their products with `item_vectors`, plus `item_biases`, are the logits.
 
         Raises:
-            TypeError: The model has a linear path, whose part of the logits is no such
-                product.
+            TypeError: The model has a linear path, whose logits are no such product.
         """
         self._check_inner_products()
         histories = self._rows(histories)
@@ -76,6 +75,7 @@ class Autoencoder(RankingModel):
         return np.concatenate(parts)
 
     def _check_inner_products(self) -> None:
+        """Raises TypeError if a linear path makes logits no inner products."""
         if self.linear_path is not None:
             raise TypeError(
                 "Logits of a model with a linear path are no inner products of "
@@ -84,7 +84,9 @@ class Autoencoder(RankingModel):
             )
 
 
-def item_embeddings(encoder: Any, decoder: Any) -> list[tuple[Any, int]]:
-    """Of an `InteractionEncoder` and a `Decoder`, see `abilities.HasItemEmbeddings`."""
+def item_embeddings(
+    encoder: InteractionEncoder, decoder: Decoder
+) -> list[tuple[Variable, int]]:
+    """The embeddings of both layers; see `abilities.HasItemEmbeddings`."""
     first, last = (encoder.kernel, 0), decoder.output_embeddings
     return [first] if last[0] is first[0] else [first, last]

@@ -1,8 +1,9 @@
-"""What every neural model here shares: loss, metrics, scores, configuration."""
+"""The base class of neural models: loss, metrics, scores, configuration."""
 
 from __future__ import annotations
 
-from typing import Any, Self
+import os
+from typing import Self
 
 import keras
 import numpy as np
@@ -28,17 +29,17 @@ from keras_multvae.settings import (
     key_of,
     settings_of,
 )
-from keras_multvae.typing import Clicks, Json, Tensor
+from keras_multvae.typing import Clicks, Json, Logs, Tensor
 
 
 class RankingModel(Copies, Doors, backend.Training, keras.Model):
     """A `keras.Model` that maps users' clicks to a logit for every item.
 
-    A subclass has a `Config`, a frozen dataclass of its settings, makes its layers when
-    it is made, and writes `network`: batches in, logits (users, num_items) out. What it
-    adds there to `losses` counts per user where it has the shape (users,), and once
-    where it is a scalar, as weight regularisation. Put `register_model` over it, and it
-    can be trained by name, stored, exported and served.
+    A subclass has a `Config`, a frozen dataclass of its settings, makes its layers in
+    its constructor, and implements `network`, which maps batches to logits (users,
+    num_items). A loss of shape (users,) that it adds there counts for each user; a
+    scalar counts once, like weight regularisation. With the decorator `register_model`
+    it can be trained by name, stored, exported and served.
 
     Args:
         num_items: Int >= 1, I, the size of the catalogue.
@@ -51,15 +52,15 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
 
     Config: type[Settings]
     likelihood: Likelihood
-    # Whether training takes the gradients of item embeddings as rows.
+    # Whether training uses sparse gradients of item embeddings.
     sparse_gradients = False
-    # Whether a training step does the same operations each time.
+    # Whether every training step runs the same operations.
     steps_alike = True
-    # Not None here: PyTorch would find that before the layer.
+    # No default here: on PyTorch it would hide the layer.
     linear_path: ItemWeights | None
 
     def __init__(
-        self, num_items: int, settings: Settings, seed: int | None, **kwargs: Any
+        self, num_items: int, settings: Settings, seed: int | None, **kwargs: object
     ) -> None:
         super().__init__(**kwargs)
         check_policy(self.dtype_policy)
@@ -72,11 +73,11 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         self._nll_tracker = keras.metrics.Mean(name="nll")
         self._scorer = CompiledScorer(self)
         self.linear_path = None
-        # Keras would build the layers from shapes, which batches do not tell.
+        # Otherwise Keras would build the layers from input shapes, which dicts lack.
         self.built = True
 
     def build_layers(self) -> None:
-        """Makes the weights of layers that are not built yet, by a batch of one click.
+        """Builds layers that are not built yet, by calling the model on one click.
 
         `compile`, scoring and loading do so.
         """
@@ -86,15 +87,15 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         self(dict(zip(ragged.KEYS, (one, one - 1, one.astype("float32")), strict=True)))
 
     def _part_seed(self, part: int) -> int | None:
-        """The seed of one of up to three random parts."""
+        """The seed of one of the model's (at most three) random parts."""
         return None if self.seed is None else 3 * self.seed + part
 
     def network(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """The network's logits, (users, num_items); a subclass writes it."""
+        """The network's logits, (users, num_items); implemented by a subclass."""
         raise NotImplementedError
 
     def network_logits(self, inputs: Tensor) -> Tensor:
-        """`network` in inference, without what only the loss needs."""
+        """`network` in inference, without computing what only the loss needs."""
         return self.network(inputs, training=False)
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
@@ -108,6 +109,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         return self._with_path(inputs, self.network_logits(inputs))
 
     def _with_path(self, inputs: Tensor, logits: Tensor) -> Tensor:
+        """Logits plus those of the linear path, if there is one."""
         path = self.linear_path
         return logits if path is None else path(inputs, logits)
 
@@ -116,8 +118,8 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         """Metrics reported with and without targets, beside `loss`."""
         return (self._nll_tracker,)
 
-    def default_optimizer(self, learning_rate: Tensor = 1e-3) -> Any:
-        """What `compile` takes where it is given none, and `Recipe` at its own rate."""
+    def default_optimizer(self, learning_rate: Tensor = 1e-3) -> keras.Optimizer:
+        """The default optimiser of `compile`, and that of `Recipe` at its own rate."""
         return FusedAdam(learning_rate, epsilon=1e-8)
 
     def compile(
@@ -126,17 +128,17 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         loss: None = None,
         metrics: object = None,
         jit_compile: bool | str = "auto",
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         """As `keras.Model.compile`, with the paper's optimiser and ranking metrics.
 
         Args:
             optimizer: `default_optimizer()` by default.
-            loss: Not taken: the likelihood is an argument of the model.
+            loss: Must be None, as the likelihood is an argument of the model.
             metrics: Computed where there are targets, on scores with seen items
                 masked; Recall@20, Recall@50 and NDCG@100 by default.
-            jit_compile: See `keras.Model.compile`; "auto" is settled anew where a
-                saved model is loaded.
+            jit_compile: See `keras.Model.compile`; "auto" is decided again when a saved
+                model is loaded.
             **kwargs: See `keras.Model.compile`.
         """
         if loss is not None:
@@ -165,7 +167,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         sample_weight: Tensor = None,
         training: bool = True,
     ) -> Tensor:
-        """Mean over users of NLL and what `call` added per user, plus regularisation.
+        """Mean over users of NLL and losses per user, plus regularisation.
 
         `sample_weight` (users,) weighs all terms of a user alike.
         """
@@ -180,7 +182,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
 
     def compute_metrics(
         self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Tensor = None
-    ) -> dict[str, Any]:
+    ) -> Logs:
         """Ranking metrics where there are targets; loss and `trackers` always."""
         if has_targets(y):
             items = self.num_items - self.padding_items
@@ -188,8 +190,8 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
                 ragged.to_dense(rows, items) if ragged.is_ragged(rows) else rows
                 for rows in (y, x)
             )
-            # As `score` gives them: where logits differ by less than their rounding,
-            # the ranking is that of `evaluate_ranking`.
+            # The same scores as those of `score`, so that rankings equal those of
+            # `evaluate_ranking` even where logits differ by less than their rounding.
             scores = self.likelihood.scores(ops.cast(y_pred, "float32"))
             masked = mask_seen(
                 scores[:, :items] if self.padding_items else scores, seen
@@ -204,7 +206,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         Args:
             histories: Clicks or counts: a SciPy matrix of any format, a dense array,
                 `Interactions` or a `FoldIn`.
-            batch_size: Int, users a forward pass.
+            batch_size: Int, users in each forward pass.
 
         Returns:
             float32 (users, num_items): log pi_i(z) at the posterior mean for the
@@ -226,18 +228,18 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
     def unnormalized_scores(
         self, histories: Clicks, pad_to: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The scores of one batch, as two parts whose difference they are.
+        """The scores of one batch as two arrays whose difference they are.
 
-        The first part alone ranks a user's items; see `score` for what they mean.
+        The first array alone ranks a user's items; see `score` for the meaning.
 
         Args:
             histories: See `score`.
-            pad_to: Int, users to compute for at least: where batches have all the same
-                number of users, nothing is compiled anew for a smaller last one.
+            pad_to: Int, pad the batch to this many users, so that a smaller last batch
+                needs no compilation of its own.
 
         Returns:
-            Values float32 (users, num_items), maybe read-only, and float32 (users,),
-            what to subtract from all values of a user.
+            Values float32 (users, num_items), which may be read-only, and constants
+            float32 (users,) to subtract from all values of a user.
         """
         histories = self._rows(histories)
         self.build_layers()
@@ -251,7 +253,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         allowed: np.ndarray | None = None,
         pad_to: int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The best items of one batch, found where the scores are: on a GPU, if any.
+        """The best items of one batch, found on the device where the scores are.
 
         Args:
             histories: See `score`.
@@ -261,9 +263,9 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
             pad_to: See `unnormalized_scores`.
 
         Returns:
-            Places int (users, k) among `allowed`, or indices of items, best first, of
-            equal scores the lower one; and their scores float32 (users, k), -inf for
-            items of the history.
+            Indices int (users, k), into `allowed` if it is given, best first and the
+            lower index first among equals; and their scores float32 (users, k), -inf
+            for items of the history.
         """
         self.build_layers()
         return self._scorer.best(
@@ -271,9 +273,12 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         )
 
     def export(
-        self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any
+        self,
+        filepath: str | os.PathLike[str],
+        format: str = "tf_saved_model",
+        **kwargs: object,
     ) -> None:
-        """As `keras.Model.export`; a SavedModel comes from any backend.
+        """As `keras.Model.export`, with a SavedModel from any backend.
 
         It runs in a default TensorFlow Serving: rows `clicks` (users, num_items)
         float32 in, `logits` (users, num_items) out. For raw ids in and out see
@@ -320,12 +325,12 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         return model
 
     def get_compile_config(self) -> Json | None:
-        """What `compile` was called with."""
+        """The arguments of `compile`."""
         config = super().get_compile_config()
         return portable(config, self._requested_jit_compile) if config else None
 
     def compile_from_config(self, config: Json) -> None:
-        """Compiles a loaded model as it was."""
+        """Compiles a loaded model as it was compiled before."""
         # The base class skips this for classes that override `compile`.
         self.compile(**keras.saving.deserialize_keras_object(config))
         if isinstance(self.optimizer, FusedAdam):
@@ -334,6 +339,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def _check_inputs(self, inputs: Tensor) -> None:
+        """Raises ValueError for dense rows with another number of items."""
         if ragged.is_ragged(inputs):
             return
         self.check_shape(getattr(inputs, "shape", ()), type(inputs))

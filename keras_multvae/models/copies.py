@@ -17,7 +17,7 @@ PATH = "linear_path"
 
 
 class Copies(keras.Model):
-    """What a `RankingModel` can be made into. The model itself stays as it is."""
+    """Methods of a `RankingModel` that return a changed copy."""
 
     num_items: int
     # Not None here: PyTorch would find that before the layer.
@@ -26,10 +26,10 @@ class Copies(keras.Model):
     def with_new_items(self, num_items: int) -> Self:
         """A copy of the model for a catalogue that has grown.
 
-        Items 0..I-1 keep their weights exactly; each new item starts as the mean of
-        them, so its logit is the mean logit and its click says what the average click
-        says. The optimiser's state goes along, zero for the new items, and so do the
-        schedule of beta, its count of steps and the random state: `fit` goes on.
+        Items 0..I-1 keep their weights exactly. Each new item gets the mean weights, so
+        that its logit is the mean logit and a click on it acts like an average click.
+        The optimiser's state is copied, with zeros for new items, and so are beta's
+        schedule and step count and the random state: `fit` can go on.
 
         Args:
             num_items: Int >= I, the new size; the new items come after the old ones
@@ -60,10 +60,10 @@ class Copies(keras.Model):
     ) -> Self:
         """A copy of the model with a linear model beside the network.
 
-        In inference its logits are f(x) + w (x B): the network sees what a user's
-        clicks have in common, B which item goes with which. Training is that of the
-        network alone, so `fit` goes on as it would without. `add_linear_path` chooses
-        w and B's density on validation users.
+        In inference its logits are f(x) + w (x B): the network models what a user's
+        clicks have in common, B which items go together. Only the network is trained,
+        so `fit` is not affected. `add_linear_path` chooses w and B's density on
+        validation users.
 
         Args:
             weights: B, sparse (num_items, num_items), as `EASE.cut` gives it: row i is
@@ -109,7 +109,8 @@ class Copies(keras.Model):
     def _copy(self, **changed: Any) -> Self:
         """A copy with the same weights and another configuration.
 
-        A linear path with as many entries goes along; any other is left to be set.
+        A linear path is copied too if it has as many entries; otherwise the caller sets
+        it.
         """
         model = type(self).from_config({**self.get_config(), **changed})
         compile_alike(self, model)

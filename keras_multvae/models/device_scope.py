@@ -1,4 +1,4 @@
-"""Where a model computes: on one device, or under a `keras.distribution`."""
+"""Whether a model computes on one device or under a `keras.distribution`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_multvae.typing import Model
 
 @contextmanager
 def single_device() -> Iterator[None]:
-    """A context in which no distribution is in force: models are made on one device."""
+    """A context without a distribution, in which models are made on one device."""
     distribution = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
     try:
@@ -24,10 +24,10 @@ def single_device() -> Iterator[None]:
 
 @contextmanager
 def device_scope(model: Model) -> Iterator[None]:
-    """A context for computing with a model, wherever it was made.
+    """A context for computing with a model on its own devices.
 
-    A model that was made on one device may be used by one process alone, while its
-    distributed copy is still being trained by all.
+    It lets one process use a model that was made on one device, while all processes
+    still train its sharded copy.
     """
     if compat.layout_of(model.weights[0]) is None:
         with single_device():

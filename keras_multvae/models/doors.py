@@ -1,17 +1,17 @@
-"""What `fit`, `evaluate` and `predict` are given, checked before anything is touched.
+"""Checks the arguments of `fit`, `evaluate` and `predict` before they take effect.
 
-Keras would take some of it on one backend, fail late on another, and on JAX lose the
-model's weights with it.
+Keras would accept some bad data on one backend, fail late on another, and lose the
+model's weights on JAX.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from inspect import Signature, signature
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -21,14 +21,16 @@ from keras_multvae import backend
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.data.columns.clicks import EXPECTED, as_csr, check_dense, is_matrix
 from keras_multvae.registry import entry_of
-from keras_multvae.typing import Clicks, Model
+from keras_multvae.typing import Clicks, Logs, Model, Shape
 
-# Users a batch where the caller says nothing, as Keras has it for arrays.
+# Arguments of a method of `keras.Model` by name.
+Arguments: TypeAlias = dict[str, Any]
+# The default number of users in a batch, as Keras' for arrays.
 BATCH = 32
 
 
-def arguments_of(method: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-    """The arguments of a method of `keras.Model` by name, the model left out."""
+def arguments_of(method: str, *args: object, **kwargs: object) -> Arguments:
+    """The arguments of a method of `keras.Model` by name, without the model."""
     bound = _signature(method).bind(None, *args, **kwargs)
     found = {**bound.arguments, **bound.arguments.get("kwargs", {})}
     return {name: found[name] for name in found if name not in ("self", "kwargs")}
@@ -39,17 +41,17 @@ def _signature(method: str) -> Signature:
     return signature(getattr(keras.Model, method))
 
 
-def check_fit(model: Model, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `fit` with matrices made batches.
+def check_fit(model: Model, arguments: Arguments) -> Arguments:
+    """The arguments of `fit`, with matrices converted to `UserBatches`.
 
     Args:
         model: A `RankingModel`.
         arguments: By name.
 
     Raises:
-        TypeError: What no model can be trained on.
-        ValueError: Other items, counts where the likelihood takes 0 and 1, targets
-            that are the input, or arguments that mean nothing here.
+        TypeError: Data that no model can be trained on.
+        ValueError: Another number of items, counts for a likelihood of 0 and 1, targets
+            equal to the input, or arguments that do not apply.
     """
     if arguments.get("class_weight") is not None:
         raise ValueError(
@@ -65,7 +67,7 @@ def check_fit(model: Model, arguments: dict[str, Any]) -> dict[str, Any]:
                 "out by strong_generalization(), and give validation_data=split."
                 f"validation. Received: {taken['validation_split']!r}."
             )
-        # Else Keras reorders the batches, from Python's global random state.
+        # Otherwise Keras shuffles the batches by Python's global random state.
         taken["shuffle"] = False
     if taken.get("validation_data") is not None:
         taken["validation_data"] = _validation(model, arguments)
@@ -73,7 +75,7 @@ def check_fit(model: Model, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def warn_of_lost_models(model: Model) -> None:
-    """Warns before a training whose model could not be loaded again."""
+    """Warns before training if the model could not be loaded again."""
     likelihood = type(model.likelihood)
     try:
         entry_of(type(model))
@@ -87,15 +89,13 @@ def warn_of_lost_models(model: Model) -> None:
         warnings.warn(f"Recommender.save: {error}", stacklevel=3)
 
 
-def check_rows(
-    model: Model, arguments: dict[str, Any], *, measured: bool
-) -> dict[str, Any]:
-    """As `check_fit`, for what reads users in order.
+def check_rows(model: Model, arguments: Arguments, *, measured: bool) -> Arguments:
+    """As `check_fit`, for methods that read users in order.
 
     Args:
         model: A `RankingModel`.
         arguments: By name.
-        measured: Whether there will be a loss, as in `evaluate` and unlike `predict`.
+        measured: Whether a loss is computed, as by `evaluate` but not `predict`.
     """
     taken = _with_batches(model, arguments, shuffle=False, measured=measured)
     if isinstance(taken["x"], UserBatches):
@@ -104,9 +104,9 @@ def check_rows(
 
 
 def _with_batches(
-    model: Model, arguments: dict[str, Any], shuffle: bool, measured: bool = True
-) -> dict[str, Any]:
-    """Arguments whose `x` Keras takes, and all that it would find out too late."""
+    model: Model, arguments: Arguments, shuffle: bool, measured: bool = True
+) -> Arguments:
+    """Arguments that Keras accepts; raises for errors that it would find too late."""
     taken = dict(arguments)
     x, y = taken.get("x"), taken.get("y")
     if is_matrix(x) or (is_matrix(y) and x is not None) or _must_be_ragged(model, x):
@@ -132,7 +132,7 @@ def _with_batches(
     return taken
 
 
-def _validation(model: Model, arguments: dict[str, Any]) -> Any:
+def _validation(model: Model, arguments: Arguments) -> object:
     """`validation_data` in a form that Keras takes."""
     given = arguments["validation_data"]
     parts = given if isinstance(given, tuple) else (given,)
@@ -144,12 +144,12 @@ def _validation(model: Model, arguments: dict[str, Any]) -> Any:
 
 
 def _must_be_ragged(model: Model, x: Clicks) -> bool:
-    """Whether dense rows must be batches, as for a head that samples items."""
+    """Whether dense rows must become `UserBatches`, as a sampled head needs them."""
     return bool(model.needs_ragged) and isinstance(x, np.ndarray)
 
 
 def _check_arrays(model: Model, x: Clicks, y: Clicks, measured: bool) -> None:
-    """Checks dense arrays; data sets and tensors are left to the step."""
+    """Checks dense arrays; the training step checks data sets and tensors."""
     for name, rows in (("x", x), ("y", y)):
         if not isinstance(rows, np.ndarray) or rows.shape[-1:] == (0,):
             continue
@@ -167,6 +167,7 @@ def _check_arrays(model: Model, x: Clicks, y: Clicks, measured: bool) -> None:
 
 
 def _refuse_counts(model: Model) -> None:
+    """Raises ValueError if the likelihood accepts only 0 and 1."""
     if not model.likelihood.takes_counts:
         raise ValueError(
             f"{type(model.likelihood).__name__} takes 0 and 1 alone: with other "
@@ -178,7 +179,7 @@ def _refuse_counts(model: Model) -> None:
 
 @contextmanager
 def _uploading(x: Clicks) -> Iterator[None]:
-    """While a model is trained on them, batches are on the device before their turn."""
+    """A context in which `UserBatches` are uploaded to the device ahead of time."""
     if not isinstance(x, UserBatches):
         yield
         return
@@ -190,21 +191,23 @@ def _uploading(x: Clicks) -> Iterator[None]:
 
 
 class Doors:
-    """`fit`, `evaluate`, `predict` and the check of histories of a `RankingModel`."""
+    """`fit`, `evaluate` and `predict` of a `RankingModel`, and checks of their data."""
 
     num_items: int
-    train_function: Any
+    train_function: Callable[..., Logs] | None
     # Whether dense rows must come as `UserBatches`.
     needs_ragged = False
-    # Items at the end that are none: see `distribution.shard`.
+    # Number of padding items appended for sharding.
     padding_items = 0
 
-    def fit(self, x: Clicks = None, *args: Any, **kwargs: Any) -> Any:
+    def fit(
+        self, x: Clicks = None, *args: object, **kwargs: object
+    ) -> keras.callbacks.History:
         """As `keras.Model.fit`, for matrices too; see `UserBatches`.
 
         `Interactions`, a `FoldIn` or a SciPy matrix, and such validation data, become
-        `UserBatches` of `batch_size` users, 32 by default as for arrays. The order of
-        `UserBatches` is their own affair. What is refused leaves the model as it was.
+        `UserBatches` of `batch_size` users, 32 by default as for arrays. `UserBatches`
+        shuffles itself. The model is unchanged if the data is refused.
         """
         arguments = check_fit(self, arguments_of("fit", x, *args, **kwargs))
         warn_of_lost_models(self)
@@ -213,26 +216,28 @@ class Doors:
             with backend.retain_freed_memory(), _uploading(arguments["x"]):
                 return super().fit(**arguments)  # type: ignore[misc]
         except Exception:
-            # TensorFlow would not trace a step again whose first tracing failed.
+            # TensorFlow cannot retrace a step whose first tracing failed.
             self.train_function = None
             raise
 
     def prepare_fit(self, x: Clicks) -> None:
-        """What a model learns of its data before it is trained on them."""
+        """Prepares a model for its training data; a subclass may override it."""
 
-    def evaluate(self, x: Clicks = None, *args: Any, **kwargs: Any) -> Any:
+    def evaluate(
+        self, x: Clicks = None, *args: object, **kwargs: object
+    ) -> float | list[float] | Logs:
         """As `keras.Model.evaluate`, for matrices too; users come in order."""
         given = arguments_of("evaluate", x, *args, **kwargs)
         arguments = check_rows(self, given, measured=True)
         return super().evaluate(**arguments)  # type: ignore[misc]
 
-    def predict(self, x: Clicks, *args: Any, **kwargs: Any) -> Any:
+    def predict(self, x: Clicks, *args: object, **kwargs: object) -> np.ndarray:
         """As `keras.Model.predict`: unmasked logits, for matrices too, in order."""
         given = arguments_of("predict", x, *args, **kwargs)
         arguments = check_rows(self, given, measured=False)
         return super().predict(**arguments)  # type: ignore[misc]
 
-    def save(self, filepath: object, *args: Any, **kwargs: Any) -> None:
+    def save(self, filepath: object, *args: object, **kwargs: object) -> None:
         """As `keras.Model.save`, into a .keras file."""
         if str(filepath).endswith((".h5", ".hdf5")):
             raise ValueError(
@@ -243,20 +248,21 @@ class Doors:
         super().save(filepath, *args, **kwargs)  # type: ignore[misc]
 
     def check_batches(self, x: Clicks) -> None:
-        """Raises ValueError for `UserBatches` that do not go with the model."""
-        # Item ids out of range would be an error on one backend and silence on another.
+        """Raises ValueError for `UserBatches` that do not fit the model."""
+        # Item ids out of range are an error on one backend and ignored on another.
         if isinstance(x, UserBatches):
             x.check_distribution()
             users, items = x.inputs.shape
             self.check_shape((users, items + self.padding_items), type(x.inputs))
 
     def _rows(self, histories: Clicks) -> sparse.csr_matrix:
+        """Histories as CSR; checks the number of items."""
         rows = as_csr(histories, "histories")
         self.check_shape(rows.shape, type(histories))
         return rows
 
-    def check_shape(self, shape: tuple[Any, ...], kind: type) -> None:
-        """Raises ValueError unless it is that of rows of all items."""
+    def check_shape(self, shape: Shape, kind: type) -> None:
+        """Raises ValueError unless it is the shape (users, num_items)."""
         if len(shape) != 2 or shape[1] not in (None, self.num_items):
             raise ValueError(
                 f"{type(self).__name__} takes rows of {self.num_items} items, (users, "

@@ -1,8 +1,6 @@
-"""Autoencoders whose code is a Gaussian: sampling and the KL."""
+"""Autoencoders with a Gaussian latent variable."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import keras
 import numpy as np
@@ -19,8 +17,8 @@ from keras_multvae.typing import Clicks, Tensor
 class GaussianAutoencoder(Autoencoder):
     """An `Autoencoder` whose encoder gives the pair (mean, log_var) of q(z | x).
 
-    What is weighed how in the objective is a subclass' affair: its `network` sets
-    `_kl_of_batch`, (users,), for the logs.
+    A subclass weights the KL in its `network`, and sets `_kl_of_batch`, (users,), for
+    the logs.
 
     Args:
         num_items: See `RankingModel`.
@@ -30,11 +28,11 @@ class GaussianAutoencoder(Autoencoder):
     """
 
     def __init__(
-        self, num_items: int, settings: Settings, seed: int | None, **kwargs: Any
+        self, num_items: int, settings: Settings, seed: int | None, **kwargs: object
     ) -> None:
         super().__init__(num_items, settings, seed, **kwargs)
         self._kl_tracker = keras.metrics.Mean(name="kl")
-        self._kl_of_batch: Any = None
+        self._kl_of_batch: Tensor = None
 
     @property
     def trackers(self) -> tuple[keras.metrics.Metric, ...]:
@@ -61,7 +59,7 @@ class GaussianAutoencoder(Autoencoder):
         return total
 
     def end_batch(self, training: bool) -> None:
-        """What is counted once the loss of a batch is computed, inside the step."""
+        """Called inside the step after a batch's loss, to update counters."""
 
     def embed(
         self, histories: Clicks, batch_size: int = 500

@@ -1,4 +1,4 @@
-"""How a training step scores the items, where it does not score all. No Keras here."""
+"""The settings of a sampled softmax. Imports no Keras."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EMBEDDING_DTYPES = ("bfloat16",)
 
 @dataclass(frozen=True)
 class SampledSoftmax(Settings):
-    """Training scores the clicked items and some sampled ones in place of all.
+    """In training, scores the clicked and some sampled items instead of all.
 
     With `FusedAdam` (without clipping, decay and the like) a step reads and writes
     only the embeddings of those items. Validation, evaluation and recommendation are

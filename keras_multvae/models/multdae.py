@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
 from keras_multvae.layers import ItemDecoder, PointEncoder
+from keras_multvae.losses import Likelihood
 from keras_multvae.models.autoencoder import Autoencoder
 from keras_multvae.models.multdae_config import MultDAEConfig
 
@@ -16,10 +16,10 @@ from keras_multvae.models.multdae_config import MultDAEConfig
 class MultDAE(Autoencoder):
     """A denoising autoencoder with a multinomial likelihood for clicks.
 
-    As `MultVAE` with a point z in place of a Gaussian: nothing is sampled, there is no
-    KL, and L2 on the kernels regularises. The objective is, per user, `log p(x | z)`,
-    minus the L2 term once a batch. The encoder is I -> hidden_dims -> K, the decoder
-    K -> reversed hidden_dims -> I; tanh after every layer but the last.
+    `MultVAE` with a point z in place of a Gaussian: without sampling and KL, and with
+    L2 regularisation of the kernels. The objective is, per user, `log p(x | z)`, minus
+    the L2 term once a batch. The encoder is I -> hidden_dims -> K, the decoder K ->
+    reversed hidden_dims -> I; tanh after every layer but the last.
 
     Inputs, metrics, saving and scores are those of `MultVAE`.
 
@@ -67,10 +67,10 @@ class MultDAE(Autoencoder):
         latent_dim: int = 200,
         hidden_dims: Sequence[int] = (),
         dropout: float = 0.5,
-        likelihood: object = "multinomial",
+        likelihood: str | Likelihood = "multinomial",
         l2: float = 0.01 / 500,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         settings = self.Config(latent_dim, hidden_dims, dropout, likelihood, l2)
         super().__init__(num_items, settings, seed, **kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_multvae.settings import (
     LIKELIHOOD,
@@ -16,10 +16,13 @@ from keras_multvae.settings import (
     setting,
 )
 
+if TYPE_CHECKING:
+    from keras_multvae.losses import Likelihood
+
 
 @dataclass(frozen=True)
 class MultDAEConfig(Settings):
-    """The arguments of `MultDAE`, which describes them, but for its items and seed.
+    """The arguments of `MultDAE` except `num_items` and `seed`; see there.
 
     Example:
 
@@ -33,5 +36,5 @@ class MultDAEConfig(Settings):
         (), Sizes(), "hidden layers of the encoder; empty for the paper's network"
     )
     dropout: float = setting(0.5, SHARE, "share of clicks dropped from the input")
-    likelihood: Any = setting("multinomial", LIKELIHOOD, "of clicks")
+    likelihood: str | Likelihood = setting("multinomial", LIKELIHOOD, "of clicks")
     l2: float = setting(0.01 / 500, NON_NEGATIVE, "regularisation of the kernels")

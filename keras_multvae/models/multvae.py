@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
 
 from keras_multvae.layers import EmbeddingDecoder, InteractionEncoder, ItemDecoder
+from keras_multvae.losses import Likelihood
 from keras_multvae.models.heads import SampledSoftmax
 from keras_multvae.models.multvae_config import MultVAEConfig
 from keras_multvae.models.sampled import SampledTraining
@@ -57,8 +58,8 @@ class MultVAE(SampledTraining):
 
     Raises:
         ValueError: An argument out of its range, a batch with another number of items
-            than `num_items`, or, in `compile`, an optimiser that does not go with
-            the head's `embedding_dtype`.
+            than `num_items`, or, in `compile`, an optimiser that cannot train the
+            head's `embedding_dtype`.
 
     Example:
 
@@ -89,7 +90,7 @@ class MultVAE(SampledTraining):
         latent_dim: int = 200,
         hidden_dims: Sequence[int] = (600,),
         dropout: float = 0.5,
-        likelihood: object = "multinomial",
+        likelihood: str | Likelihood = "multinomial",
         beta: float = 0.2,
         tied: bool = False,
         head: SampledSoftmax | None = None,
@@ -135,8 +136,8 @@ class MultVAE(SampledTraining):
         return super().from_config(_of_before(config), custom_objects)
 
 
-def _of_before(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with a `head`, where it had four arguments in its place."""
+def _of_before(config: Json) -> Json:
+    """The configuration, with the four arguments of older files merged into `head`."""
     config = dict(config)
     if "output" in config:
         sampled = config.pop("output") == "sampled"

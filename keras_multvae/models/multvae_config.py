@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_multvae.models.heads import SampledSoftmax
 from keras_multvae.settings import (
@@ -18,12 +18,15 @@ from keras_multvae.settings import (
     setting,
 )
 
+if TYPE_CHECKING:
+    from keras_multvae.losses import Likelihood
+
 HEADS = OneOf({"full": None, "sampled": SampledSoftmax})
 
 
 @dataclass(frozen=True)
 class MultVAEConfig(Settings):
-    """The arguments of `MultVAE`, described there, but for its items, beta and seed.
+    """The arguments of `MultVAE` except `num_items`, `beta` and `seed`; see there.
 
     Example:
 
@@ -37,7 +40,7 @@ class MultVAEConfig(Settings):
         (600,), Sizes(), "hidden layers of the encoder; empty for a linear model"
     )
     dropout: float = setting(0.5, SHARE, "share of clicks dropped from the input")
-    likelihood: Any = setting("multinomial", LIKELIHOOD, "of clicks")
+    likelihood: str | Likelihood = setting("multinomial", LIKELIHOOD, "of clicks")
     tied: bool = setting(
         False, Flag(), "one item embedding matrix for encoder and decoder"
     )

@@ -1,4 +1,4 @@
-"""RecVAE: a composite prior, a KL weight for each user, halves that train in turns."""
+"""RecVAE: a composite prior, a KL weight for each user, alternating training."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from keras_multvae.models.doors import arguments_of
 from keras_multvae.models.gaussian import GaussianAutoencoder
 from keras_multvae.models.recvae_config import RecVAEConfig
 from keras_multvae.optimizers import AlternatingAdam
-from keras_multvae.typing import Clicks, Logs, Tensor
+from keras_multvae.typing import Clicks, Logs, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
 class RecVAE(GaussianAutoencoder):
-    """A variational autoencoder that is pulled towards what it said an epoch before.
+    """A variational autoencoder regularised towards its own earlier posterior.
 
     The objective is, per user, `log p(x | z) - gamma N (log q(z | x) - log p(z | x))`,
     with N the user's clicks, z drawn from q in training and its mean in inference, and
@@ -37,9 +37,9 @@ class RecVAE(GaussianAutoencoder):
 
     A Keras epoch is one pass over the users. `encoder_passes` of them train the encoder
     on clicks with dropout; the encoder is then copied to the prior's, and
-    `decoder_passes` train the decoder without dropout, z still drawn. So it goes on,
-    also over several `fit` and after loading. Whose turn it is follows from a count
-    that is a weight; `AlternatingAdam` lets the other half stand still. Train for a
+    `decoder_passes` train the decoder without dropout, z still drawn. This repeats,
+    also over several calls of `fit` and after loading. The turn follows from a count
+    that is a weight; `AlternatingAdam` leaves the other half unchanged. Train for a
     multiple of `encoder_passes + decoder_passes` epochs: the paper's 50 are 200 here.
     Without `fit`, each batch of `train_on_batch` is a pass.
 
@@ -87,7 +87,7 @@ class RecVAE(GaussianAutoencoder):
         - [Shenbin et al., 2020](https://arxiv.org/abs/1912.11160)
     """
 
-    # Which half moves is asked at every step.
+    # Every step checks which half it trains.
     steps_alike = False
     Config = RecVAEConfig
     gamma: float
@@ -102,7 +102,7 @@ class RecVAE(GaussianAutoencoder):
         encoder_passes: int = 3,
         decoder_passes: int = 1,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         settings = self.Config(
             latent_dim, width, dropout, gamma, encoder_passes, decoder_passes
@@ -125,7 +125,7 @@ class RecVAE(GaussianAutoencoder):
             *sizes, settings.dropout, name="encoder", **options
         )
         self.old_encoder = FrozenEncoder(*sizes, name="old_encoder", **options)
-        if seed is None:  # else the two begin alike
+        if seed is None:  # so that the two differ
             for old, new in zip(
                 self.old_encoder.weights, self.encoder.weights, strict=True
             ):
@@ -141,7 +141,7 @@ class RecVAE(GaussianAutoencoder):
         )
 
     @property
-    def item_embeddings(self) -> list[tuple[Any, int]]:
+    def item_embeddings(self) -> list[tuple[Variable, int]]:
         """See `abilities.HasItemEmbeddings`."""
         return item_embeddings(self.encoder, self.decoder)
 
@@ -161,8 +161,8 @@ class RecVAE(GaussianAutoencoder):
     def _forward(
         self, inputs: Tensor, found: tuple[Tensor, Tensor], training: bool
     ) -> Tensor:
-        """From q(z | x), the pair `found`, to the logits and the KL."""
-        # The encoder, if its turn has just ended, is the old one from now on.
+        """Computes logits and KL from `found`, mean and log-variance of q(z | x)."""
+        # If the encoder's turn has just ended, it becomes the old encoder.
         z = self.turns(self.sampling(found, training=training), training=training)
         old = map(ops.stop_gradient, self.old_encoder(inputs))
         kl = self.prior((*found, z, *old))
@@ -209,11 +209,13 @@ class RecVAE(GaussianAutoencoder):
         self.optimizer.begin_pass(self.turns.passes, 1)
 
     def begin_pass(self, batches: int) -> None:
-        """A pass of so many batches begins, in the model and in its optimiser."""
+        """Begins a pass of this many batches, in the model and in its optimiser."""
         self.turns.begin_pass(batches)
         self.optimizer.begin_pass(self.turns.passes, batches)
 
-    def fit(self, x: Clicks = None, *args: Any, **kwargs: Any) -> Any:
+    def fit(
+        self, x: Clicks = None, *args: object, **kwargs: object
+    ) -> keras.callbacks.History:
         """See `RankingModel.fit`; each epoch is a pass, of the encoder or decoder."""
         arguments = arguments_of("fit", x, *args, **kwargs)
         callbacks = arguments.pop("callbacks", None)
@@ -225,7 +227,7 @@ class RecVAE(GaussianAutoencoder):
 
 
 class _BeginPass(keras.callbacks.Callback):
-    """Tells a model how many batches Keras has counted in an epoch."""
+    """Tells a model how many batches an epoch has."""
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         batches = (self.params or {}).get("steps")

@@ -15,7 +15,7 @@ from keras_multvae.settings import (
 
 @dataclass(frozen=True)
 class RecVAEConfig(Settings):
-    """The arguments of `RecVAE`, described there, but for its items and seed.
+    """The arguments of `RecVAE` except `num_items` and `seed`; see there.
 
     Example:
 

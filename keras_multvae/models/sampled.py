@@ -1,4 +1,4 @@
-"""Training with a `SampledSoftmax`: some rows of the item embeddings a step."""
+"""Training with a `SampledSoftmax`, which uses some item embeddings in each step."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from keras_multvae.models.heads import SampledSoftmax
 from keras_multvae.models.steps import has_targets
 from keras_multvae.models.variational import VariationalModel
 from keras_multvae.optimizers import FusedAdam
-from keras_multvae.typing import Clicks, Tensor
+from keras_multvae.typing import Clicks, Logs, Tensor, Variable
 
 
 class SampledTraining(VariationalModel):
-    """A `VariationalModel` whose head may be sampled; a subclass makes the layers.
+    """A `VariationalModel` that may have a sampled softmax.
 
     With a head the encoder is an `InteractionEncoder`, and the decoder an
     `EmbeddingDecoder`.
@@ -33,16 +33,16 @@ class SampledTraining(VariationalModel):
 
     @property
     def embedding_dtype(self) -> str | None:
-        """The dtype of the item embeddings where it is not that of the policy."""
+        """The dtype of the item embeddings, if it is not that of the policy."""
         return None if self.head is None else self.head.embedding_dtype
 
     @property
-    def item_embeddings(self) -> list[tuple[Any, int]]:
+    def item_embeddings(self) -> list[tuple[Variable, int]]:
         """See `abilities.HasItemEmbeddings`."""
         return item_embeddings(self.encoder, self.decoder)
 
     def make_candidates(self) -> None:
-        """Makes the layer that draws items, where there is a head."""
+        """Makes the layer that samples items, if there is a head."""
         if self.head is None:
             self.candidates = None
             return
@@ -50,7 +50,7 @@ class SampledTraining(VariationalModel):
             self.num_items,
             self.head.num_sampled,
             self.head.sampler,
-            # Not one of the seeds of the other parts.
+            # Different from the seeds of the other parts.
             seed=None if self.seed is None else self.seed + (1 << 20),
             dtype="float32",
             name="candidates",
@@ -98,7 +98,7 @@ class SampledTraining(VariationalModel):
 
     def compute_metrics(
         self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Tensor = None
-    ) -> dict[str, Any]:
+    ) -> Logs:
         """See `RankingModel`; without ranking metrics where `y_pred` is sampled."""
         if isinstance(y_pred, SampledLogits):
             y = None
@@ -129,7 +129,7 @@ class SampledTraining(VariationalModel):
         return self.head is not None
 
     def prepare_fit(self, x: Clicks) -> None:
-        """A sampler learns the items' popularity."""
+        """Tells the sampler the items' popularity."""
         if self.candidates is not None and isinstance(x, UserBatches):
             self.candidates.set_popularity(x.item_clicks())
 
@@ -137,6 +137,6 @@ class SampledTraining(VariationalModel):
         """See `RankingModel.with_new_items`."""
         grown = super().with_new_items(num_items)
         if grown.candidates is not None:
-            # `fit` will tell.
+            # `fit` sets it.
             grown.candidates.set_popularity(np.zeros(num_items))
         return grown

@@ -1,9 +1,8 @@
-"""The ways from histories to scores and to the best items, compiled once."""
+"""Compiled functions from histories to scores and to the best items."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from keras import ops
@@ -12,14 +11,14 @@ from scipy import sparse
 from keras_multvae import backend, checks, ragged
 from keras_multvae.data.batches import pack
 from keras_multvae.models.device_scope import device_scope
-from keras_multvae.typing import Model, Tensor
+from keras_multvae.typing import Model, Tensor, Variable
 
 
 class CompiledScorer:
     """A model's unmasked scores for batches of histories.
 
-    `predict` would start anew for every batch: a loop over data, callbacks, on some
-    backends a copy of all weights.
+    `predict` would set up a data loop and callbacks for every batch, and on some
+    backends copy all weights.
 
     Args:
         model: A `RankingModel`. Its weights are read at each call.
@@ -27,8 +26,8 @@ class CompiledScorer:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._variables: list[Any] = []
-        self._compiled: dict[Any, Callable[[Any], tuple[np.ndarray, ...]]] = {}
+        self._variables: list[Variable] = []
+        self._compiled: dict[object, Callable[[Tensor], tuple[np.ndarray, ...]]] = {}
 
     def __call__(
         self, histories: sparse.csr_matrix, pad_to: int
@@ -45,15 +44,15 @@ class CompiledScorer:
         allowed: np.ndarray | None,
         pad_to: int,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best items, found where the scores are; see `ranking.rank`.
+        """The k best items, found on the device; see `ranking.rank`.
 
         Returns:
-            Indices int (users, k), among `allowed` where that is given, and their
-            scores float32 (users, k), -inf for those of the history.
+            Indices int (users, k), into `allowed` if it is given, their scores float32
+            (users, k), -inf for items of the history.
         """
         key = (k, exclude_seen, allowed is not None)
 
-        def function(inputs: Tensor) -> tuple[Any, ...]:
+        def function(inputs: Tensor) -> tuple[Tensor, ...]:
             batch, allowed = inputs
             return self._best(batch, allowed, k, exclude_seen)
 
@@ -65,12 +64,13 @@ class CompiledScorer:
     def _run(
         self,
         key: object,
-        function: Callable[[Any], tuple[Any, ...]],
+        function: Callable[[Tensor], tuple[Tensor, ...]],
         histories: sparse.csr_matrix,
         pad_to: int,
-        *others: Any,
+        *others: np.ndarray | None,
     ) -> tuple[np.ndarray, ...]:
-        # Other variables, as after `quantize`, make another function.
+        """Compiles a function once for each key, and calls it for histories."""
+        # Compile again if the variables have changed, as after `quantize`.
         variables = self._model.variables
         if list(map(id, variables)) != list(map(id, self._variables)):
             self._variables = variables
@@ -83,14 +83,16 @@ class CompiledScorer:
             found = self._compiled[key]((inputs, *others) if others else inputs)
         return tuple(array[:users] for array in found)
 
-    def _parts(self, inputs: Tensor) -> tuple[Any, Any]:
+    def _parts(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores as two tensors; see `RankingModel.unnormalized_scores`."""
         model = self._model
         values, constants = model.likelihood.unnormalized_scores(model.logits(inputs))
         return values, constants
 
     def _best(
         self, inputs: Tensor, allowed: object, k: int, exclude_seen: bool
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Tensor, ...]:
+        """Indices and scores of the best items, and whether all scores are numbers."""
         values, constants = self._parts(inputs)
         scores = values - constants[:, None]
         ranked = ops.logical_not(ops.any(ops.isnan(scores), axis=1))

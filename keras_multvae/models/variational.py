@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import ops
 
@@ -38,7 +36,7 @@ class VariationalModel(GaussianAutoencoder):
         seed: int | None,
         beta: float = 0.2,
         prior: Prior | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(num_items, settings, seed, **kwargs)
         self.prior = prior or StandardNormal(dtype="float32", name="prior")
@@ -57,10 +55,10 @@ class VariationalModel(GaussianAutoencoder):
         return self.decoder(z)
 
     def add_kl(self, mean: Tensor, log_var: Tensor, z: Tensor) -> None:
-        """Adds beta * KL of each user to `losses`; `network` does so once."""
+        """Adds beta * KL of each user to `losses`; called once by `network`."""
         kl = self.prior((mean, log_var, z))
         self.add_loss(self.beta(kl, accumulation=self._accumulation))
-        # Where beta is 0, `losses` does not tell the KL that the logs report.
+        # If beta is 0, the KL for the logs cannot be found from `losses`.
         self._kl_of_batch = kl
 
     @property
@@ -81,7 +79,7 @@ class VariationalModel(GaussianAutoencoder):
         return int(ops.convert_to_numpy(self.beta.batches_seen))
 
     def set_beta_schedule(self, schedule: BetaSchedule) -> None:
-        """Makes beta follow `schedule` from the next step on; the count goes on."""
+        """Makes beta follow `schedule` from the next step on; keeps the step count."""
         self.beta.set_schedule(schedule)
 
     def end_batch(self, training: bool) -> None:

@@ -1,18 +1,18 @@
-"""Carrying weights and optimiser state over to a model with more or other items."""
+"""Transfer of weights and optimiser state to a model with more or other items."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+import keras
 import numpy as np
 
 from keras_multvae import backend
 from keras_multvae.typing import Model, Variable
 
 
-def compile_alike(old: Any, new: Any) -> None:
-    """Compiles a model as another one is, with an optimiser that has its state."""
+def compile_alike(old: Model, new: Model) -> None:
+    """Compiles `new` like `old`, and builds its optimiser."""
     config = old.get_compile_config()
     if config:
         new.compile_from_config(config)
@@ -21,19 +21,19 @@ def compile_alike(old: Any, new: Any) -> None:
 
 
 def copy_state(
-    old: Any, new: Any, fill: Callable[[Any, Any], float] | None = None
+    old: Model, new: Model, fill: Callable[[Model, Variable], float] | None = None
 ) -> None:
     """Copies weights, random state and optimiser state.
 
-    Items past the end of the new model are left out. What the optimiser knows of items
-    past the end of the old one is 0, and a linear path says nothing of them.
+    Items past the end of the new model are dropped. New items get an optimiser state of
+    0, and no entries in the linear path.
 
     Args:
         old: A model.
-        new: A model of the same configuration but for the number of items, or for
-            having a linear path, compiled if the optimiser's state is to go along.
-        fill: What an item that the old model has not gets in a weight, of the old
-            model and that weight; the mean over its items by default.
+        new: A model of the same configuration, except for the number of items or the
+            linear path; compiled if the optimiser's state is to be copied.
+        fill: Initial value for new items: a function of the old model and the weight.
+            By default the mean over the old items.
     """
     for source, target in zip(_weights(old), _weights(new), strict=True):
         value = None if fill is None else fill(old, source)
@@ -47,7 +47,7 @@ def copy_state(
             # A copy: on JAX a training step deletes the array that it was given.
             state = np.array(backend.to_host(source.seed_generator.state))
             target.seed_generator.state.assign(state)
-    # An optimiser that has not begun has no state yet, and is not to get any here.
+    # An optimiser that has not been used has no state, and must get none here.
     if new.compiled and old.optimizer.built:
         for source, target in zip(
             old.optimizer.variables, new.optimizer.variables, strict=True
@@ -55,19 +55,19 @@ def copy_state(
             target.assign(_fitted(source, target.shape, 0.0))
 
 
-def take_weights(old: Any, new: Any, places: np.ndarray) -> None:
-    """Copies the weights to a model of other items; optimiser and random state stay.
+def take_weights(old: Model, new: Model, places: np.ndarray) -> None:
+    """Copies weights item by item; optimiser and random state are not copied.
 
-    An item that the old model has not starts as the mean of those that it has, as in
-    `copy_state`. Linear paths are left as they are.
+    New items get the mean over the old ones, as in `copy_state`. Linear paths are
+    unchanged.
 
     Args:
         old: A model.
-        new: A model of the same class, and of the same shapes but for the items.
+        new: A model of the same class and shapes, except for the items.
         places: (items of the new model,) int, where each is in the old one, or -1.
 
     Raises:
-        ValueError: Weights of other shapes.
+        ValueError: The other dimensions of some weights differ.
     """
     axes = _item_axes(old)
     sources, targets = _weights(old), _weights(new)
@@ -89,7 +89,7 @@ def take_weights(old: Any, new: Any, places: np.ndarray) -> None:
 
 
 def _item_axes(model: Model) -> list[int | None]:
-    """For each weight the axis of the items: that which a further item makes longer."""
+    """For each weight the axis of the items, or None: the one that grows by an item."""
     config = {**model.get_config(), "num_items": model.num_items + 1}
     larger = type(model).from_config(config)
     axes = []
@@ -99,13 +99,13 @@ def _item_axes(model: Model) -> list[int | None]:
     return axes
 
 
-def _layers(model: Model) -> list[Any]:
-    """A model's layers but for its linear path."""
+def _layers(model: Model) -> list[keras.layers.Layer]:
+    """A model's layers, without its linear path."""
     return [layer for layer in model.layers if layer is not model.linear_path]
 
 
-def _weights(model: Model) -> list[Any]:
-    """A model's weights but for those of its linear path."""
+def _weights(model: Model) -> list[Variable]:
+    """A model's weights, without those of its linear path."""
     path = [] if model.linear_path is None else model.linear_path.weights
     of_path = {id(weight) for weight in path}
     return [weight for weight in model.weights if id(weight) not in of_path]
@@ -114,9 +114,9 @@ def _weights(model: Model) -> list[Any]:
 def _fitted(
     variable: Variable, shape: tuple[int, ...], fill: float | None
 ) -> np.ndarray:
-    """The values in `shape`, the axis of the items cut, or filled with their mean."""
+    """The values in `shape`, with the items' axis truncated or padded."""
     values = backend.to_host(variable)
-    # Only the axis of the items differs, and no weight has two of them.
+    # Only the items' axis differs, and no weight has two of them.
     for axis, size in enumerate(shape):
         missing = size - values.shape[axis]
         if missing > 0:
@@ -131,7 +131,7 @@ def _fitted(
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """The mean along an axis, which stays, in the type of the values."""
-    # Of 16-bit numbers it must not be added up in 16 bits.
+    """The mean along an axis, which is kept, in the dtype of the values."""
+    # 16-bit numbers must not be summed in 16 bits.
     wide = np.result_type(values, np.float32)
     return values.mean(axis=axis, keepdims=True, dtype=wide).astype(values.dtype)

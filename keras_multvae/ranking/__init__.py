@@ -1,4 +1,4 @@
-"""From scores to the best items of each user, exactly."""
+"""Exact rankings of the best items of each user."""
 
 from keras_multvae.ranking.batches import rank, select_rows
 from keras_multvae.ranking.topk import TopK, first_columns, top_k

@@ -1,4 +1,4 @@
-"""Ranks for many users, a batch at a time."""
+"""Rankings for many users, batch by batch."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from keras_multvae.models.base import RankingModel
 from keras_multvae.ranking.topk import TopK, processors, top_k
 from keras_multvae.typing import Model
 
-# Users a batch where memory does not ask for fewer: at most, and at least, as products
-# of few rows leave processors idle.
+# The maximum and minimum number of users in a batch, unless memory needs fewer.
+# Products of few rows leave processors idle.
 MAX_USERS, MIN_USERS = 500, 64
-# Bytes of scores a batch: malloc gives arrays of 32 MiB and more back to the system at
-# once, and the next batch waits for them to be cleared.
+# Maximum bytes of a batch's scores: malloc returns larger arrays to the system, and the
+# next batch waits for new memory to be cleared.
 MAX_SCORE_BYTES = 32 << 20
-# The same where an accelerator ranks: fewer, larger batches keep it busy.
+# The same limits for an accelerator, which needs larger batches to be busy.
 MAX_DEVICE_SCORE_BYTES, MAX_DEVICE_USERS = 256 << 20, 8192
-# Arrays as large as a batch's scores that may be in use at a time.
+# How many arrays as large as a batch's scores may be in use at a time.
 COPIES = 4
-# The memory to count on where the system does not say how much is left.
+# The memory to assume if the system does not tell how much is left.
 ASSUMED = 1 << 30
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
@@ -47,26 +47,26 @@ def rank(
 ) -> Iterator[tuple[np.ndarray, TopK]]:
     """Ranks the items for users given by their histories; see `top_k` for the order.
 
-    Memory is that of one batch, however many users there are.
+    It needs the memory of one batch, however many users there are.
 
     Args:
-        model: What gives the scores.
+        model: The model that computes the scores.
         histories: CSR (users, items), sorted and without duplicates; memory-mapped
-            arrays are read a batch at a time.
+            arrays are read batch by batch.
         k: Int >= 1.
         rows: Optional 1-D int array, the users to rank for; by default all of them.
         exclude_seen: Bool, whether to leave out the items of the history.
         allowed: Optional ascending 1-D int array, the only items to rank.
-        offsets: Optional float32 (items,), what each item's scores are lowered by.
-        batch_size: Int >= 1, users scored at a time; by default from the memory that
-            is left, at most 500.
+        offsets: Optional float32 (items,), to subtract from each item's scores.
+        batch_size: Int >= 1, users scored at a time; by default chosen by the free
+            memory, at most 500.
 
     Yields:
         The rows of a batch, and their `TopK`.
     """
     if rows is None:
         rows = np.arange(histories.shape[0])
-    # What is taken off scores is so on the host.
+    # Offsets are subtracted on the host.
     there = offsets is None and _scores_itself(model) and backend.has_accelerator()
     if batch_size is None:
         size = default_batch_size(model.num_items, there)
@@ -84,7 +84,7 @@ def rank(
         pool = None
         if several:
             stack.enter_context(backend.retain_freed_memory())
-            # For all batches: new threads would begin on a processor that is busy.
+            # For all batches, as new threads would start on a busy processor.
             pool = stack.enter_context(ThreadPoolExecutor(max(processors() - 1, 1)))
         for start in range(0, len(rows), size):
             batch = rows[start : start + size]
@@ -108,9 +108,9 @@ def best(
     allowed: np.ndarray | None,
     pad_to: int,
 ) -> TopK:
-    """What `top_k` gives for a batch, found where the model computes.
+    """`top_k` of a batch, computed on the model's device.
 
-    The scores of all items need not come to the host.
+    The scores of all items are not copied to the host.
     """
     k = min(k, model.num_items if allowed is None else len(allowed))
     indices, scores = model.best(histories, k, exclude_seen, allowed, pad_to)
@@ -124,11 +124,11 @@ def best(
 
 
 def default_batch_size(num_items: int, there: bool = False) -> int:
-    """Users whose scores go well into the memory that is left.
+    """The number of users whose scores fit well into free memory.
 
     Args:
         num_items: Int, the size of the catalogue.
-        there: Bool, whether an accelerator ranks.
+        there: Bool, whether an accelerator computes the rankings.
     """
     a_user = np.dtype("float32").itemsize * num_items
     if there:
@@ -138,7 +138,7 @@ def default_batch_size(num_items: int, there: bool = False) -> int:
 
 
 def available_memory() -> int:
-    """Bytes that can be allocated without swapping, as far as the system says."""
+    """The bytes that can be allocated without swapping, according to the system."""
     known = [int(line.split()[1]) << 10 for line in _lines(MEMINFO, "MemAvailable:")]
     # A container may have less than the machine.
     limit, used = _lines(CGROUP / "memory.max"), _lines(CGROUP / "memory.current")
@@ -148,7 +148,7 @@ def available_memory() -> int:
 
 
 def select_rows(matrix: sparse.csr_matrix, users: np.ndarray) -> sparse.csr_matrix:
-    """The rows `users`; of memory-mapped arrays no other is read."""
+    """The rows `users`; no other rows of memory-mapped arrays are read."""
     starts = matrix.indptr[users].astype("int64")
     sizes = matrix.indptr[users + 1] - starts
     return csr_over(
@@ -162,19 +162,19 @@ def select_rows(matrix: sparse.csr_matrix, users: np.ndarray) -> sparse.csr_matr
 def _scores(
     model: Model, histories: sparse.csr_matrix, batch_size: int, several: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Scores, and what to subtract from those of each user."""
+    """Scores, and the constants to subtract from those of each user."""
     if _scores_itself(model):
         return model.unnormalized_scores(histories, batch_size if several else 0)
     return model.score(histories, batch_size=batch_size), None
 
 
 def _scores_itself(model: Model) -> bool:
-    """Whether a model's scores are ours: one of its own is taken at its word."""
+    """Whether a model uses our `score`; a `score` of its own must be called."""
     return getattr(type(model), "score", None) is RankingModel.score
 
 
 def _lines(path: Path, start: str = "") -> list[str]:
-    """The lines of a file that begin with `start`; none if there is no such file."""
+    """The lines of a file that begin with `start`; [] if there is no such file."""
     try:
         lines = path.read_text().splitlines()
     except OSError:

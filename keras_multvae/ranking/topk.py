@@ -1,9 +1,9 @@
 """The best items of each user, exactly and without sorting whole rows.
 
-The items of a row are dealt out to blocks, of which there are a few times k. The k-th
-largest of the blocks' maxima is at most the k-th best score: k items reach it. So only
-the items that reach it, not many more than k, are candidates to be sorted. A block in
-which an item is excluded has no say in this bound, so scores are only ever read.
+The items of a row are divided into blocks, a few times k of them. The k-th largest of
+the blocks' maxima is at most the k-th best score. So only the items that reach this
+bound, not many more than k, are candidates to be sorted. Blocks with an excluded item
+are ignored for the bound, so scores are never overwritten.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from scipy import sparse
 
 from keras_multvae import checks
 
-# Blocks, in multiples of k, and items a block at most.
+# The number of blocks in multiples of k, and the maximum number of items in one.
 BLOCKS, WIDEST = 6, 64
-# Candidates, in multiples of k, from which on a user is ranked apart: the scores are
-# all but equal.
+# The maximum number of candidates in multiples of k. Users with more, whose scores are
+# nearly equal, are ranked one by one.
 MAX_CANDIDATES = 8
-# Users that are worth a thread.
+# The minimum number of users for a thread.
 FEWEST = 16
 
 
 class TopK(NamedTuple):
-    """Ranked items: the first `valid[u]` columns of a row count.
+    """Ranked items; only the first `valid[u]` columns of a row count.
 
     Args:
         indices: (users, k) int64 item indices, best first.
@@ -68,12 +68,11 @@ def top_k(
 
     Args:
         scores: (users, items) floats, higher is better.
-        k: Int >= 1; more than there are items is cut to their number.
+        k: Int >= 1; at most the number of items is used.
         excluded: Optional CSR (users, items); items stored there are left out.
         constants: Optional (users,) floats to subtract from each user's scores. The
-            ranking is that of the differences, as they are rounded.
-        pool: Optional threads that take a part of the users each, as the caller's own
-            does.
+            ranking is that of the rounded differences.
+        pool: Optional threads, which share the users with the caller's thread.
 
     Returns:
         `TopK`.
@@ -97,7 +96,7 @@ def top_k(
         excluded = sparse.csr_matrix(scores.shape)
     indices = np.empty((num_users, k), "int64")
     found = np.empty((num_users, k), scores.dtype)
-    # Not in the threads: the system would clear a thread's memory anew each time.
+    # Not in the threads, whose memory the system would clear again each time.
     candidates = np.empty(scores.shape, bool)
     # NumPy lets the other threads run while it works on an array.
     step = max(-(-num_users // (processors() if pool else 1)), FEWEST)
@@ -131,7 +130,7 @@ def _rank(
     indices: np.ndarray,
     found: np.ndarray,
 ) -> None:
-    """Fills `indices` and `found`, (users, k); `seen` in the manner of a CSR matrix."""
+    """Fills `indices` and `found`, (users, k); `indptr`, `seen` are of a CSR matrix."""
     num_users, num_items = scores.shape
     k = indices.shape[1]
     rows = np.repeat(np.arange(num_users), np.diff(indptr))
@@ -145,7 +144,7 @@ def _rank(
     if not simple.all():
         kept = simple[user]
         user, item, counts = user[kept], item[kept], counts * simple
-    # A user's candidates in a row, rising in their index; negated, as sorts ascend.
+    # One row of candidates for each user, by ascending index; negated, as sorts ascend.
     place = np.arange(len(user)) - np.repeat(np.cumsum(counts) - counts, counts)
     negated = np.full((num_users, max(counts.max(), k)), np.inf, scores.dtype)
     negated[user, place] = constants[user] - scores[user, item]
@@ -166,11 +165,11 @@ def _cutoff(
     rows: np.ndarray,
     seen: np.ndarray,
 ) -> np.ndarray:
-    """(users,), what the k best unseen scores reach; inf where that is not known."""
+    """(users,), a bound that the k best unseen scores reach; inf if unknown."""
     num_users, num_items = scores.shape
     width = min(max(num_items // (BLOCKS * k), 1), WIDEST)
     blocks = -(-num_items // width)
-    # Item i belongs to block i modulo `blocks`: neighbours are not alike.
+    # Item i belongs to block i modulo `blocks`, as neighbouring items are similar.
     full = num_items - num_items % blocks
     best = scores[:, :full].reshape(num_users, -1, blocks).max(axis=1)
     rest = best[:, : num_items - full]
@@ -180,7 +179,7 @@ def _cutoff(
     best[rows, seen % blocks] = -np.inf
     best.partition(blocks - k, axis=1)
     bound = best[:, blocks - k] - constants
-    # Scores a little lower may come to the same difference.
+    # Slightly lower scores may have the same rounded difference.
     lower = np.nextafter(np.nextafter(bound, -np.inf) + constants, -np.inf)
     return np.where(np.isneginf(bound), np.inf, lower)
 
@@ -188,7 +187,7 @@ def _cutoff(
 def _rank_one(
     scores: np.ndarray, seen: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks for one user, whatever the scores."""
+    """The ranking of one user, for any scores."""
     unseen = np.delete(np.arange(len(scores)), seen)
     scores = scores[unseen]
     count = min(k, len(unseen))
@@ -207,7 +206,7 @@ def _rank_one(
 
 
 def processors() -> int:
-    """Processors that this process may use."""
+    """The number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

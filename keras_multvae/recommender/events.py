@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,30 +16,31 @@ from keras_multvae.data.ingest.files import JSON
 from keras_multvae.data.ingest.frames import check_columns
 from keras_multvae.data.ingest.json_lines import JsonLines
 from keras_multvae.recommender.histories import OnUnknown, matrix_of
+from keras_multvae.typing import Clicks, Id, Json, JsonValue
 
 
 def holds_events(path: Path) -> bool:
-    """Whether it is a file, or a folder of files, rather than a folder of ours."""
+    """Whether a path is a file or a folder of files, and no folder of our formats."""
     return path.is_file() or (path.is_dir() and not (path / "manifest.json").exists())
 
 
 def of_events(
-    source: Any, items: Vocabulary, on_unknown: OnUnknown = "raise", **reading: Any
+    source: Clicks, items: Vocabulary, on_unknown: OnUnknown = "raise", **reading: Any
 ) -> Interactions:
     r"""Histories from files of events, or from a file of JSON lists.
 
-    Of a user without a known item nothing is known, but that there is one.
+    A user without a known item is kept, with an empty history.
 
     Args:
-        source: What `read_interactions` reads; or a file of JSON lines that are lists
-            of item ids, whose users are the numbers of their lines.
-        items: What items the histories are to be of. Text takes the kind of its ids.
-        on_unknown: "raise" or "skip" other items.
-        **reading: As `read_interactions` takes them, for events.
+        source: A source of `read_interactions`, or a file of JSON lines that are lists
+            of item ids; their users are the line numbers.
+        items: The items of the histories. Text ids are converted to its kind.
+        on_unknown: "raise" an error for other items, or "skip" them.
+        **reading: Further arguments of `read_interactions`, for events.
 
     Returns:
-        The histories. Their `counts` say how many items of the files are unknown, how
-        many entries there are of them, and to how many users nothing else is left.
+        The histories. Their `counts` have the number of unknown items, of entries of
+        these, and of users who have nothing else.
 
     Raises:
         UnknownIdError: Unknown items, with on_unknown="raise".
@@ -58,12 +59,13 @@ def of_events(
     if isinstance(first, list):
         return _of_lists(path, items, on_unknown, reading.get("encoding"))
     if first and not reading.get("drop_missing"):
-        # Another has no such keys either, most likely: told before all are read.
+        # Check the first line before reading all, as others most likely have the same
+        # keys.
         columns = {"user_column": "user_id", "item_column": "item_id"} | reading
         wanted = [columns["user_column"], columns["item_column"]]
         check_columns(wanted, list(first), f"The first object of {path}")
     events = read_interactions(source, items=items, **reading)
-    # Text takes the kind of the model's ids. Raises, if it is to.
+    # Converts text to the kind of the model's ids; may raise UnknownIdError.
     known = items.index(items.from_text(events.items.ids), on_unknown)
     found = events.with_items(items)
     return _counted(
@@ -74,11 +76,11 @@ def of_events(
     )
 
 
-def first_of(path: Path, encoding: str | None = None) -> dict[str, Any] | list[Any]:
-    """What the first line of a file of JSON lines holds; {} for all other files.
+def first_of(path: Path, encoding: str | None = None) -> Json | list[JsonValue]:
+    """The value of the first line of a file of JSON lines; {} for other files.
 
     Raises:
-        ValueError: There is nothing in it, or its first line is no JSON.
+        ValueError: The file is empty, or its first line is no JSON.
     """
     if not (path.is_file() and path.name.lower().endswith(JSON)):
         return {}
@@ -90,8 +92,9 @@ def first_of(path: Path, encoding: str | None = None) -> dict[str, Any] | list[A
 def _of_lists(
     path: Path, items: Vocabulary, on_unknown: OnUnknown, encoding: str | None
 ) -> Interactions:
+    """Histories from JSON lines that are lists of item ids."""
     lines: list[int] = []
-    rows: list[list[Any]] = []
+    rows: list[list[Id]] = []
     for line, value in JsonLines(path, Dialect(encoding=encoding)).values():
         if not isinstance(value, list):
             raise ValueError(
@@ -105,8 +108,8 @@ def _of_lists(
                     f"numbers. Received: {json.dumps(item)[:60]}."
                 )
         lines.append(line)
-        rows.append(items.from_text(value))
-    # All of them at once, so that an error tells of all that are unknown.
+        rows.append(items.from_text(cast(list[Id], value)))
+    # All at once, so that an error lists all unknown ids.
     every = list(dict.fromkeys(chain.from_iterable(rows)))
     known = items.index(every, on_unknown)
     matrix = matrix_of(rows, items, on_unknown)
@@ -128,7 +131,7 @@ def _counted(
     others: dict[str, int],
     empty: int = 0,
 ) -> Interactions:
-    """With what is unknown in `counts`; `empty` histories were so from the start."""
+    """Adds the numbers of unknown items to `counts`; `empty` histories had no items."""
     nothing = int((np.diff(found.matrix.indptr) == 0).sum()) - empty
     counts = {
         "unknown_items": unknown_items,

@@ -1,11 +1,11 @@
-"""Histories as callers give them."""
+"""Histories in all forms that callers may pass."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -13,38 +13,42 @@ from scipy import sparse
 from keras_multvae import checks
 from keras_multvae.data import FoldIn, Interactions, Vocabulary
 from keras_multvae.data.columns.clicks import as_csr, is_matrix
-from keras_multvae.typing import Histories
+from keras_multvae.typing import Histories, Id
 
 OnUnknown = Literal["raise", "skip"]
 
 
+# Item ids, or counts by item id.
+History: TypeAlias = Iterable[Id] | Mapping[Id, float]
+
+
 class Rows(NamedTuple):
-    """Histories one by one.
+    """A list of histories.
 
     Args:
-        users: Who they are of: the keys of a dict, or 0, 1, ...
+        users: Their users: the keys of a dict, or 0, 1, ...
         rows: Lists of raw ids, or dicts from ids to counts.
-        single: Whether it was one history rather than several.
+        single: Whether the caller passed one history rather than several.
     """
 
-    users: list[Any]
-    rows: list[Any]
+    users: list[Id]
+    rows: list[History]
     single: bool
 
 
 def as_rows(histories: Histories, name: str = "histories") -> Rows:
-    """Whatever may be given for histories, as the list of lists that it means.
+    """Converts histories of any form to a list of histories.
 
-    A history is any iterable of ids, or a dict from ids to counts; there may be one, an
-    iterable of them, or a dict from users to them.
+    A history is any iterable of ids, or a dict from ids to counts. The argument is one
+    history, an iterable of histories, or a dict from users to histories.
 
     Args:
-        histories: As above. Columns of data frames and arrays are iterables, those of
-            lists too; an iterator is read once.
-        name: What the argument is called.
+        histories: As above. Columns of data frames and arrays are iterables, also those
+            of lists; an iterator is read once.
+        name: The name of the argument, for messages.
 
     Raises:
-        ValueError: What is none of these.
+        ValueError: The argument has none of these forms.
 
     Example:
 
@@ -61,22 +65,24 @@ def as_rows(histories: Histories, name: str = "histories") -> Rows:
         if flat and not _nested(given, name):
             return Rows([0], [given], True)
         users = list(range(len(given)))
-    rows = [each if isinstance(each, Mapping) else listed(each, name) for each in given]
+    rows: list[History] = [
+        each if isinstance(each, Mapping) else listed(each, name) for each in given
+    ]
     for row in rows:
         if not isinstance(row, Mapping) and _nested(row, name):
             raise _refused(name, row)
     return Rows(users, rows, False)
 
 
-def listed(values: object, name: str) -> list[Any]:
-    """Any iterable of raw ids as a list of Python's own ints and strings.
+def listed(values: object, name: str) -> list[Id]:
+    """Any iterable of raw ids as a list of Python ints and strings.
 
     Raises:
-        ValueError: No iterable, a single id, or a table.
+        ValueError: No iterable, a single id, or a data frame.
     """
     if type(values) is list:
         return values
-    # A table's iterator gives its columns' names, text's its letters.
+    # Iterating over a data frame gives column names, over text letters.
     if isinstance(values, str | bytes) or hasattr(values, "columns"):
         raise _refused(name, values)
     for method in ("to_pylist", "to_list", "tolist"):
@@ -90,8 +96,8 @@ def listed(values: object, name: str) -> list[Any]:
     return list(values)
 
 
-def _nested(values: Iterable[Any], name: str) -> bool:
-    """Whether they are histories rather than ids or counts; a mixture is refused."""
+def _nested(values: Iterable[object], name: str) -> bool:
+    """Whether values are histories rather than ids; refuses a mixture."""
     kinds = set(map(type, values))
     histories = {
         kind
@@ -118,7 +124,7 @@ def _refused(name: str, value: object) -> ValueError:
 
 
 def matrix_of(
-    rows: Sequence[Any], items: Vocabulary, on_unknown: OnUnknown
+    rows: Sequence[History], items: Vocabulary, on_unknown: OnUnknown
 ) -> sparse.csr_matrix:
     """Lists of raw ids, or dicts from ids to counts, as CSR (rows, items)."""
     checks.choice("on_unknown", on_unknown, ("raise", "skip"))
@@ -143,8 +149,8 @@ def matrix_of(
     return matrix
 
 
-def _counts(history: Histories) -> dict[Any, float]:
-    """The clicks of a history: those that count for something."""
+def _counts(history: Histories) -> dict[Id, float]:
+    """The clicks of a history by item, without counts of 0."""
     if not isinstance(history, Mapping):
         return dict.fromkeys(history, 1.0)
     counts = {
@@ -162,22 +168,22 @@ def _counts(history: Histories) -> dict[Any, float]:
 
 def selected(
     histories: Histories, items: Vocabulary, on_unknown: OnUnknown
-) -> tuple[list[Any], sparse.csr_matrix, np.ndarray]:
-    """Users, a matrix with the histories that were given, and their rows in it.
+) -> tuple[list[Id], sparse.csr_matrix, np.ndarray]:
+    """The users, a matrix with the given histories, and the users' rows in it.
 
-    A matrix has a column for each of the items, in their order; `Interactions` bring
-    their own.
+    A matrix must have a column for each item, in order; `Interactions` have a
+    vocabulary of their own.
     """
     if not is_matrix(histories):
         found = as_rows(histories)
         matrix = matrix_of(found.rows, items, on_unknown)
         return found.users, matrix, np.arange(len(found.rows))
     given = histories.input if isinstance(histories, FoldIn) else histories
-    users: list[Any] | None = None
+    users: list[Id] | None = None
     if isinstance(given, Interactions):
         users = given.users.ids.tolist()
         if given.items != items:
-            items.index(given.items.ids, on_unknown)  # raises, if it is to
+            items.index(given.items.ids, on_unknown)  # may raise UnknownIdError
             given = given.with_items(items)
     matrix = as_csr(given, "histories", len(items))
     rows_of = np.arange(matrix.shape[0])
@@ -186,10 +192,10 @@ def selected(
 
 def of_users(
     stored: Interactions,
-    user_ids: Sequence[Any] | Literal["all"],
+    user_ids: Sequence[Id] | Literal["all"],
     on_unknown: OnUnknown,
-) -> tuple[list[Any], sparse.csr_matrix, np.ndarray]:
-    """Users by their ids, the matrix of all stored histories, and their rows in it."""
+) -> tuple[list[Id], sparse.csr_matrix, np.ndarray]:
+    """The users, the matrix of all stored histories, and the users' rows in it."""
     if isinstance(user_ids, str) and user_ids == "all":
         rows = np.arange(stored.num_users)
     elif isinstance(user_ids, str) or not isinstance(user_ids, Iterable):

@@ -1,11 +1,10 @@
-"""Rankings as a Parquet file, written while they are made."""
+"""Writing rankings to a Parquet file batch by batch."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,8 +12,9 @@ from keras_multvae.data import Vocabulary
 from keras_multvae.extras import import_extra
 from keras_multvae.files import replace_file
 from keras_multvae.ranking import TopK
+from keras_multvae.typing import Frame
 
-# Rows that are written at a time; what readers skip or deal out to threads.
+# Rows of a Parquet row group, which readers skip or read in parallel.
 GROUP = 1 << 20
 
 
@@ -28,13 +28,13 @@ def write(
 
     Args:
         path: The file; an older one is replaced once the new one is complete.
-        users: The ids behind user indices.
-        items: The ids behind item indices.
-        rankings: User indices and their `TopK`, batch after batch. None is asked for
-            before it is clear that the file can be written.
+        users: The vocabulary of the users.
+        items: The vocabulary of the items.
+        rankings: User indices and their `TopK`, batch by batch. The iterator is not
+            consumed until the file is known to be writable.
 
     Returns:
-        Rows written.
+        The number of rows written.
 
     Raises:
         ImportError: pyarrow is not installed.
@@ -55,7 +55,7 @@ def write(
     )
     item_ids = pyarrow.array(items.ids, types[items.kind])
 
-    def table(indices: np.ndarray, top: TopK) -> Any:
+    def table(indices: np.ndarray, top: TopK) -> Frame:
         row, place = np.nonzero(top.counted)
         user_ids = pyarrow.array(users.ids[indices], types[users.kind])
         columns = [
@@ -78,8 +78,8 @@ def write(
     return rows
 
 
-def _groups(tables: Iterator[Any]) -> Iterator[list[Any]]:
-    """Tables collected until they have `GROUP` rows."""
+def _groups(tables: Iterator[Frame]) -> Iterator[list[Frame]]:
+    """Groups of consecutive tables with at least `GROUP` rows."""
     waiting, rows = [], 0
     for table in tables:
         waiting.append(table)

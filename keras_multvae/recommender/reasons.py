@@ -1,4 +1,4 @@
-"""Why an item is recommended: which items of the history its score comes from."""
+"""Why an item is recommended: the contribution of each item of the history."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from keras_multvae.data.columns.csr import csr_over
 from keras_multvae.ranking import TopK, select_rows
 from keras_multvae.ranking.batches import default_batch_size
 
-# Scores are shown with two digits: what changes none of them is no reason.
+# Scores are shown with two digits; a smaller change is no reason.
 LEAST_CHANGE = 0.005
-# Entries of a batch, which hold a history time and again.
+# Maximum number of entries in a batch of copies of a history.
 MAX_ENTRIES = 1 << 22
 
 
 class Reason(NamedTuple):
-    """An item of the history, and what a recommendation owes to it.
+    """An item of the history, and its contribution to a recommendation.
 
     Args:
         item: Its raw id.
-        change: What the score of the recommended item loses without it.
+        change: The decrease of the recommended item's score without it.
     """
 
     item: int | str
@@ -31,10 +31,10 @@ class Reason(NamedTuple):
 
 
 class Reasons(NamedTuple):
-    """The reasons of ranked items: the first `valid` of the last axis count.
+    """The reasons of ranked items; only the first `valid` of the last axis count.
 
     Args:
-        indices: (users, k, reasons) int64 item indices, those that add most first.
+        indices: (users, k, reasons) int64 item indices, largest change first.
         changes: (users, k, reasons) float32.
         valid: (users, k) int64.
     """
@@ -47,16 +47,16 @@ class Reasons(NamedTuple):
 def reasons_of(
     model: Ranks, histories: sparse.csr_matrix, rows: np.ndarray, top: TopK, count: int
 ) -> Reasons:
-    """What each ranked item's score loses without each item of the history.
+    """The decrease of each ranked item's score without each item of the history.
 
-    Each user costs a forward pass for every item of the history.
+    It takes a forward pass for each item of each history.
 
     Args:
-        model: What gives the scores.
+        model: The model that computes the scores.
         histories: CSR (users, items), sorted and without duplicates.
         rows: (users,) the rows of the users.
         top: Their rankings.
-        count: Int >= 1, reasons of an item at most.
+        count: Int >= 1, maximum number of reasons of an item.
     """
     shape = (*top.indices.shape, count)
     found = Reasons(
@@ -78,12 +78,12 @@ def reasons_of(
 def _changes(
     model: Ranks, history: sparse.csr_matrix, ranked: np.ndarray
 ) -> np.ndarray:
-    """(items of the history, ranked items), what each score loses without each item."""
+    """(items of the history, ranked items), the decrease of each score."""
     size = history.nnz
     if size == 0 or len(ranked) == 0:
         return np.zeros((size, len(ranked)), "float32")
-    # Few numbers of rows, as compiled backends compile a pass for each: the rest of a
-    # batch is the whole history once more, as its first row is.
+    # Few different batch sizes, as backends compile each: batches are padded with
+    # copies of the whole history, which is also the first row.
     step = min(
         default_batch_size(model.num_items),
         1 << size.bit_length(),
@@ -100,7 +100,7 @@ def _changes(
 
 
 def _without(history: sparse.csr_matrix, left_out: np.ndarray) -> sparse.csr_matrix:
-    """A row without one of its entries, for each of these; past the last one, whole."""
+    """The row without one of its entries, for each entry; then the whole row."""
     size = history.nnz
     keep = np.arange(size) != left_out[:, None]
     entries = np.broadcast_to(np.arange(size), keep.shape)[keep]

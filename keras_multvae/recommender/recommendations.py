@@ -1,4 +1,4 @@
-"""What a recommender answers."""
+"""The result of a recommendation."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ import numpy as np
 from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.ranking import TopK
 from keras_multvae.recommender.reasons import Reason, Reasons
-from keras_multvae.typing import Json
+from keras_multvae.typing import Frame, Id, Json, Titles
 
 
 class Recommendations:
-    """Ranked items of one or more users; a list of them, best first.
+    """Ranked items of one or more users, best first; one entry for each user.
 
     Args:
         users: User ids, or 0, 1, ... for histories.
         top: `TopK` of these users, in item indices.
         item_ids: (num_items,) raw ids by item index.
         titles: Title by raw item id.
-        reasons: Optional, why these items are recommended.
+        reasons: Optional, the reasons for these items.
 
     Attributes:
         users: As given.
-        items: For each user an array of raw item ids; shorter than k where fewer items
-            were left.
+        items: For each user an array of raw item ids, at most k.
         scores: For each user a float32 array, as long as `items`.
         titles: As given.
-        reasons: For each user a list for each of the items, of `Reason`s, the strongest
-            first: an `item` of the history, and the `change`, what the score loses
-            without it, 0.005 or more. None where they were not asked for.
+        reasons: For each user and item a list of `Reason`s, the strongest first: an
+            `item` of the history, and the `change`, by which the score decreases
+            without it, at least 0.005. None unless requested.
 
     Example:
 
@@ -46,16 +45,16 @@ class Recommendations:
 
     def __init__(
         self,
-        users: list[Any],
+        users: list[Id],
         top: TopK,
         item_ids: np.ndarray,
-        titles: Mapping[Any, str] | None = None,
+        titles: Titles | None = None,
         reasons: Reasons | None = None,
     ) -> None:
         self.users = users
         self.items = _Rows(top.indices, top.valid, item_ids)
         self.scores = _Rows(top.scores, top.valid)
-        self.titles = {} if titles is None else titles
+        self.titles: dict[Id, str] = dict(titles.items()) if titles else {}
         self.reasons = None
         if reasons is not None:
             self.reasons = _ReasonsOfUsers(reasons, top.valid, item_ids)
@@ -66,14 +65,14 @@ class Recommendations:
         return len(self.users)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """(items, scores) of a user."""
+        """The items and scores of a user."""
         return self.items[index], self.scores[index]
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return zip(self.items, self.scores, strict=True)
 
     def describe(self, index: int) -> str:
-        """The ranking of a user as text: a line an item, and one for its reasons."""
+        """The ranking of a user as text: a line for each item and for its reasons."""
         items, scores = self.items[index].tolist(), self.scores[index].tolist()
         lines = []
         for place, (item, score) in enumerate(zip(items, scores, strict=True)):
@@ -85,7 +84,7 @@ class Recommendations:
         return "\n".join(lines)
 
     def to_dict(self, index: int) -> Json:
-        """The ranking of a user as JSON has it.
+        """The ranking of a user as JSON.
 
         Returns:
             {"items": [ids], "titles": [texts, or None], "scores": [numbers]} and, where
@@ -118,8 +117,8 @@ class Recommendations:
             ]
         return found
 
-    def name(self, item: object) -> str:
-        """An item as text: its title, if it has one, and its id.
+    def name(self, item: Id) -> str:
+        """An item as text: its title, if any, and its id.
 
         Example:
 
@@ -131,7 +130,7 @@ class Recommendations:
         return str(item) if title is None else f"{title} [{item}]"
 
     def to_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Everything as arrays, a row a user.
+        """All rankings as arrays, one row for each user.
 
         Returns:
             `users` (n,); `items` (n, k) raw ids, filled up with -1 or ""; `scores`
@@ -142,7 +141,7 @@ class Recommendations:
         items[~self._counted] = PADDING["int" if items.dtype.kind == "i" else "str"]
         return np.array(self.users), items, self._top.scores, self._top.valid
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> Frame:
         """A DataFrame with the columns user, rank (from 1), item, score and title."""
         import pandas as pd
 
@@ -166,19 +165,19 @@ class Recommendations:
 
     @property
     def _counted(self) -> np.ndarray:
-        """(users, k), which ranks there are."""
+        """(users, k) bools, which ranks exist."""
         return self._top.counted
 
 
-def as_titles(titles: object) -> dict[Any, str]:
-    """Titles by raw item id, of the types that files hold.
+def as_titles(titles: object) -> dict[Id, str]:
+    """Titles by raw item id, with Python's own types.
 
     Args:
-        titles: None, a mapping or a pandas Series; ids may be NumPy's. An item whose
-            title is None or NaN has none.
+        titles: None, a mapping or a pandas Series; ids may be NumPy scalars. Titles
+            that are None or NaN are dropped.
 
     Raises:
-        TypeError: Neither, or a title that is no text.
+        TypeError: None of these, or a title that is no text.
     """
     if titles is None:
         return {}
@@ -189,7 +188,7 @@ def as_titles(titles: object) -> dict[Any, str]:
         )
     found = {}
     for item, title in titles.items():
-        # NaN alone is unlike itself: pandas' mark of what is missing.
+        # NaN, pandas' missing value, is the only value unequal to itself.
         if title is None or title != title:
             continue
         if not isinstance(title, str):
@@ -199,7 +198,7 @@ def as_titles(titles: object) -> dict[Any, str]:
 
 
 class _Rows(Sequence):
-    """The rows of an array, each cut to its length; made when they are asked for."""
+    """The rows of an array, each truncated to its length, on access."""
 
     def __init__(
         self, array: np.ndarray, lengths: np.ndarray, names: np.ndarray | None = None
@@ -219,7 +218,7 @@ class _Rows(Sequence):
 
 
 class _ReasonsOfUsers(Sequence):
-    """The reasons of each user's items, as lists; made when they are asked for."""
+    """The reasons of each user's items as lists, made on access."""
 
     def __init__(
         self, reasons: Reasons, lengths: np.ndarray, item_ids: np.ndarray

@@ -1,4 +1,4 @@
-"""Recommends by raw ids."""
+"""Recommendations by raw ids."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from keras_multvae.recommender.recommendations import Recommendations, as_titles
 from keras_multvae.recommender.selected import collected, rankings_of
 from keras_multvae.recommender.similar import similar
 from keras_multvae.training.record import TrainingRecord
-from keras_multvae.typing import Histories, Model
+from keras_multvae.typing import Histories, Id, Model
 
 
 class Recommender:
-    """Recommends items by their own ids, with a trained model.
+    """Recommends items by raw ids with a trained model.
 
     Args:
-        model: A model of ours or from outside: whatever has `num_items` and `score`.
+        model: Any model with `num_items` and `score`.
         items: `Vocabulary` of the model's items, in its order.
-        histories: Optional `Interactions` over the same items: what `user_ids` look
-            up. Kept by `save`.
+        histories: Optional `Interactions` over the same items, for look-up by
+            `user_ids`. Stored by `save`.
         titles: Optional dict or pandas Series, title by raw item id, for display.
-        training: Optional record of where the model came from, kept by `save`.
+        training: Optional record of the model's training, stored by `save`.
 
     Raises:
         ValueError: A model with another number of items than the vocabulary.
@@ -84,11 +84,11 @@ class Recommender:
         self,
         histories: Histories = None,
         *,
-        user_ids: Sequence[Any] | Literal["all"] | None = None,
+        user_ids: Sequence[Id] | Literal["all"] | None = None,
         k: int = 10,
         exclude_seen: bool = True,
-        allow: Iterable[Any] | None = None,
-        deny: Iterable[Any] | None = None,
+        allow: Iterable[Id] | None = None,
+        deny: Iterable[Id] | None = None,
         niche: float = 0.0,
         reasons: int = 0,
         on_unknown: OnUnknown = "raise",
@@ -102,30 +102,30 @@ class Recommender:
                 or a dict from ids to counts, where 0 is no click; or several of either,
                 as an iterable or as a dict from users to them; or a matrix with the
                 recommender's items, `Interactions` too. An empty history gets the
-                ranking for a user of whom nothing is known.
-            user_ids: In place of `histories`: users whose stored histories to take, or
-                "all".
-            k: Int >= 1, items a user; users with fewer left get fewer.
+                ranking of an unknown user.
+            user_ids: In place of `histories`: users with stored histories, or "all".
+            k: Int >= 1, items for each user; fewer if fewer are left.
             exclude_seen: Bool, whether to leave out the items of the history.
             allow: Optional raw ids; no other items are recommended.
             deny: Optional raw ids that are never recommended.
-            niche: Float in [0, 1], how much of the scores for a user of whom nothing is
-                known is subtracted: at 1 an item's popularity counts no more.
-            reasons: Int >= 0, items of the history to name for each recommendation,
-                without which its score would be lower; a pass for each of the history.
-            on_unknown: "raise" or "skip" item ids that the model does not know.
-            batch_size: Int >= 1, users scored at a time; by default what memory allows.
-            progress: Bool, whether to show on standard error how far it is.
+            niche: Float in [0, 1], the share of an unknown user's scores to subtract:
+                at 1, an item's popularity does not count.
+            reasons: Int >= 0, items of the history to name as reasons of each
+                recommendation. It takes a forward pass for each item of the history.
+            on_unknown: "raise" an error for unknown item ids, or "skip" them.
+            batch_size: Int >= 1, users scored at a time; by default chosen by memory.
+            progress: Bool, whether to show progress on standard error.
 
         Returns:
-            `Recommendations`, one entry a user; also for a single history. Scores are
-            those of `model.score`, less what `niche` takes: log pi_i(z) over all items
-            for a multinomial VAE, whatever is left out of the ranking.
+            `Recommendations`, with one entry for each user, also for a single history.
+            Scores are those of `model.score`, minus what `niche` subtracts: for a
+            multinomial VAE log pi_i(z) over all items, including those left out.
 
         Raises:
             UnknownIdError: Unknown items (or users), with on_unknown="raise".
-            ValueError: k < 1, nothing allowed, not one of histories and user_ids, or
-                `niche` where all items are as popular to the model.
+            ValueError: k < 1, no item is allowed, both or neither of `histories` and
+                `user_ids`, or `niche` for a model to which all items are equally
+                popular.
         """
         reasons = checks.integer("reasons", reasons, at_least=0)
         users, matrix, rows = self._selected(histories, user_ids, on_unknown)
@@ -150,19 +150,19 @@ class Recommender:
     def recommend_to_parquet(
         self,
         path: str | os.PathLike[str],
-        user_ids: Sequence[Any] | Literal["all"] = "all",
+        user_ids: Sequence[Id] | Literal["all"] = "all",
         **options: Any,
     ) -> int:
-        """Ranks the items for users with stored histories, into a Parquet file.
+        """Writes rankings for users with stored histories to a Parquet file.
 
-        Written batch by batch, so memory does not grow with the users. The columns are
-        `user_id`, `rank` (int32, from 1), `item_id` and `score` (float32); a row for
-        each rank of each user, in the order of `user_ids`. A user to whom nothing can
-        be recommended has no row.
+        It writes batch by batch, so memory does not grow with the number of users. The
+        columns are `user_id`, `rank` (int32, from 1), `item_id` and `score` (float32),
+        with a row for each rank of each user, in the order of `user_ids`. A user
+        without recommendations has no row.
 
         Args:
             path: The file. An older one is replaced once the new one is complete.
-            user_ids: Users whose stored histories to take, or "all".
+            user_ids: Users with stored histories, or "all".
             **options: `k`, `exclude_seen`, `allow`, `deny`, `niche`, `on_unknown`,
                 `batch_size` and `progress`, as in `recommend`.
 
@@ -172,7 +172,7 @@ class Recommender:
         Raises:
             ImportError: pyarrow is not installed.
             IsADirectoryError: `path` is a folder.
-            UnknownIdError: See `recommend`, and so for `ValueError`.
+            UnknownIdError: See `recommend`, as for `ValueError`.
 
         Example:
 
@@ -197,9 +197,9 @@ class Recommender:
         return parquet.write(path, users, self.items, rankings)
 
     def similar_items(
-        self, item_ids: Sequence[Any], k: int = 10, *, on_unknown: OnUnknown = "raise"
+        self, item_ids: Sequence[Id], k: int = 10, *, on_unknown: OnUnknown = "raise"
     ) -> Recommendations:
-        """The items whose output weights point the same way.
+        """The items with the most similar output vectors.
 
         Args:
             item_ids: Raw ids.
@@ -207,7 +207,7 @@ class Recommender:
             on_unknown: As in `recommend`.
 
         Returns:
-            `Recommendations`, one entry an id; scores are cosines in [-1, 1].
+            `Recommendations`, one entry for each id; scores are cosines in [-1, 1].
 
         Raises:
             TypeError: A model without item vectors.
@@ -223,7 +223,7 @@ class Recommender:
         self,
         histories: Histories = None,
         *,
-        user_ids: Sequence[Any] | None = None,
+        user_ids: Sequence[Id] | None = None,
         on_unknown: OnUnknown = "raise",
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of q(z | x) of each user, (users, latent_dim) float32."""
@@ -236,16 +236,16 @@ class Recommender:
         self,
         histories: Histories = None,
         *,
-        user_ids: Sequence[Any] | Literal["all"] | None = None,
+        user_ids: Sequence[Id] | Literal["all"] | None = None,
         on_unknown: OnUnknown = "raise",
     ) -> np.ndarray:
-        """Vectors of users to look up the nearest `item_vectors` of.
+        """Query vectors of users, for an index of `item_vectors`.
 
         The inner product of a user's vector with an item's is the item's logit. It
-        ranks the items as `recommend` does, but for the seen ones, which are not left
-        out; log pi_i(z) of a multinomial VAE is the logit less a constant of the user.
-        So an index for maximum inner product search finds recommendations without
-        going through all items: examples/approximate_search.py.
+        ranks items as `recommend` does, but includes seen ones; log pi_i(z) of a
+        multinomial VAE is the logit minus a constant of the user. So an index for
+        maximum inner product search finds recommendations without scoring all items:
+        see examples/approximate_search.py.
 
         Args:
             histories: See `recommend`.
@@ -253,12 +253,12 @@ class Recommender:
             on_unknown: See `recommend`.
 
         Returns:
-            float32 (users, units + 1): what the decoder's last layer takes, and a 1
-            that the item's bias is multiplied by.
+            float32 (users, units + 1): the input of the decoder's last layer, and a 1
+            to multiply the item's bias.
 
         Raises:
             TypeError: A model without item vectors.
-            UnknownIdError: See `recommend`, and so for `ValueError`.
+            UnknownIdError: See `recommend`, as for `ValueError`.
 
         Example:
 
@@ -286,16 +286,16 @@ class Recommender:
         """
         require(self.model, HasItemVectors, "item_vectors()")
         vectors = [self.model.item_vectors, self.model.item_biases[:, None]]
-        # Search libraries want rows that lie one after the other.
+        # Search libraries need contiguous rows.
         return np.ascontiguousarray(np.concatenate(vectors, axis=1))
 
     def _selected(
         self,
         histories: Histories,
-        user_ids: Sequence[Any] | Literal["all"] | None,
+        user_ids: Sequence[Id] | Literal["all"] | None,
         on_unknown: OnUnknown,
-    ) -> tuple[list[Any], sparse.csr_matrix, np.ndarray]:
-        """Users, a matrix with their histories, and their rows in it."""
+    ) -> tuple[list[Id], sparse.csr_matrix, np.ndarray]:
+        """The users, a matrix with their histories, and the users' rows in it."""
         if (histories is None) == (user_ids is None):
             raise ValueError("Give either `histories` or `user_ids`.")
         if user_ids is not None:
@@ -316,7 +316,7 @@ class Recommender:
 
         Args:
             folder: The folder to make. An older recommender there is replaced once
-                the new one is complete; anything else is left alone.
+                the new one is complete; any other content is not touched.
 
         Raises:
             FileExistsError: `folder` holds something else.
@@ -337,8 +337,8 @@ class Recommender:
 
         Raises:
             FileNotFoundError: There is no such folder.
-            DamagedFileError: A foreign, truncated or newer folder, or one of a model
-                that is not known here (see `register_model`).
+            DamagedFileError: A foreign, truncated or newer folder, or an unknown model
+                (see `register_model`).
         """
         model, items, histories, titles, training = storage.read(Path(folder))
         try:

@@ -1,9 +1,8 @@
-"""Which items may be recommended, and the rankings of all batches together."""
+"""Selecting the items that may be recommended, and joining rankings of batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -14,20 +13,21 @@ from keras_multvae.data import Vocabulary
 from keras_multvae.progress import counting
 from keras_multvae.ranking import TopK, rank
 from keras_multvae.recommender.histories import OnUnknown, listed
+from keras_multvae.typing import Id
 
 Rankings = Iterator[tuple[np.ndarray, TopK]]
 
 
 def allowed_items(
     items: Vocabulary,
-    allow: Iterable[Any] | None,
-    deny: Iterable[Any] | None,
+    allow: Iterable[Id] | None,
+    deny: Iterable[Id] | None,
     on_unknown: OnUnknown,
 ) -> np.ndarray | None:
     """The indices of the items that may be recommended, ascending; None for all.
 
     Raises:
-        ValueError: There is none.
+        ValueError: No item may be recommended.
     """
     if allow is None and deny is None:
         return None
@@ -43,11 +43,11 @@ def allowed_items(
 
 
 def offsets_of(model: Ranks, niche: object) -> np.ndarray | None:
-    """What `niche` lowers the scores of each item by, float32 (items,); None for 0.
+    """What `niche` subtracts from each item's scores, float32 (items,); None for 0.
 
     Raises:
-        ValueError: `niche` is no number from 0 to 1, or the model knows no item to be
-            more popular than another.
+        ValueError: `niche` is no number from 0 to 1, or all items are equally popular
+            to the model.
     """
     niche = checks.share("niche", niche)
     if niche == 0:
@@ -71,8 +71,8 @@ def rankings_of(
     k: int = 10,
     niche: float = 0.0,
     exclude_seen: bool = True,
-    allow: Iterable[Any] | None = None,
-    deny: Iterable[Any] | None = None,
+    allow: Iterable[Id] | None = None,
+    deny: Iterable[Id] | None = None,
     on_unknown: OnUnknown = "raise",
     batch_size: int | None = None,
     progress: bool = False,
@@ -104,7 +104,7 @@ def collected(rankings: Rankings, num_users: int, k: int) -> TopK:
     stop = 0
     for batch, part in rankings:
         start, stop = stop, stop + len(batch)
-        width = part.indices.shape[1]  # less than k where few items are allowed
+        width = part.indices.shape[1]  # fewer than k if few items are allowed
         top.indices[start:stop, :width] = part.indices
         top.scores[start:stop, :width] = part.scores
         top.valid[start:stop] = part.valid
@@ -112,7 +112,7 @@ def collected(rankings: Rankings, num_users: int, k: int) -> TopK:
 
 
 def _counted(rankings: Rankings, num_users: int) -> Rankings:
-    """The same rankings; how far they are is on standard error while they are made."""
+    """Yields the same rankings, and shows progress on standard error."""
     with counting("recommending", num_users) as advance:
         for users, top in rankings:
             yield users, top

@@ -1,4 +1,4 @@
-"""Items whose output weights point the same way."""
+"""Similar items by their output vectors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras_multvae.ranking import TopK, top_k
 
 
 def similar(model: HasItemVectors, indices: np.ndarray, k: int) -> TopK:
-    """The `k` items nearest to each of some items by the cosine, without itself."""
+    """The `k` items nearest to each given item by cosine, without the item itself."""
     vectors = model.item_vectors
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors = vectors / np.where(norms == 0, 1, norms)

@@ -29,7 +29,7 @@ from keras_multvae.files import (
 from keras_multvae.files.sums import MANIFEST
 from keras_multvae.registry import Entry, UnknownModelError, entry_of, find
 from keras_multvae.training.record import TrainingRecord
-from keras_multvae.typing import Model
+from keras_multvae.typing import Id, Model, Titles
 
 FORMAT = "keras_multvae.recommender"
 VERSION = 1
@@ -41,10 +41,10 @@ def write(
     model: Model,
     items: Vocabulary,
     histories: Interactions | None,
-    titles: dict[Any, str],
+    titles: Titles,
     training: TrainingRecord | None,
 ) -> None:
-    """Writes the folder, all of it or nothing; see `Recommender.save`."""
+    """Writes the folder, completely or not at all; see `Recommender.save`."""
     check_out(folder)
     entry = entry_of(type(model))
     with replace_folder(folder) as temporary:
@@ -56,7 +56,7 @@ def write(
             save_interactions(histories, temporary / HISTORIES)
         if training is not None:
             training.write(temporary)
-        # Last: a folder without it is not a recommender.
+        # Last, as a folder without it is no recommender.
         write_manifest(
             temporary / METADATA,
             {
@@ -74,14 +74,16 @@ def write(
 
 def read(
     folder: Path,
-) -> tuple[Any, Vocabulary, Interactions | None, dict[Any, str], TrainingRecord | None]:
+) -> tuple[
+    Model, Vocabulary, Interactions | None, dict[Id, str], TrainingRecord | None
+]:
     """Model, items, histories, titles and recipe of a folder: `Recommender.load`."""
     metadata = read_format(existing_folder(folder) / METADATA, FORMAT, VERSION)
     try:
         entry = find(str(metadata.get("model")))
     except UnknownModelError as error:
         raise DamagedFileError(f"{folder}: {error}") from None
-    # Of a folder without sums, as earlier versions wrote it, the formats find damage.
+    # Folders of earlier versions have no checksums; their formats reveal damage.
     wanted = [
         _file(entry),
         ITEMS,
@@ -99,18 +101,19 @@ def read(
     if metadata.get("titles"):
         titles = _read_titles(folder / "titles.json")
     training = _read_training(folder) if metadata.get("recipe") else None
-    # So that it can be trained on; files of earlier versions do not say how.
+    # So that training can go on; files of earlier versions have no compile config.
     if training is not None and not model.compiled:
         training.recipe.compile(model)
     return model, items, histories, titles, training
 
 
 def _file(entry: Entry) -> str:
-    """The name of the model's file: Keras' own format, or that of a baseline."""
+    """The name of the model's file, in Keras' format or a baseline's."""
     return "model.keras" if issubclass(entry.model, keras.Model) else "model.npz"
 
 
-def _load_model(entry: Entry, path: Path) -> Any:
+def _load_model(entry: Entry, path: Path) -> Model:
+    """Loads a model's file by its entry in the registry."""
     cls: Any = entry.model
     if not issubclass(cls, keras.Model):
         return cls.load(path)
@@ -120,7 +123,7 @@ def _load_model(entry: Entry, path: Path) -> Any:
         if bad is not None:
             raise ValueError(f"the checksum of {bad} in it is wrong")
         model = keras.saving.load_model(path)
-    # What a damaged file makes Keras raise is of any kind.
+    # For a damaged file, Keras may raise any error.
     except Exception as error:
         reason = " ".join(str(error).split())
         raise DamagedFileError(
@@ -134,7 +137,7 @@ def _load_model(entry: Entry, path: Path) -> Any:
     return model
 
 
-def _read_titles(path: Path) -> dict[Any, str]:
+def _read_titles(path: Path) -> dict[Id, str]:
     pairs = read_json(path)
     good = isinstance(pairs, list) and all(
         isinstance(pair, list)
@@ -160,7 +163,7 @@ def _read_training(folder: Path) -> TrainingRecord:
 
 
 def seal(folder: Path) -> None:
-    """Lists all files of a recommender's folder, also those that came after `write`."""
+    """Lists all files of a recommender's folder, also those added after `write`."""
     metadata = read_format(folder / METADATA, FORMAT, VERSION)
     content = {k: v for k, v in metadata.items() if k not in ("files", "sha256")}
     write_manifest(folder / METADATA, content)
@@ -172,10 +175,10 @@ def model_name(folder: Path) -> str:
 
 
 def identity(folder: Path) -> list[Path]:
-    """The files that make a recommender what it is, but for histories and titles."""
+    """The files that define a recommender, without histories and titles."""
     return [folder / METADATA, folder / ITEMS, *sorted(folder.glob("model.*"))]
 
 
 def check_out(folder: Path) -> None:
-    """Raises `FileExistsError` where a recommender must not be written."""
+    """Raises `FileExistsError` if a recommender must not be written there."""
     check_replaceable(folder, METADATA, FORMAT, VERSION)

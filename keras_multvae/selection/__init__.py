@@ -1,4 +1,4 @@
-"""Choosing between models, and the KL weight of one: trains several, compares them."""
+"""Comparing models, and choosing the KL weight."""
 
 from keras_multvae.selection.beta_cap import BetaSearch, find_beta_cap
 from keras_multvae.selection.comparing import compare, default_models

@@ -20,7 +20,7 @@ from keras_multvae.evaluation import (
     evaluate_ranking,
 )
 from keras_multvae.progress import console
-from keras_multvae.selection.comparison import Comparison
+from keras_multvae.selection.comparison import Candidate, Comparison
 from keras_multvae.training.additions import LinearPath
 from keras_multvae.training.linear_path import add_linear_path, check_choice
 from keras_multvae.training.recipe import Recipe
@@ -36,7 +36,7 @@ EASE_SETTINGS = [
 
 def compare(
     split: Split,
-    models: Mapping[str, Any] | None = None,
+    models: Mapping[str, Candidate | Sequence[Candidate]] | None = None,
     *,
     reference: str | None = None,
     metrics: Sequence[str] = DEFAULT_METRICS,
@@ -109,7 +109,7 @@ def compare(
     return Comparison(reports, seconds, chosen, reference, trained)
 
 
-def default_models(num_items: int) -> dict[str, Any]:
+def default_models(num_items: int) -> dict[str, Candidate | Sequence[Candidate]]:
     """What `compare` compares by default, for a number of items."""
     return {
         "popularity": Popularity(num_items),
@@ -119,7 +119,7 @@ def default_models(num_items: int) -> dict[str, Any]:
     }
 
 
-def _check(split: Split, lists: Mapping[str, Sequence[Any]]) -> None:
+def _check(split: Split, lists: Mapping[str, Sequence[Candidate]]) -> None:
     """Raises what the training of one of the candidates would end in."""
     for candidates in lists.values():
         if len(candidates) > 1 and split.validation is None:
@@ -144,10 +144,10 @@ def _words(name: str, report: RankingReport, seconds: float) -> str:
 
 
 def _best(
-    split: Split, candidates: Sequence[Any], networks: _Networks
-) -> tuple[Any, Any]:
+    split: Split, candidates: Sequence[Candidate], networks: _Networks
+) -> tuple[Model, Candidate]:
     """The best candidate, trained, and the candidate itself."""
-    best: tuple[Any, Any] = (None, None)
+    best: tuple[Model, Candidate] | None = None
     best_value = -1.0
     for candidate in candidates:
         # A copy is fitted, so that the weights of those not taken are freed.
@@ -159,6 +159,7 @@ def _best(
         if value > best_value:
             best, best_value = (model, candidate), value
         del model
+    assert best is not None
     return best
 
 
@@ -170,7 +171,7 @@ class _Networks:
         lists: The candidates, by name.
     """
 
-    def __init__(self, split: Split, lists: Mapping[str, Sequence[Any]]) -> None:
+    def __init__(self, split: Split, lists: Mapping[str, Sequence[Candidate]]) -> None:
         self._split = split
         recipes = [
             _network_of(each)
@@ -179,9 +180,9 @@ class _Networks:
             if isinstance(each, Recipe)
         ]
         self._shared = [each for each in recipes if recipes.count(each) > 1]
-        self._known: list[tuple[Recipe, Any, float]] = []
+        self._known: list[tuple[Recipe, Model, float]] = []
 
-    def trained(self, candidate: Any) -> Any:
+    def trained(self, candidate: Candidate) -> Any:
         """The candidate, trained or fitted."""
         if not isinstance(candidate, Recipe):
             return candidate.fit(self._split.train)
@@ -190,12 +191,13 @@ class _Networks:
             return model
         return add_linear_path(model, self._split, candidate.linear_path)
 
-    def seconds_before(self, candidates: Sequence[Any]) -> float:
+    def seconds_before(self, candidates: Sequence[Candidate]) -> float:
         """What the networks of these took, as far as they are trained already."""
         recipes = [_network_of(each) for each in candidates if isinstance(each, Recipe)]
         return sum(seconds for known, _, seconds in self._known if known in recipes)
 
-    def _network(self, recipe: Recipe) -> Any:
+    def _network(self, recipe: Recipe) -> Model:
+        """The trained network of a recipe, which may be shared by candidates."""
         for known, model, _ in self._known:
             if known == recipe:
                 return model
@@ -209,8 +211,10 @@ class _Networks:
 
 
 def _network_of(recipe: Recipe) -> Recipe:
+    """A recipe without its linear path."""
     return replace(recipe, linear_path=None)
 
 
 def _validate(model: Model, validation: FoldIn) -> float:
+    """The validation NDCG@100 of a model."""
     return evaluate_ranking(model, validation, [CHOSEN_BY]).mean(CHOSEN_BY)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
+from keras_multvae.abilities import FitsClicks
 from keras_multvae.evaluation import (
     CHOSEN_BY,
     PairedDifference,
@@ -13,7 +14,10 @@ from keras_multvae.evaluation import (
     paired_difference,
 )
 from keras_multvae.training.recipe import Recipe
-from keras_multvae.typing import Json
+from keras_multvae.typing import Frame, Json, Model
+
+# What `compare` trains: a recipe, or what is fitted to clicks.
+Candidate: TypeAlias = Recipe | FitsClicks
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +50,9 @@ class Comparison:
 
     reports: dict[str, RankingReport]
     seconds: dict[str, float]
-    chosen: dict[str, Any]
+    chosen: dict[str, Candidate]
     reference: str
-    models: dict[str, Any]
+    models: dict[str, Model]
 
     def difference(self, name: str, metric: str = CHOSEN_BY) -> PairedDifference:
         """Model `name` minus the reference, user by user, with a paired t-test."""
@@ -57,7 +61,7 @@ class Comparison:
         )
 
     def to_dict(self) -> Json:
-        """Every figure, as JSON has it.
+        """All figures as JSON.
 
         Returns:
             {"reference": name, "models": {name: {...}}}. For each model, what
@@ -81,8 +85,8 @@ class Comparison:
             },
         }
 
-    def to_pandas(self) -> Any:
-        """A DataFrame with a row a model.
+    def to_pandas(self) -> Frame:
+        """A DataFrame with a row for each model.
 
         Its columns are, for each metric, the mean over users and "METRIC stderr", then
         for each "METRIC difference" to the reference and "METRIC p", then "seconds".
@@ -104,7 +108,7 @@ class Comparison:
         return pd.DataFrame.from_dict(rows, orient="index", dtype="float64")
 
     def _differences(self, name: str) -> dict[str, PairedDifference]:
-        """To the reference, by metric; none for itself, nor for a single user."""
+        """Differences to the reference by metric; {} for itself or a single user."""
         report = self.reports[name]
         if name == self.reference or report.users < 2:
             return {}
@@ -127,8 +131,8 @@ class Comparison:
         return "\n".join(lines)
 
 
-def _plain(chosen: object) -> dict[str, Any]:
-    """What was trained, as JSON has it: the model's name and its settings."""
+def _plain(chosen: object) -> Json:
+    """What was trained, as JSON: the model's name and its settings."""
     if isinstance(chosen, Recipe):
         return chosen.to_json()
     settings = {

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API for those without Docker, and a page to try it on."""
+"""TensorFlow Serving's REST API without Docker, and a page to try a model."""
 
 from keras_multvae.server.server import serve
 

@@ -6,29 +6,28 @@ import base64
 import json
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
 from keras_multvae.server.status import invalid
 
-PIECE = 4096  # values that are written at a time
+PIECE = 4096  # values in a block of rows
 
 
 def predict_body(outputs: Mapping[str, np.ndarray], by_row: bool) -> bytes:
     """The answer to a predict request.
 
     Args:
-        outputs: An array an output; strings are bytes in an object array.
+        outputs: An array for each output; strings are bytes in an object array.
         by_row: Whether the request came as `instances`.
 
     Returns:
-        JSON: `predictions`, a value or object a row, or `outputs`. The name of a
-        single output is left out. Numbers that are not finite are `NaN`, `Infinity`
-        and `-Infinity`, which is no JSON, but what TensorFlow Serving writes.
+        JSON: `predictions`, a value or object for each row, or `outputs`. The name of a
+        single output is omitted. Non-finite numbers are `NaN`, `Infinity` and
+        `-Infinity`, which is no JSON, but is what TensorFlow Serving writes.
 
     Raises:
-        StatusError: Rows were asked for, and the outputs have not one size.
+        StatusError: `by_row` is true, and outputs have different numbers of rows.
 
     Example:
 
@@ -57,7 +56,7 @@ def predict_body(outputs: Mapping[str, np.ndarray], by_row: bool) -> bytes:
 
 
 def _rows(outputs: Mapping[str, np.ndarray], size: int) -> Iterator[bytes]:
-    """The JSON of all rows, a few at a time."""
+    """The JSON of all rows, written in blocks."""
     for some in _pieces(size, sum(array.size for array in outputs.values())):
         columns = {key: _values(key, array[some]) for key, array in outputs.items()}
         if len(columns) == 1:
@@ -69,7 +68,7 @@ def _rows(outputs: Mapping[str, np.ndarray], size: int) -> Iterator[bytes]:
 
 
 def _column(key: str, array: np.ndarray) -> bytes:
-    """The JSON of an output, written a few rows at a time."""
+    """The JSON of an output, written in blocks of rows."""
     if not array.ndim:
         return dumps(_values(key, array))
     parts = [
@@ -80,10 +79,9 @@ def _column(key: str, array: np.ndarray) -> bytes:
 
 
 def _pieces(rows: int, values: int) -> Iterator[slice]:
-    """Runs of rows with some thousand values.
+    """Blocks of rows with some thousand values.
 
-    Python's writer of JSON lets no other thread run: it is given little at a time, and
-    between two pieces the others have their turn.
+    Python's JSON encoder lets no other thread run, so it gets one block at a time.
     """
     step = max(1, PIECE * rows // max(values, 1))
     for start in range(0, rows, step):
@@ -99,7 +97,7 @@ def dumps(value: object) -> bytes:
     )
 
 
-def _values(key: str, array: np.ndarray) -> Any:
+def _values(key: str, array: np.ndarray) -> object:
     """An array as nested lists."""
     if array.dtype == object:
         write = _base64 if key.endswith("_bytes") else _text
@@ -107,7 +105,7 @@ def _values(key: str, array: np.ndarray) -> Any:
         flat[:] = [write(value) for value in array.reshape(-1).tolist()]
         return flat.reshape(array.shape).tolist()
     if array.dtype == np.float32:
-        # The shortest digits that are this float32, not those of the float64.
+        # The shortest digits of the float32, not those of a float64.
         return array.astype("U").astype("float64").tolist()
     return array.tolist()
 

@@ -28,7 +28,7 @@ from keras_multvae.server.versions import POLL_SECONDS, ModelManager
 from keras_multvae.serving.config import METRICS
 
 MAX_BODY = 8 * 2**20  # bytes
-MAX_PAGE_BODY = 256 * 2**10  # Some hundred ids.
+MAX_PAGE_BODY = 256 * 2**10  # Enough for some hundred ids.
 MAX_QUERY = 200  # letters of a search
 PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -58,11 +58,11 @@ def make_app(
 
     Args:
         folder: The model's folder, as in `saved_models/NAME`.
-        max_body: Int, bytes of the largest request; a larger one gets status 413.
-        poll_seconds: Float, seconds between two looks at the folder.
-        allowed_hosts: Names that the server is called by, besides localhost and the
-            addresses of loopback; "*" for any.
-        any_address: Whether it is called by any IP address.
+        max_body: Int, maximum bytes of a request; larger ones get status 413.
+        poll_seconds: Float, seconds between two checks of the folder.
+        allowed_hosts: Host names of the server, besides localhost and loopback
+            addresses; "*" for any.
+        any_address: Whether any IP address is allowed as a host.
 
     Returns:
         The application, with its `Metrics` as `state.metrics`. Its lifespan loads the
@@ -111,7 +111,7 @@ def make_app(
 
 
 class _Pages:
-    """What the page asks for, of the latest version."""
+    """The requests of the page, answered by the latest version."""
 
     def __init__(self, manager: ModelManager, max_body: int, budget: Budget) -> None:
         self._manager = manager
@@ -132,18 +132,18 @@ class _Pages:
         """Titles for ?q=."""
         servable = self._manager.get(self._manager.name)
         query = request.query_params.get("q", "")[:MAX_QUERY]
-        # In a thread: a million titles take some milliseconds.
+        # In a thread, as a million titles take some milliseconds.
         found = await asyncio.to_thread(page.search, servable, query)
         return json_response(dumps(found))
 
     async def similar(self, request: Request) -> Response:
-        """Items like ?id=."""
+        """Items similar to ?id=."""
         with self._manager.get(self._manager.name).used() as servable:
             item = request.query_params.get("id", "")
             return json_response(dumps(await page.similar(servable, item)))
 
     async def recommend(self, request: Request) -> Response:
-        """Recommendations and their reasons for what was picked."""
+        """Recommendations for picked items, with reasons."""
         with self._budget.hold() as hold:
             body = await read_body(request, self._max_body, hold)
         try:

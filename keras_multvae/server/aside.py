@@ -1,8 +1,8 @@
-"""Work on files that may never come back, as on a mount whose server is gone.
+"""Calls that may never return, such as on a mount whose server is gone.
 
-Python waits for the threads of its pools before it ends; for these it does not. One
-that has come back takes the next work: what a thread has freed, malloc keeps for it, so
-a new thread for each version would take more memory with each.
+Python waits for the threads of its pools before it ends, but not for these. A thread
+that has returned takes the next call: malloc keeps freed memory for each thread, so a
+new thread for each version would take more and more memory.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import contextlib
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 T = TypeVar("T")
 
 
 class _Worker:
-    """A thread that does one thing after the other."""
+    """A thread that makes one call after the other."""
 
     def __init__(self) -> None:
         self.work: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -33,18 +33,18 @@ _idle: list[_Worker] = []
 _busy: set[_Worker] = set()
 
 
-def aside(function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
-    """Calls a function in a thread that does nothing else meanwhile."""
+def aside(function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+    """Calls a function in a thread of its own."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     worker = _idle.pop() if _idle else _Worker()
     _busy.add(worker)
 
-    def settle(found: Any, error: Exception | None) -> None:
+    def settle(found: T | None, error: Exception | None) -> None:
         if future.done():
             return
         if error is None:
-            future.set_result(found)
+            future.set_result(cast(T, found))
         else:
             future.set_exception(error)
 
@@ -56,7 +56,7 @@ def aside(function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
             failure = error
         _busy.discard(worker)
         _idle.append(worker)
-        # The loop may be gone meanwhile.
+        # The event loop may have ended.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, found, failure)
 
@@ -65,5 +65,5 @@ def aside(function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
 
 
 def any_left() -> bool:
-    """Whether some of the work has not come back."""
+    """Whether some calls have not returned."""
     return bool(_busy)

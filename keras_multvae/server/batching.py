@@ -1,4 +1,4 @@
-"""Requests that wait at the same time are run as one."""
+"""Merging of requests that wait at the same time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
@@ -17,14 +17,18 @@ from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.server.limits import PIECE_ROWS, Arrays
 from keras_multvae.server.status import StatusError, invalid
 
-# Lists of ids, which padding makes equally long. What else a request holds must have
-# the same shape for two to go together.
+# Lists of ids, which are padded to equal length. Other inputs must have the same shape
+# in requests that are merged.
 PADDED = ("item_ids", "deny", "allow")
 PADDED_OUTPUTS = ("item_ids", "scores")
 MAX_WAITING = 1000  # requests
-# Rows of a part of a request that is cut. Whoever comes meanwhile waits for one part,
-# so it is small; and goes before the next ones, unless they have waited for long.
+# Rows of a part of a large request. Other requests wait for one part, so it is small;
+# they go before the next parts, unless these have waited for long.
 PART_ROWS, PART_SECONDS = 16, 1.0
+
+
+# The outputs of a request, or its error.
+Answer: TypeAlias = dict[str, np.ndarray] | Exception
 
 
 @dataclass
@@ -44,19 +48,19 @@ class _Task:
 class Batcher:
     """Runs requests in threads, merging those that wait for the same signature.
 
-    Nobody waits for company: a batch is what has come while all threads were busy. A
-    merged request gets the arrays that it would have got alone: lists of ids are padded
-    with the id that counts for none, and requests whose answers would differ in width,
-    as for different k, are not merged. A request of more rows than run at a time is cut
-    into parts, which let others go before them.
+    No request waits for others to come: a batch has the requests that came while all
+    threads were busy. A merged request gets the same arrays as alone: lists of ids are
+    padded, and requests with answers of different width, as for different k, are not
+    merged. A request with too many rows is split into parts, and other requests may go
+    between them.
 
     Args:
         run: (signature, inputs) -> outputs; called in a thread.
-        rowwise: Whether the rows of a signature may be merged at all.
-        executor: The threads.
-        threads: Int, how many of them to keep busy.
-        on_batch: Called with the requests in each batch.
-        rows_at_once: (signature, inputs) -> the most rows that run at a time.
+        rowwise: Whether the rows of a signature may be merged.
+        executor: The thread pool.
+        threads: Int, the number of threads to keep busy.
+        on_batch: Called with the number of requests in each batch.
+        rows_at_once: (signature, inputs) -> the maximum number of rows in a run.
     """
 
     def __init__(
@@ -80,14 +84,14 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Requests that no thread has taken yet."""
+        """The number of requests that no thread has taken yet."""
         return len(self._waiting)
 
     async def submit(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
         """The outputs for a request.
 
         Raises:
-            StatusError: The graph refuses it, or too many requests wait (UNAVAILABLE).
+            StatusError: The graph refuses the request, or too many wait (UNAVAILABLE).
         """
         if len(self._waiting) >= MAX_WAITING:
             raise StatusError(
@@ -124,6 +128,7 @@ class Batcher:
     async def _one(
         self, signature: str, inputs: Arrays, most: int, part: bool = False
     ) -> dict[str, np.ndarray]:
+        """Queues a request, or a part of one, and waits for its outputs."""
         rows, group = self._group(signature, inputs, most)
         task = _Task(signature, inputs, rows, most, group, part)
         (self._parts if part else self._waiting).append(task)
@@ -131,7 +136,7 @@ class Batcher:
         return await task.done
 
     def _group(self, signature: str, inputs: Arrays, most: int) -> tuple[int, Hashable]:
-        """Rows, and what two requests must have in common to be merged."""
+        """The number of rows, and a key that requests must share to be merged."""
         sizes = {len(array) if array.ndim else None for array in inputs.values()}
         rows = sizes.pop() if len(sizes) == 1 else None
         if not rows or rows >= most or not self._rowwise(signature):
@@ -145,6 +150,7 @@ class Batcher:
         return rows, (signature, shapes, width)
 
     def _start(self) -> None:
+        """Gives waiting requests to idle threads."""
         while self._idle and (batch := self._next()):
             self._idle -= 1
             loop = asyncio.get_running_loop()
@@ -152,9 +158,9 @@ class Batcher:
             running.add_done_callback(partial(self._finish, batch))
 
     def _next(self) -> list[_Task]:
-        """What runs next: whole requests first, unless a part has waited for long.
+        """The next batch: whole requests first, unless a part has waited for long.
 
-        Parts keep one thread busy at most, if there are more.
+        Parts take at most one thread, if there are several.
         """
         most = max(self._threads - 1, 1)
         late = self._parts and time.monotonic() - self._parts[0].since > PART_SECONDS
@@ -164,7 +170,7 @@ class Batcher:
         return self._take() if self._waiting else []
 
     def _take(self) -> list[_Task]:
-        """The request that waits longest, and those that can go with it."""
+        """The request that has waited longest, and those that can be merged with it."""
         first = self._waiting.popleft()
         batch, rows, others = [first], first.rows, deque[_Task]()
         most = first.most
@@ -178,16 +184,16 @@ class Batcher:
         self._waiting = others
         return batch
 
-    def _answer(self, batch: list[_Task]) -> list[Any]:
-        """For each request its outputs or its error. In a thread."""
+    def _answer(self, batch: list[_Task]) -> Sequence[Answer]:
+        """The outputs or the error of each request. Runs in a thread."""
         signature = batch[0].signature
         if len(batch) > 1:
             try:
                 outputs = self._run(signature, merge([task.inputs for task in batch]))
                 return split(outputs, [task.rows for task in batch])
             except StatusError:
-                pass  # One of them is bad: each on its own shows which.
-        answers: list[Any] = []
+                pass  # One of them is bad; run each alone to find which.
+        answers: list[Answer] = []
         for task in batch:
             try:
                 answers.append(self._run(signature, task.inputs))
@@ -195,7 +201,10 @@ class Batcher:
                 answers.append(error)
         return answers
 
-    def _finish(self, batch: list[_Task], ended: asyncio.Future[list[Any]]) -> None:
+    def _finish(
+        self, batch: list[_Task], ended: asyncio.Future[Sequence[Answer]]
+    ) -> None:
+        """Returns the answers of a batch to its requests."""
         self._idle += 1
         self._parts_running -= batch[0].part
         self._start()
@@ -214,7 +223,7 @@ class Batcher:
 def merge(
     requests: Sequence[Arrays], padded: Sequence[str] = PADDED
 ) -> dict[str, np.ndarray]:
-    """Inputs of several requests, one below the other.
+    """Concatenates the inputs of several requests.
 
     Example:
 
@@ -233,7 +242,7 @@ def merge(
 
 
 def _widened(array: np.ndarray, width: int) -> np.ndarray:
-    # Strings come from JSON as bytes; of scores, the lowest stands for none.
+    # Strings come from JSON as bytes; the lowest score is padding.
     padding: bytes | int | float = PADDING["int"]
     if array.dtype == object:
         padding = PADDING["str"].encode()
@@ -245,7 +254,7 @@ def _widened(array: np.ndarray, width: int) -> np.ndarray:
 
 
 def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Outputs of the pieces of one request, which has one width: that of its largest k.
+    """Joins the outputs of the parts of a request, which have the same width.
 
     Example:
 
@@ -257,7 +266,7 @@ def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def split(outputs: Arrays, rows: list[int]) -> list[dict[str, np.ndarray]]:
-    """Outputs of merged requests, to each its own."""
+    """Splits the outputs of merged requests."""
     ends = np.cumsum(rows)[:-1]
     parts = {name: np.split(array, ends) for name, array in outputs.items()}
     return [{name: part[i] for name, part in parts.items()} for i in range(len(rows))]

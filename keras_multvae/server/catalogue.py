@@ -1,9 +1,9 @@
-"""The titles that came with a version, and the search through them."""
+"""The titles of a version, and their search."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,17 @@ import numpy as np
 from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.server.search import TitleIndex
 from keras_multvae.serving.versions import CATALOGUE, CATALOGUE_VERSION
+from keras_multvae.typing import Id
 
 
 class Catalogue:
     """The items of a version: ids, as text, and titles.
 
     Args:
-        kind: "str" or "int", what the model's ids are.
+        kind: "str" or "int", the kind of the model's ids.
         ids: The ids, in the order of the model.
-        titles: Their titles, or None: then the ids are shown.
-        weights: (num_items,) float; of the titles that fit a search, those with more
-            come first.
+        titles: Their titles, or None to show the ids.
+        weights: (num_items,) float; search results are sorted by it.
 
     Example:
 
@@ -39,7 +39,7 @@ class Catalogue:
     def __init__(
         self,
         kind: str,
-        ids: list[Any],
+        ids: list[Id],
         titles: list[str] | None,
         weights: np.ndarray | None = None,
     ) -> None:
@@ -48,7 +48,7 @@ class Catalogue:
         self.titles = dict(zip(self.ids, titles or self.ids, strict=True))
         weights = np.zeros(len(ids)) if weights is None else weights
         order = np.argsort(-weights, kind="stable")
-        # In the order of their weights: those that are found first come first.
+        # In the order of their weights, so that searches find the heaviest first.
         self._order = order.astype("int32")
         self._index = TitleIndex(self.titles[self.ids[each]] for each in order.tolist())
 
@@ -60,28 +60,28 @@ class Catalogue:
         return _array(self.kind, rows)
 
     def describe(self, item: object) -> dict[str, str]:
-        """Id and title of an id that the model gave."""
+        """Id and title of an id in the model's output."""
         name = item.decode() if isinstance(item, bytes) else str(item)
         return {"id": name, "title": self.titles.get(name, name)}
 
     def search(self, query: str, limit: int) -> list[dict[str, str]]:
-        """Titles in which each word of the query begins a word; the title itself first.
+        """Titles with words that begin with those of the query; an exact match first.
 
         Args:
-            query: Words or beginnings of words, in any order; none fit all titles.
-            limit: Int, the most titles to find.
+            query: Words or beginnings of words, in any order; "" matches all titles.
+            limit: Int, maximum number of titles.
 
         Returns:
-            A dict with `id` and `title` each.
+            A list of dicts with `id` and `title`.
         """
         found = self._order[self._index.search(query, limit)].tolist()
         return [self.describe(self.ids[each]) for each in found]
 
     def count_unknown(self, ids: np.ndarray) -> tuple[int, int]:
-        """How many ids of histories it has not, and how many rows have none of its own.
+        """The number of unknown ids in histories, and of rows without a known id.
 
         Args:
-            ids: (rows, ids) as a signature takes them; padding counts for nothing.
+            ids: (rows, ids), an input of a signature; padding is ignored.
         """
         padding: Any = PADDING["int"]
         if self.kind == "str":
@@ -104,12 +104,12 @@ def read_catalogue(
 ) -> Catalogue | None:
     """The catalogue of a version folder; None if it has none.
 
-    What a user without a history would get weighs the titles, so that the well-known
-    ones are found first.
+    Titles are weighted by the scores for an empty history, so that searches find
+    popular items first.
 
     Args:
         folder: The version folder.
-        run: Answers its signatures: (signature, inputs) -> outputs.
+        run: Runs its signatures: (signature, inputs) -> outputs.
     """
     path = folder / CATALOGUE
     if not path.exists():
@@ -126,7 +126,7 @@ def read_catalogue(
     return Catalogue(kind, ids, content["titles"], prior["scores"][0])
 
 
-def _array(kind: str, rows: list[list[Any]]) -> np.ndarray:
+def _array(kind: str, rows: Sequence[Sequence[Any]]) -> np.ndarray:
     """Ids, (rows, ids), as the SavedModel takes them."""
     if kind == "int":
         return np.array([[int(item) for item in row] for row in rows], "int64").reshape(

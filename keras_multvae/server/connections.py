@@ -1,9 +1,9 @@
-"""Connections: how many there are, how long they may be silent, how they end.
+"""Limits of connections: their number, how long they may be silent, their end.
 
-Uvicorn bounds how long a connection is idle between two requests, and nothing else. Its
-protocol is derived from here, so that no number of slow or silent clients shuts others
-out: each part of a request has its time, and where there are as many connections as may
-be, the one that has waited longest without being answered makes room.
+Uvicorn limits only the time between two requests of a connection. The protocol here
+adds limits so that slow or silent clients cannot shut others out: each phase of a
+request has a time limit, and if there are too many connections, the one that has waited
+longest without being answered is closed.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import h11
 import uvicorn
@@ -22,17 +22,20 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from keras_multvae.server.answers import dumps
 from keras_multvae.server.http import BODY_SECONDS
 
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 MAX_CONNECTIONS = 1000
-BACKLOG = 256  # of connections that are not accepted yet
-# Longer than clients and proxies keep idle connections, so that it is they who close.
+BACKLOG = 256  # maximum number of connections that are not accepted yet
+# Longer than clients and proxies keep idle connections, so that these close first.
 KEEP_ALIVE_SECONDS = 75
 HEADER_SECONDS = 10.0
 READ_SECONDS = 60.0  # for a client to read its answer
-# After the signal to end: for clients to send what they were about to send.
+# After the signal to end: time for clients to finish sending.
 LINGER_SECONDS = 2.0
 SWEEP_SECONDS, DRAINING_SWEEP_SECONDS = 1.0, 0.1
 HEADER, BODY, ANSWER, READ, IDLE = "header", "body", "answer", "read", "idle"
-# The application ends a body in time with an answer; what it does not read ends here.
+# The application answers a slow body; a body that it does not read ends here.
 MAX_SECONDS = {
     HEADER: HEADER_SECONDS,
     BODY: BODY_SECONDS + 5,
@@ -42,12 +45,12 @@ MAX_SECONDS = {
 
 
 class Guard:
-    """What all connections of a server have in common.
+    """The shared state of all connections of a server.
 
     Args:
-        most: Int, how many connections there may be.
-        refused: Called with the kind of what is turned away: "connections" or "slow",
-            or "malformed" for what is no HTTP.
+        most: Int, maximum number of connections.
+        refused: Called with the kind of each refusal: "connections", "slow", or
+            "malformed" for what is no HTTP.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class Guard:
         self.connections: set[GuardedProtocol] = set()
 
     def admit(self, newcomer: GuardedProtocol) -> bool:
-        """Whether there is room for one more, if need be by closing another."""
+        """Whether there is room for a connection; may close another one."""
         if len(self.connections) < self.most:
             return True
         self.refused("connections")
@@ -72,7 +75,7 @@ class Guard:
         return True
 
     async def sweep(self) -> None:
-        """Ends what takes too long, for as long as the server runs."""
+        """Closes connections that take too long, while the server runs."""
         loop = asyncio.get_running_loop()
         while True:
             now, since = loop.time(), self.draining_since
@@ -95,17 +98,17 @@ class Guard:
 
 
 class GuardedProtocol(H11Protocol):
-    """HTTP/1.1 with a limit to each part of a request; see `Guard`."""
+    """HTTP/1.1 with a time limit for each phase of a request; see `Guard`."""
 
     guard: ClassVar[Guard]
     phase = HEADER
     since = 0.0
     _admitted = False
-    _mark: Any = None
+    _mark: object = None
     _answers = 0
 
     def connection_made(self, transport: Any) -> None:
-        """Takes a connection in, or turns it away."""
+        """Accepts or refuses a connection."""
         self.since = self.loop.time()
         if not self.guard.admit(self):
             transport.write(_text(503, "The server has too many connections."))
@@ -116,13 +119,13 @@ class GuardedProtocol(H11Protocol):
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets it."""
+        """Removes the connection."""
         self.guard.connections.discard(self)
         if self._admitted:
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Reads on."""
+        """Reads data of an accepted connection."""
         if self._admitted:
             super().data_received(data)
             self.look()
@@ -134,13 +137,14 @@ class GuardedProtocol(H11Protocol):
         self.look()
 
     def look(self) -> None:
-        """Notes what it is waiting for, and since when."""
+        """Records the phase of the request, and since when."""
         self.phase = self._phase()
         mark = self.phase, self._answers
         if mark != self._mark:
             self._mark, self.since = mark, self.loop.time()
 
     def _phase(self) -> str:
+        """The phase that the connection is in, by the state of its request."""
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             return BODY if cycle.more_body else ANSWER
@@ -153,7 +157,7 @@ class GuardedProtocol(H11Protocol):
         return IDLE
 
     def end(self) -> None:
-        """Closes it, whatever it waits for."""
+        """Closes the connection in any phase."""
         self.guard.connections.discard(self)
         if self.phase in (HEADER, IDLE):
             if self.conn.trailing_data[0]:
@@ -163,17 +167,17 @@ class GuardedProtocol(H11Protocol):
             self.transport.abort()
 
     def shutdown(self) -> None:
-        """At the server's end: what comes within a moment is still answered."""
-        # A server that was not told to drain has no sweep that would close it.
+        """Ends the connection; answers requests that arrive within a moment."""
+        # A server that does not drain has no sweep to close it.
         if self.guard.draining_since is None:
             super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
-        """Answers what is no HTTP."""
+        """Answers data that is no HTTP."""
         self.guard.refused("malformed")
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            # An answer is under way: another one would be taken for it.
+            # An answer is being sent; a second one would be taken for part of it.
             self.transport.abort()
             return
         self.transport.write(_text(400, msg))
@@ -181,7 +185,7 @@ class GuardedProtocol(H11Protocol):
 
 
 def _text(status: int, text: str) -> bytes:
-    """An answer that ends its connection, outside of any request."""
+    """An answer outside of any request that closes the connection."""
     body = dumps({"error": text})
     reason = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}
     return (
@@ -192,15 +196,15 @@ def _text(status: int, text: str) -> bytes:
 
 
 class Server(uvicorn.Server):
-    """A server whose connections are guarded, and that ends without losing a request.
+    """A server with guarded connections that ends without losing a request.
 
     Args:
         app: The ASGI application.
         guard: Counts and bounds its connections.
-        options: Those of `uvicorn.Config`.
+        options: Options of `uvicorn.Config`.
     """
 
-    def __init__(self, app: object, guard: Guard, **options: Any) -> None:
+    def __init__(self, app: ASGIApp, guard: Guard, **options: Any) -> None:
         self._guard = guard
         protocol = type("Protocol", (GuardedProtocol,), {"guard": guard})
         super().__init__(
@@ -220,7 +224,7 @@ class Server(uvicorn.Server):
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begins to answer, unless it is told to end before its model is loaded."""
+        """Starts, unless the server is told to end before its model is loaded."""
         starting = asyncio.create_task(super().startup(sockets=sockets))
         while not (await asyncio.wait([starting], timeout=0.1))[0]:
             if self.should_exit:
@@ -230,7 +234,7 @@ class Server(uvicorn.Server):
         self._sweep = asyncio.create_task(self._guard.sweep())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answers what is there, and what comes on open connections for a moment."""
+        """Answers pending requests, and for a moment new ones on open connections."""
         self._guard.draining_since = asyncio.get_running_loop().time()
         for each in sockets or ():
             await self._accept_waiting(each)
@@ -238,8 +242,8 @@ class Server(uvicorn.Server):
         self._sweep.cancel()
 
     async def _accept_waiting(self, listening: socket.socket) -> None:
-        """Takes the connections that the system has made: closing would break them."""
-        protocol: Any = self.config.http_protocol_class
+        """Accepts connections that the system has made, as closing would break them."""
+        protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
         make = partial(
             protocol,
             config=self.config,
@@ -247,7 +251,7 @@ class Server(uvicorn.Server):
             app_state=self.lifespan.state,
         )
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError):  # BlockingIOError: there are no more.
+        with contextlib.suppress(OSError):  # BlockingIOError: no more connections.
             while True:
                 accepted, _ = listening.accept()
                 accepted.setblocking(False)
@@ -255,15 +259,15 @@ class Server(uvicorn.Server):
 
 
 async def _closing(
-    app: Any,
+    app: ASGIApp,
     guard: Guard,
-    scope: Any,
-    receive: Callable[[], Awaitable[Any]],
-    send: Callable[[Any], Awaitable[None]],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> None:
-    """Tells clients of a server that is to end not to send more on a connection."""
+    """Adds `Connection: close` to answers of a server that is ending."""
 
-    async def sending(message: Any) -> None:
+    async def sending(message: Message) -> None:
         start = message["type"] == "http.response.start"
         if start and guard.draining_since is not None:
             headers = [*message.get("headers", []), (b"connection", b"close")]

@@ -1,4 +1,4 @@
-"""What lies in a model's folder, looked at without being held up by any of it."""
+"""Looking at a model's folder without being blocked by its content."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Found:
     """A version folder.
 
     Attributes:
-        origin: Where it really lies.
-        marks: Its files, which change when it does; or why it can be none.
-        listed: Whether it came with the list of its files.
+        origin: Its resolved path.
+        marks: Metadata of its files, or why it is no version.
+        listed: Whether it has a list of its files.
     """
 
     origin: Path
@@ -34,7 +34,7 @@ class Found:
 
 
 def numbers_in(folder: Path) -> dict[int, Path]:
-    """What has the name of a version, the newest first; touches none of it.
+    """The numbers of entries with the name of a version, newest first; opens none.
 
     Raises:
         OSError: The folder cannot be read.
@@ -52,7 +52,7 @@ def numbers_in(folder: Path) -> dict[int, Path]:
 
 
 def look_at(path: Path) -> Found | None:
-    """A version folder; None if there is no folder. Opens no file."""
+    """Examines a version folder without opening files; None if there is none."""
     origin = path.resolve()
     if not origin.is_dir():
         return None
@@ -65,26 +65,26 @@ def look_at(path: Path) -> Found | None:
 
 @dataclass
 class Stillness:
-    """Since when versions have not changed.
+    """How long versions have not changed.
 
     Args:
-        seconds: Float, after how long one counts as still.
+        seconds: Float, the time after which a version counts as unchanged.
     """
 
     seconds: float
     _seen: dict[int, tuple[Marks, float]] = field(default_factory=dict)
 
     def has(self, number: int, marks: Marks) -> bool:
-        """Whether a version has been as it is for long enough."""
+        """Whether a version has been unchanged for long enough."""
         now = time.monotonic()
         before, since = self._seen.get(number, (None, now))
         if before != marks:
             self._seen[number], since = (marks, now), now
         if now - since >= self.seconds or isinstance(marks, str):
             return True
-        # What was there before the server need not be watched, if its times are right.
+        # A version older than the server, by its times, need not be watched.
         return 0 < last_change(marks) < time.time() - self.seconds - 1
 
     def forget(self, number: int) -> None:
-        """It is gone."""
+        """Forgets a version that is gone."""
         self._seen.pop(number, None)

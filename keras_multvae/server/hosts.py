@@ -1,8 +1,8 @@
-"""Who may ask: a page from elsewhere may neither read answers nor send requests.
+"""Checks of Host and Origin: pages of other sites may not use the server.
 
-A name that somebody else controls can be made to lead to this machine, and then its
-page is of the server's own origin for a browser. What tells it apart is the name: the
-Host header. And a page may post to any address, which the Origin header tells.
+A foreign host name can be made to resolve to this machine, and then a browser treats
+its page as of the server's own origin; the Host header reveals that. A page may also
+post to any address; the Origin header reveals that.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_multvae.server.http import error_response
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ANY = "*"
 HOST = re.compile(r"(\[[0-9a-f:.%]*\]|[^:\[\]/@]+?)\.?(?::(\d{1,5}))?", re.I)
 READS = ("GET", "HEAD", "OPTIONS")
-# By status, the kinds of refused requests.
+# The kinds of refused requests by status.
 KINDS = {
     400: "invalid",
     404: "not_found",
@@ -30,7 +33,7 @@ KINDS = {
 
 
 def split_host(header: str) -> tuple[str, str] | None:
-    """Name, in small letters, and port of a Host header; None if it is none.
+    """Name in lower case and port of a Host header; None if it is malformed.
 
     Example:
 
@@ -44,7 +47,7 @@ def split_host(header: str) -> tuple[str, str] | None:
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a name or address can only be this machine's own."""
+    """Whether a name or address can only mean this machine."""
     address = _address(name)
     return name == "localhost" if address is None else address.is_loopback
 
@@ -61,16 +64,15 @@ class CheckedHosts:
 
     Args:
         app: The application.
-        allowed: Names that the server is called by besides localhost, without port;
-            "*" for any.
-        addresses: Whether it is called by any IP address: nobody else can make an
-            address lead to it, as they can a name.
+        allowed: Host names besides localhost, without port; "*" for any.
+        addresses: Whether any IP address is allowed: unlike a name, an address cannot
+            be made to lead here.
         refused: Called with the kind of each refused request.
     """
 
     def __init__(
         self,
-        app: Any,
+        app: ASGIApp,
         allowed: Iterable[str],
         addresses: bool,
         refused: Callable[[str], None],
@@ -80,8 +82,8 @@ class CheckedHosts:
         self._allowed = frozenset(name.lower().rstrip(".") for name in allowed)
         self._refused = refused
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answers 403, or hands the request on."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers 403, or passes the request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -93,7 +95,7 @@ class CheckedHosts:
             await response(scope, receive, send)
             return
 
-        async def counting(message: Any) -> None:
+        async def counting(message: Message) -> None:
             if message["type"] == "http.response.start":
                 found = KINDS.get(message["status"])
                 if found:
@@ -102,15 +104,15 @@ class CheckedHosts:
 
         await self._app(scope, receive, counting)
 
-    def _check(self, scope: Any) -> tuple[str, str]:
-        """Why a request is refused: its kind and what the client is told."""
+    def _check(self, scope: Scope) -> tuple[str, str]:
+        """Why a request is refused: the kind and the message; None if it is not."""
         headers = {
             name: value.decode("latin-1")
             for name, value in scope["headers"]
             if name in (b"host", b"origin")
         }
         given = headers.get(b"host")
-        # Only clients of HTTP/1.0 leave it out, and no browser is one.
+        # Only HTTP/1.0 clients omit it, and no browser is one.
         host = None if given is None else split_host(given)
         if given is not None and not self._knows(host):
             name = host[0] if host else given
@@ -137,6 +139,7 @@ class CheckedHosts:
         return "", ""
 
     def _knows(self, host: tuple[str, str] | None) -> bool:
+        """Whether a Host or Origin is one of this server."""
         if ANY in self._allowed:
             return True
         if host is None:

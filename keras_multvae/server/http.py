@@ -1,4 +1,4 @@
-"""Bodies and errors of the routes."""
+"""Reading bodies, and answers to errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -19,20 +19,20 @@ from keras_multvae.server.status import StatusError, invalid
 
 T = TypeVar("T")
 BODY_SECONDS = 30.0
-# By status, what clients are told besides: when to come again, and that the connection
-# ends, as the rest of a body that was not read would be taken for the next request.
+# Further headers by status: when to retry, and that the connection ends, as the unread
+# rest of a body would be taken for the next request.
 HEADERS = {
     408: {"Connection": "close"},
     413: {"Connection": "close"},
     429: {"Retry-After": "1"},
     503: {"Retry-After": "1"},
 }
-# One at a time: what is large takes many times its size while it is read or written.
+# A single thread, as large JSON takes many times its size in memory.
 _HEAVY = ThreadPoolExecutor(1, "heavy")
 
 
 def json_response(content: bytes, status: int = 200) -> Response:
-    """JSON that is bytes already."""
+    """An answer of encoded JSON."""
     return Response(content, status, media_type="application/json")
 
 
@@ -43,14 +43,14 @@ async def read_body(
 
     Args:
         request: The request.
-        most: Int, bytes of the largest body.
-        hold: Where its bytes are counted.
-        seconds: Float, the time that it may take to come.
+        most: Int, maximum bytes of a body.
+        hold: Counts its bytes.
+        seconds: Float, the time limit of its transfer.
 
     Raises:
-        StatusError: It is larger than `most` bytes, inflated or not (status 413), it is
-            no gzip though it says so, it came too slowly (408), the client went away
-            before it was whole, or too many bytes wait already (429).
+        StatusError: It is larger than `most` bytes, compressed or not (status 413), it
+            is no gzip though it claims to be, it came too slowly (408), the client left
+            before it was complete, or too many bytes wait already (429).
     """
     parts, size = [], 0
     try:
@@ -63,7 +63,7 @@ async def read_body(
                 elif size > 8 * most:
                     break
                 else:
-                    # Read on, so that the sender comes to read the answer.
+                    # Read on, so that the client gets to read the answer.
                     parts.clear()
     except ClientDisconnect:
         raise StatusError("CANCELLED", "The client has gone.") from None
@@ -77,14 +77,14 @@ async def read_body(
         raise _too_large(most)
     body = b"".join(parts)
     if request.headers.get("content-encoding", "").strip().lower() == "gzip":
-        # In a thread: what is small may become as large as is allowed.
+        # In a thread, as a small file may inflate to the maximum size.
         body = await asyncio.to_thread(_inflated, body, most)
         hold.add(len(body))
     return body
 
 
 def _inflated(body: bytes, most: int) -> bytes:
-    """The content of a gzip file, of one member or more; never more than `most`."""
+    """The content of a gzip file of any number of members; at most `most` bytes."""
     content = b""
     while body:
         member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
@@ -109,8 +109,8 @@ def _too_large(most: int) -> StatusError:
     )
 
 
-async def run(heavy: bool, function: Callable[..., T], *arguments: Any) -> T:
-    """Calls a function; if it takes long, in the thread for what does."""
+async def run(heavy: bool, function: Callable[..., T], *arguments: object) -> T:
+    """Calls a function, in the thread for long calls if it is one."""
     if heavy:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(_HEAVY, partial(function, *arguments))
@@ -132,11 +132,11 @@ async def _bug(request: Request, error: Exception) -> Response:
 
 
 def error_response(text: str, status: int) -> Response:
-    """An error as TensorFlow Serving words it."""
+    """An error in TensorFlow Serving's format."""
     response = json_response(dumps({"error": text}), status)
     response.headers.update(HEADERS.get(status, {}))
     return response
 
 
-# By exception, what answers it.
+# The handlers of exceptions.
 ERRORS = {StatusError: _status_error, HTTPException: _http_error, Exception: _bug}

@@ -1,4 +1,4 @@
-"""How much a request may ask for, how much of it runs at a time, what may wait."""
+"""Limits of requests: their size, the rows that run at a time, and waiting bytes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import numpy as np
 from keras_multvae.server.status import StatusError, too_large
 
 MAX_ROWS = 10_000  # of a request
-# These grow with the catalogue, so that all of it can be asked for.
+# These grow with the catalogue, so that all items can be requested.
 MAX_LENGTH = 100_000  # ids of a row
 MAX_VALUES = 1_000_000  # in a body
 MAX_ANSWER = 2_500_000  # values in an answer
-PIECE_ROWS = 64  # What more rows at a time would gain is little.
+PIECE_ROWS = 64  # More rows at a time would gain little.
 PIECE_BYTES = 256 * 2**20
 # The graph holds up to eight float32 arrays (rows, items) at a time.
 ITEM_BYTES = 32
-# An id or a number, in an array and as the Python object that JSON is read or written
-# by; and an id of a history in the graph.
+# Bytes of an id or number, in an array and as a Python object for JSON; and of an id of
+# a history in the graph.
 VALUE_BYTES = 128
 WAITING_BYTES = 512 * 2**20
-# The first bytes of a request do not count: they are bounded by the number of
-# connections, so large requests never shut small ones out.
+# The first bytes of a request are free, as the number of connections limits them. So
+# large requests never shut small ones out.
 FREE_BYTES = 256 * 2**10
 
 Arrays = Mapping[str, np.ndarray]
@@ -34,7 +34,7 @@ Shape = tuple[int, ...] | None
 
 @dataclass(frozen=True)
 class Limits:
-    """The bounds of a model's requests.
+    """The limits of a model's requests.
 
     Args:
         num_items: Int, the size of the catalogue.
@@ -49,7 +49,7 @@ class Limits:
     num_items: int
 
     def values(self, inputs: Arrays, outputs: Iterable[Shape]) -> int:
-        """Numbers and ids of the answer to one row."""
+        """The number of values in the answer to one row."""
         found = 0
         for shape in outputs:
             if shape is None:
@@ -60,16 +60,16 @@ class Limits:
         return found
 
     def rows_at_once(self, inputs: Arrays, outputs: Iterable[Shape]) -> int:
-        """How many rows of a request are run at a time, at least 1."""
+        """The number of rows of a request to run at a time, at least 1."""
         row = ITEM_BYTES * self.num_items
         row += VALUE_BYTES * (_length(inputs) + self.values(inputs, outputs))
         return max(1, min(PIECE_ROWS, PIECE_BYTES // max(row, 1)))
 
     def cost(self, inputs: Arrays, outputs: Iterable[Shape]) -> int:
-        """Bytes that a request takes while it waits and is answered.
+        """The bytes that a request takes while it waits and runs.
 
         Raises:
-            StatusError: It asks for more than is answered at a time (status 413).
+            StatusError: It asks for too much (status 413).
         """
         rows = max((len(array) for array in inputs.values() if array.ndim), default=0)
         longest, most = _length(inputs), max(MAX_LENGTH, self.num_items)
@@ -85,17 +85,16 @@ class Limits:
         return VALUE_BYTES * (answer + sum(array.size for array in inputs.values()))
 
     def check_body(self, body: bytes) -> None:
-        """Refuses a body with more values than are read at a time (status 413).
+        """Refuses a body with too many values (status 413).
 
-        Reading JSON stops everything else for the time that it takes, counting does
-        not.
+        It counts before parsing, as parsing JSON blocks all other work.
         """
         count, most = body.count(b",") + 1, max(MAX_VALUES, 2 * self.num_items)
         if count > most:
             raise too_large(f"The body holds {count} values; {most} are the most.")
 
     def _free(self, inputs: Arrays) -> int:
-        """The size of an output's dimension that the request decides."""
+        """The size of an output's free dimension for this request."""
         k = inputs.get("k")
         if k is not None and k.size and k.dtype.kind in "iu":
             return min(max(int(k.max()), 1), self.num_items)
@@ -109,23 +108,23 @@ def check_rows(rows: int) -> None:
 
 
 def _length(inputs: Arrays) -> int:
-    """Ids of the longest row; of an example, no more than it has bytes."""
+    """The number of ids of the longest row; for an example, at most its bytes."""
     found = 0
     for array in inputs.values():
         if array.ndim > 1:
             found = max(found, prod(array.shape[1:]))
         elif array.dtype == object:
-            # Ids are short; what is long is an example with many.
+            # Ids are short; a long value is an example with many ids.
             longest = max(map(len, array.reshape(-1).tolist()), default=0)
             found = max(found, longest if longest > PIECE_ROWS else 1)
     return found
 
 
 class Budget:
-    """Bytes that requests hold while they wait.
+    """A budget of bytes for waiting requests.
 
     Args:
-        total: Int, bytes of all requests together, beyond the first few of each.
+        total: Int, bytes of all requests together, beyond the free ones of each.
 
     Example:
 
@@ -145,7 +144,7 @@ class Budget:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[Hold]:
-        """What one request holds, given back at the end of the block."""
+        """A context for the bytes of one request, released at its end."""
         hold = Hold(self)
         try:
             yield hold
@@ -154,7 +153,7 @@ class Budget:
 
 
 class Hold:
-    """What one request holds of a `Budget`."""
+    """The bytes that one request holds of a `Budget`."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -162,11 +161,11 @@ class Hold:
         self.counted = 0
 
     def add(self, size: int) -> None:
-        """Takes more; `StatusError` (status 429) where there is no more."""
+        """Takes more bytes; `StatusError` (status 429) if the budget is spent."""
         budget = self._budget
         counted = max(self._size + size - budget.free, 0)
         others = budget.used - self.counted
-        # One that is alone is let through: its own bounds are elsewhere.
+        # A single request is let through, as it has limits of its own.
         if others and others + counted > budget.total and counted > self.counted:
             raise StatusError(
                 "RESOURCE_EXHAUSTED",

@@ -1,4 +1,4 @@
-"""The server's log: on standard error, and no line again and again."""
+"""The server's log on standard error, without repeated lines."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ MAX_TEXTS = 1000
 
 
 class NotAgain(logging.Filter):
-    """Lets a text through once a minute at most, and says how often it came meanwhile.
+    """Passes a text at most once a minute, with the number of repetitions.
 
-    So nobody who is refused again and again fills the disk.
+    So clients that are refused repeatedly do not fill the disk.
     """
 
     def __init__(self) -> None:
@@ -20,11 +20,11 @@ class NotAgain(logging.Filter):
         self._seen: dict[tuple[str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a line is written."""
+        """Whether to write a line."""
         if record.levelno < logging.WARNING:
             return True
-        # Of our own lines, the values tell one event from another; of those of the
-        # HTTP libraries, they are addresses of whoever sent something.
+        # The values of our own lines distinguish events; those of HTTP libraries are
+        # addresses of clients.
         own = record.name.startswith("keras_multvae")
         text = record.getMessage() if own else str(record.msg)
         key = record.name, text.partition("\n")[0]
@@ -57,7 +57,7 @@ LOGGING = {
         "keras_multvae.server": {"handlers": ["stderr"], "level": "INFO"},
         "uvicorn": {"handlers": ["stderr"], "level": "WARNING"},
         "asyncio": {"handlers": ["stderr"], "level": "WARNING"},
-        # It calls the loader deprecated that TensorFlow Serving uses.
+        # It warns that the loader of TensorFlow Serving is deprecated.
         "tensorflow": {"level": "ERROR"},
     },
 }

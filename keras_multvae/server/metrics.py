@@ -1,4 +1,4 @@
-"""What Prometheus reads."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from prometheus_client import (
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 PREFIX = "keras_multvae"
-# What is turned away: connections above the limit; what is too slow, or no HTTP; a Host
-# or Origin of somebody else; requests that are wrong, for something that is not there,
-# that ask for too much, or come while too much waits.
+# Kinds of refusals: too many connections; too slow, or no HTTP; a foreign Host or
+# Origin; requests that are wrong, for something unknown, too large, or while too many
+# wait.
 REFUSED = (
     "connections",
     "slow",
@@ -31,7 +31,7 @@ REFUSED = (
 
 
 class Metrics:
-    """The counters of one server, in a registry of their own."""
+    """The counters of a server, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -67,7 +67,7 @@ class Metrics:
             registry=self.registry,
         )
         for kind in REFUSED:
-            # So that the first one is seen as an increase.
+            # So that Prometheus sees the first one as an increase.
             self.refused_requests.labels(kind)
         self.unknown_ids = Counter(
             f"{PREFIX}_unknown_ids",
@@ -93,7 +93,7 @@ class Metrics:
         )
 
     def refused(self, kind: str) -> None:
-        """Counts what was turned away; `kind` is one of `REFUSED`."""
+        """Counts a refusal; `kind` is one of `REFUSED`."""
         self.refused_requests.labels(kind).inc()
 
     def page(self) -> bytes:

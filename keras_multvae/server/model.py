@@ -1,4 +1,4 @@
-"""A version of a SavedModel in memory, run by TensorFlow alone as its server does."""
+"""A version of a SavedModel in memory, run as TensorFlow Serving runs it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,14 +17,19 @@ from keras_multvae.server.status import CODES, StatusError, invalid
 from keras_multvae.serving.versions import WARMUP
 from keras_multvae.typing import Json
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
+    from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
+
 logger = logging.getLogger(__name__)
 PREDICT = "tensorflow/serving/predict"
 
 
 def disable_xla() -> None:
-    """Throws the switch that TensorFlow Serving throws at its start.
+    """Disables XLA in this process, as TensorFlow Serving does at its start.
 
-    What would need XLA fails from here on, in this whole process, as it would there.
+    Operations that need XLA then fail here as they would there.
 
     Raises:
         ImportError: TensorFlow is not installed.
@@ -33,7 +38,7 @@ def disable_xla() -> None:
 
 
 class LoadedModel:
-    """A SavedModel, loaded by the server's own loader into a session of its own.
+    """A SavedModel in a session of its own, loaded by TensorFlow Serving's loader.
 
     `run` may be called from several threads at once.
 
@@ -41,12 +46,11 @@ class LoadedModel:
         folder: The version folder.
 
     Attributes:
-        signatures: A `Signature` each, by name.
-        largest: The largest dimension of its variables, which is no smaller than its
-            catalogue.
+        signatures: Each `Signature` by name.
+        largest: The largest dimension of its variables, at least the number of items.
 
     Raises:
-        Exception: Whatever TensorFlow says of a folder that is not whole.
+        Exception: Any error of TensorFlow for an incomplete folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -102,10 +106,10 @@ class LoadedModel:
         }
 
     def close(self) -> None:
-        """Gives the memory back; there is nothing to run any more."""
+        """Frees the memory. The model cannot be run any more."""
         self._session.close()
-        # The graph's objects refer to each other: 10 MB that would lie about until
-        # Python looks through all generations by itself.
+        # The graph's objects refer to each other: 10 MB that Python would keep until a
+        # collection of all generations.
         del self._session
         self.signatures.clear()
         gc.collect()
@@ -122,13 +126,13 @@ class Signature:
     """One signature of a loaded model.
 
     Attributes:
-        inputs: An `Input` each, by name.
+        inputs: Each `Input` by name.
         outputs: The shapes of its outputs, -1 for free dimensions.
         rowwise: Whether rows of several requests can be run as one: the first
             dimension of every input and output is free.
     """
 
-    def __init__(self, session: Any, definition: Any) -> None:
+    def __init__(self, session: tf.compat.v1.Session, definition: MetaGraphDef) -> None:
         import tensorflow as tf
 
         self._errors = tf.errors.OpError
@@ -154,12 +158,12 @@ class Signature:
         )
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """An array an output."""
+        """Runs the signature; returns an array for each output."""
         try:
             values = self._call(*(inputs[name] for name in self.inputs))
         except self._errors as error:
             code = CODES.get(error.error_code, CODES[2])[0]
-            # Before and below it are words of TensorFlow's for Python alone.
+            # TensorFlow adds text for Python users before and after it.
             text = str(error.message).removeprefix("Graph execution error:\n\n")
             text = text.partition("\n\nOriginal stack trace")[0]
             raise StatusError(code, text) from None
@@ -169,10 +173,10 @@ class Signature:
 
 
 def warm_up(model: LoadedModel, folder: Path) -> int:
-    """Runs the requests that were packed with a version.
+    """Runs the warm-up requests of a version.
 
     Returns:
-        How many there were.
+        The number of requests.
 
     Raises:
         Exception: The file is damaged, or a request in it fails: TensorFlow Serving
@@ -204,7 +208,7 @@ def warm_up(model: LoadedModel, folder: Path) -> int:
     return count
 
 
-def _shape(shape: Any) -> tuple[int, ...] | None:
+def _shape(shape: TensorShapeProto) -> tuple[int, ...] | None:
     if shape.unknown_rank:
         return None
     return tuple(dimension.size for dimension in shape.dim)

@@ -1,4 +1,4 @@
-"""What the page asks for: titles, recommendations with their reasons, similar items."""
+"""Answers for the page: titles, recommendations with reasons, similar items."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import numpy as np
 from keras_multvae.server.catalogue import Catalogue
 from keras_multvae.server.servable import Servable
 from keras_multvae.server.status import StatusError, invalid
+from keras_multvae.typing import Json
 
 SHOWN = 20  # recommendations
 SIMILAR = 6
 FOUND = 30  # titles of a search
-REASONS, LEAST_CHANGE = 3, 0.005  # What is less than 0.01 is no reason.
+REASONS, LEAST_CHANGE = 3, 0.005  # A smaller change is no reason.
 MAX_PICKED = 200
 
 
 def catalogue_of(servable: Servable) -> Catalogue:
-    """The version's titles; `StatusError` where it has none."""
+    """The version's titles; `StatusError` if it has none."""
     if servable.catalogue is None:
         raise StatusError(
             "NOT_FOUND",
@@ -28,7 +29,7 @@ def catalogue_of(servable: Servable) -> Catalogue:
     return servable.catalogue
 
 
-async def recommend(servable: Servable, body: object) -> dict[str, Any]:
+async def recommend(servable: Servable, body: object) -> Json:
     """Recommendations for picked items.
 
     Args:
@@ -37,8 +38,8 @@ async def recommend(servable: Servable, body: object) -> dict[str, Any]:
 
     Returns:
         {"items": [{"id", "title", "score", "why": [{"id", "title", "change"}]}]}. A
-        change is what the score loses without the picked item; those that add most
-        come first, those that add next to nothing are left out.
+        change is the decrease of the score without the picked item; the largest come
+        first, and tiny ones are left out.
 
     Raises:
         StatusError: The body is not of that form.
@@ -79,9 +80,9 @@ async def recommend(servable: Servable, body: object) -> dict[str, Any]:
 async def _changes(
     servable: Servable, catalogue: Catalogue, picked: list[str], items: np.ndarray
 ) -> np.ndarray:
-    """What each score loses without each picked item, (picked, items).
+    """The decrease of each score without each picked item, (picked, items).
 
-    The knob's part, niche * log p(i | nothing), is the same with and without.
+    The term niche * log p(i | nothing) does not change.
     """
     if not picked or not items.size:
         return np.zeros((len(picked), items.size), "float32")
@@ -99,11 +100,12 @@ async def _changes(
 
 
 def _filled(row: list[str], width: int, kind: str) -> list[str]:
+    """A row of ids, padded to a width."""
     return row + ["-1" if kind == "int" else ""] * (width - len(row))
 
 
-async def similar(servable: Servable, item: str) -> dict[str, Any]:
-    """The items most like one: {"items": [{"id", "title", "score"}]}."""
+async def similar(servable: Servable, item: str) -> Json:
+    """The items most similar to one: {"items": [{"id", "title", "score"}]}."""
     catalogue = catalogue_of(servable)
     if item not in catalogue:
         raise StatusError("NOT_FOUND", f"There is no item {item[:200]!r}.")
@@ -121,12 +123,13 @@ async def similar(servable: Servable, item: str) -> dict[str, Any]:
     }
 
 
-def search(servable: Servable, query: str) -> dict[str, Any]:
-    """Titles for a query, the best known first: {"items": [{"id", "title"}]}."""
+def search(servable: Servable, query: str) -> Json:
+    """Titles for a query, popular ones first: {"items": [{"id", "title"}]}."""
     return {"items": catalogue_of(servable).search(query, FOUND)}
 
 
 def _picked(catalogue: Catalogue, body: Any) -> tuple[list[str], float]:
+    """The known picked ids and the niche of a request's body."""
     picked = body.get("picked") if isinstance(body, dict) else None
     if not isinstance(picked, list) or not all(isinstance(i, str) for i in picked):
         raise invalid('"picked" must be a list of item ids, as strings.')
@@ -137,5 +140,5 @@ def _picked(catalogue: Catalogue, body: Any) -> tuple[list[str], float]:
         raise invalid('"niche" must be a number from 0 to 1.')
     if not 0 <= niche <= 1:
         raise invalid(f'"niche" must be from 0 to 1. Received: {niche}.')
-    # Of a version before, perhaps: what this one does not know is no matter.
+    # Ids may be of an earlier version, so unknown ones are ignored.
     return [item for item in dict.fromkeys(picked) if item in catalogue], float(niche)

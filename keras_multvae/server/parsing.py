@@ -1,8 +1,7 @@
 """The body of a predict request -> NumPy arrays, as TensorFlow Serving reads it.
 
-Pure: knows JSON, NumPy and the signature's inputs, and no TensorFlow. It accepts what
-the server accepts, with two exceptions: a body that is no UTF-8 is refused, as JSON
-must be UTF-8, and inputs need the rank that the signature names.
+It needs no TensorFlow. It accepts what TensorFlow Serving accepts, with two exceptions:
+a body must be UTF-8, as JSON must, and inputs need the rank of the signature.
 
 References:
     - https://www.tensorflow.org/tfx/serving/api_rest
@@ -31,7 +30,7 @@ from keras_multvae.server.tensors import (
 from keras_multvae.typing import Json
 
 DEFAULT_SIGNATURE = "serving_default"
-# What Python's reader says, as TensorFlow Serving's says it.
+# Error messages of Python's parser, in TensorFlow Serving's words.
 JSON_ERRORS = {
     "Expecting value": "Invalid value.",
     "Expecting property name": "Missing a name for object member.",
@@ -50,7 +49,7 @@ class Input:
     """An input of a signature.
 
     Attributes:
-        dtype: TensorFlow's name of it, as in "string", "int64", "float".
+        dtype: TensorFlow's name of the dtype, such as "string", "int64" or "float".
         shape: Its dimensions, -1 for free ones; None for any rank.
     """
 
@@ -60,11 +59,11 @@ class Input:
 
 @dataclass(frozen=True)
 class Request:
-    """A request that has been read.
+    """A parsed request.
 
     Attributes:
         signature: Name of the signature.
-        inputs: An array an input; strings are bytes in an object array.
+        inputs: An array for each input; strings are bytes in an object array.
         by_row: Whether it came as `instances`, so that its answer is `predictions`.
     """
 
@@ -85,14 +84,14 @@ def parse_predict(
 
     Args:
         body: JSON with `instances` or `inputs`, and optionally `signature_name`.
-        inputs_of: Gives the inputs of a signature; raises `StatusError` if there is
-            none of that name.
+        inputs_of: Returns the inputs of a signature; raises `StatusError` if it is
+            unknown.
 
     Returns:
         A `Request`.
 
     Raises:
-        StatusError: The request is not one that TensorFlow Serving would take.
+        StatusError: TensorFlow Serving would refuse the request.
 
     Example:
 
@@ -150,7 +149,7 @@ def _read_json(body: bytes) -> Json:
             error.msg,
         )
         raise invalid("JSON Parse error: ", text, " at offset: ", error.pos) from None
-    except ValueError:  # Python's limit for the digits of a whole number.
+    except ValueError:  # Python's limit for the digits of an int.
         raise invalid(
             "JSON Parse error: Number too big to be stored in double."
         ) from None
@@ -160,7 +159,7 @@ def _read_json(body: bytes) -> Json:
 
 
 def _from_instances(
-    document: dict[str, Any], specs: Mapping[str, Input]
+    document: Json, specs: Mapping[str, Input]
 ) -> dict[str, np.ndarray]:
     """Row format: a list of values, or of objects with a value an input."""
     instances = document["instances"]
@@ -209,6 +208,7 @@ def _add_row(
     value: object,
     specs: Mapping[str, Input],
 ) -> None:
+    """Adds a value of an instance to its input."""
     if key not in specs:
         raise invalid("JSON object: does not have named input: ", key)
     row = tensor(value, specs[key].dtype)
@@ -244,7 +244,7 @@ def _from_inputs(value: Any, specs: Mapping[str, Input]) -> dict[str, np.ndarray
 
 
 def _is_named(value: object) -> bool:
-    """Whether it is an object of named tensors, not one that stands for bytes."""
+    """Whether it is an object of named tensors, not one that encodes bytes."""
     return isinstance(value, dict) and not is_base64(value)
 
 

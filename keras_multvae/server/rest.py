@@ -25,7 +25,7 @@ from keras_multvae.server.status import invalid
 from keras_multvae.server.tensors import SHOWN
 from keras_multvae.server.versions import ModelManager
 
-# What is larger is read or written in a thread, while others are answered.
+# Larger bodies are read or written in a thread.
 SMALL_BODY, SMALL_ANSWER = 64 * 2**10, 10_000  # bytes, numbers
 NAME = r"(?P<name>[^/:]+)"
 WHICH = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
@@ -42,10 +42,10 @@ class RestApi:
     """Answers everything below /v1.
 
     Args:
-        manager: Knows which version answers.
-        metrics: Where requests are counted.
-        max_body: Int, bytes of the largest request.
-        budget: Bounds what waits.
+        manager: Finds the version that answers.
+        metrics: Counts requests.
+        max_body: Int, maximum bytes of a request.
+        budget: Limits the bytes of waiting requests.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class RestApi:
             self._metrics.latency.labels(kind).observe(time.perf_counter() - start)
 
     async def _infer(self, verb: str, which: Any, body: bytes, hold: Hold) -> Response:
+        """Answers a predict request."""
         in_flight = self._metrics.in_flight.track_inprogress()
         with self._manager.get(*which).used() as servable, in_flight:
             if verb != "predict":
@@ -111,7 +112,7 @@ class RestApi:
         return json_response(content)
 
     def _count(self, catalogue: Catalogue | None, parsed: Parsed) -> None:
-        """Counts what an operator would look at: ids that the model does not know."""
+        """Counts unknown ids, for operators."""
         histories = parsed.inputs.get("item_ids")
         if catalogue is None or histories is None or histories.ndim != 2:
             return
@@ -149,7 +150,7 @@ class RestApi:
 def _which(
     match: re.Match[str] | None, method: str, path: str
 ) -> tuple[str, int | None, str | None]:
-    """Name, version and label that a path asks for."""
+    """Name, version and label in a path."""
     if match is None:
         raise invalid("Malformed request: ", method, " ", path[:SHOWN])
     parts = match.groupdict()

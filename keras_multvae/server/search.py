@@ -1,7 +1,7 @@
-"""An index of titles: which ones have words that begin with those of a query.
+"""An index of titles by the beginnings of their words.
 
-Sorted arrays, so that a million titles take some hundred megabytes less than texts
-would, and a query some milliseconds.
+It consists of sorted arrays: a million titles take some hundred megabytes less than
+texts, and a query takes some milliseconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 
 ASCII_WORD = re.compile("[a-z0-9]+")
-# What a query's last word may end with: nothing sorts after it.
+# Sorts after every character, for the end of a range of words.
 LAST = "\U0010ffff"
 
 
@@ -22,7 +22,7 @@ class TitleIndex:
     """Finds titles by beginnings of their words.
 
     Args:
-        titles: The titles, those first that shall be found first.
+        titles: The titles, in the order in which searches return them.
 
     Example:
 
@@ -46,7 +46,7 @@ class TitleIndex:
             hashes.append(hash(text))
         self._size = len(sizes)
         self._words = sorted(numbers)
-        # Words by their place in the alphabet, and the titles of each one in order.
+        # Words in alphabetical order, and the titles of each in order.
         places = np.empty(len(numbers), "int32")
         places[[numbers[word] for word in self._words]] = np.arange(len(numbers))
         coded = places[np.array(words, "int64")] if words else np.empty(0, "int32")
@@ -59,13 +59,13 @@ class TitleIndex:
         self._hashes = given[self._by_hash]
 
     def search(self, query: str, limit: int) -> np.ndarray:
-        """The titles in which each word of the query begins a word, in their order.
+        """The titles with words that begin with each word of the query, in order.
 
-        The title itself comes first.
+        An exact match comes first.
 
         Args:
-            query: Words or beginnings of words, in any order; none fit all titles.
-            limit: Int, the most titles to find.
+            query: Words or beginnings of words, in any order; "" matches all titles.
+            limit: Int, maximum number of titles.
         """
         text = folded(query)
         runs = [self._run(word) for word in _longest(text.split())]
@@ -82,19 +82,19 @@ class TitleIndex:
         return np.concatenate([first, np.flatnonzero(fits)[:limit]])[:limit]
 
     def _run(self, word: str) -> np.ndarray:
-        """The titles with a word that begins so."""
+        """The titles with a word with this beginning."""
         low = bisect_left(self._words, word)
         high = bisect_left(self._words, word + LAST)
         return self._titles[self._starts[low] : self._starts[high]]
 
     def _same(self, text: str) -> np.ndarray:
-        """The titles that are just this text."""
+        """The titles equal to this text."""
         low, high = np.searchsorted(self._hashes, [hash(text), hash(text) + 1])
         return self._by_hash[low:high]
 
 
 def folded(text: str) -> str:
-    """Small letters without accents; a space before each word.
+    """Lower case without accents, with a space before each word.
 
     Example:
 
@@ -114,7 +114,7 @@ def folded(text: str) -> str:
 
 
 def _longest(words: Iterable[str]) -> list[str]:
-    """Words without those that another one begins with: they say nothing new."""
+    """The words without those that are beginnings of others."""
     kept: list[str] = []
     for word in sorted(words, reverse=True):
         if not kept or not kept[-1].startswith(word):

@@ -1,4 +1,4 @@
-"""A version in memory, with all that answers from it."""
+"""A version in memory, with its batches, titles and limits."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ logger = logging.getLogger(__name__)
 
 
 class Servable:
-    """A loaded version, and how many requests it is answering.
+    """A loaded version, and the number of requests that use it.
 
     Args:
         number: Int, the version.
-        origin: Where its folder really lies.
+        origin: The resolved path of its folder.
         model: The SavedModel.
-        catalogue: Its titles, if it came with them.
-        executor: The threads of inference.
-        threads: Int, how many.
-        on_batch: Called with the requests in each batch.
+        catalogue: Its titles, if any.
+        executor: The thread pool of inference.
+        threads: Int, the number of threads.
+        on_batch: Called with the number of requests in each batch.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Servable:
         self._unused.set()
 
     def cost(self, signature: str, inputs: Arrays) -> int:
-        """Bytes of a request; `StatusError` if it asks for too much."""
+        """The bytes of a request; `StatusError` if it asks for too much."""
         return self.limits.cost(inputs, self.model.signatures[signature].outputs)
 
     def _rows_at_once(self, signature: str, inputs: Arrays) -> int:
@@ -67,7 +67,7 @@ class Servable:
 
     @contextlib.contextmanager
     def used(self) -> Iterator[Servable]:
-        """Keeps it in memory until the request is answered."""
+        """A context that keeps the version in memory while a request is answered."""
         self._users += 1
         self._unused.clear()
         try:
@@ -78,15 +78,15 @@ class Servable:
                 self._unused.set()
 
     async def unused(self) -> None:
-        """Waits until no request needs it any more."""
+        """Waits until no request uses the version."""
         await self._unused.wait()
 
 
 def load(folder: Path) -> tuple[LoadedModel, Catalogue | None]:
-    """Loads and warms a version; in a thread.
+    """Loads and warms up a version. Runs in a thread.
 
     Raises:
-        Exception: Whatever is wrong with it.
+        Exception: Any error of the version.
     """
     model = LoadedModel(folder)
     try:

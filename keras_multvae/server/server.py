@@ -1,4 +1,4 @@
-"""The server's process: a socket, a loop, and an orderly end."""
+"""The server's process: socket, event loop and shutdown."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from keras_multvae.server.logs import LOGGING
 from keras_multvae.server.model import disable_xla
 from keras_multvae.serving.versions import name_of, versions_in
 
-# Open files besides connections: those of a model, of TensorFlow, and connections that
-# the system has accepted before they are counted.
+# Open files besides connections: of a model, of TensorFlow, and of connections that are
+# not counted yet.
 RESERVED_FILES = 2 * BACKLOG + 256
-GRACE_SECONDS = 30  # for requests that are being answered when the server is to end
+GRACE_SECONDS = 30  # seconds to finish requests at the end
 
 
 def serve(
@@ -40,27 +40,27 @@ def serve(
 
     - `POST /v1/models/NAME[/versions/V]:predict`, `GET /v1/models/NAME[/versions/V]`
       and `.../metadata` answer as TensorFlow Serving does, errors included.
-    - A new version folder takes over as soon as it is loaded and warm; no request
-      fails meanwhile. A damaged one is reported and left alone.
-    - `/monitoring/prometheus/metrics` is for Prometheus, `/` a page to try the model.
-    - At the end, requests under way are still answered.
+    - A new version folder takes over when it is loaded and warm; no request fails
+      meanwhile. A damaged one is reported and ignored.
+    - `/monitoring/prometheus/metrics` is for Prometheus, `/` is a page to try the
+      model.
+    - At the end, pending requests are still answered.
 
     The graph runs in TensorFlow alone, with XLA disabled for this whole process.
 
     Args:
         folder: The model's folder, as in `saved_models/NAME`.
-        host: The address to listen on; by default no other machine can reach it.
-        port: Int, the port; 0 for any that is free.
-        max_body: Int, bytes of the largest request.
-        allowed_hosts: Names that the server is called by besides `host`, localhost and,
-            where other machines can reach it, any IP address. Requests for other hosts
-            are refused: a page that makes its own name lead here could read answers.
-            "*" takes any.
+        host: The address to listen on; by default only this machine can reach it.
+        port: Int, the port; 0 for any free one.
+        max_body: Int, maximum bytes of a request.
+        allowed_hosts: Host names besides `host`, localhost and, if other machines can
+            reach it, any IP address. Requests for other hosts are refused, as a page
+            whose host name resolves to this machine could read answers. "*" allows any.
 
     Raises:
-        ValueError: A port that is none.
+        ValueError: An invalid port.
         FileNotFoundError: There is no such folder, or no version in it.
-        OSError: The port is taken, or the address not this machine's.
+        OSError: The port is taken, or the address is not this machine's.
         ImportError: TensorFlow is not installed.
 
     Example:
@@ -78,9 +78,10 @@ def serve(
     _check(folder)
     listening = listen(host, port)
     disable_xla()
-    # Python's threads take turns of 5 ms by default; a request has several of them.
+    # Python's threads switch every 5 ms by default, which delays a request several
+    # times.
     sys.setswitchinterval(0.001)
-    # What is imported stays: collections need not go through it while requests wait.
+    # Imported objects stay, so that collections need not go through them.
     gc.freeze()
     app = make_app(
         folder,
@@ -101,17 +102,17 @@ def serve(
     with listening, _quiet_end():
         server.run(sockets=[listening])
     if any_left():
-        # A thread that never comes back may be within TensorFlow, which would take its
-        # end amiss.
+        # A thread that never returns may be within TensorFlow, which would crash at
+        # exit.
         logging.shutdown()
         os._exit(0)
 
 
 def raise_open_files() -> int:
-    """Lets this process open as many files as it may; how many connections fit.
+    """Raises the limit of open files; returns the number of connections that fit.
 
-    The soft limit that most systems start a process with is for programs that use
-    `select`, which this one does not.
+    Most systems start processes with a low soft limit for programs that use `select`,
+    which this one does not.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_CONNECTIONS + RESERVED_FILES
@@ -144,13 +145,13 @@ def _check(folder: Path) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; `OSError` with what to do if there can be none."""
+    """A listening socket; `OSError` with a hint if there can be none."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
         )[0]
-        # asyncio sends small packets at once (TCP_NODELAY) only where the protocol is
-        # named; else every answer would wait 40 ms for the client's acknowledgement.
+        # asyncio sets TCP_NODELAY only if the protocol is named; otherwise every answer
+        # would wait 40 ms for the client's acknowledgement.
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -170,7 +171,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def _quiet_end() -> Iterator[None]:
-    """Uvicorn raises the signal again that ended it: that is no failure here."""
+    """Uvicorn raises the signal again that ended it, which is no failure here."""
     handlers = {
         each: signal.signal(each, lambda *_: None)
         for each in (signal.SIGINT, signal.SIGTERM)

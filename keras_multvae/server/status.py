@@ -34,9 +34,9 @@ class StatusError(Exception):
     """A request that cannot be answered.
 
     Args:
-        code: Name of a canonical code, as in "INVALID_ARGUMENT".
-        message: What the caller is told.
-        http_status: The status of the answer, where it is not that of the code.
+        code: Name of a canonical code, such as "INVALID_ARGUMENT".
+        message: The message to the client.
+        http_status: The status of the answer, if it is not that of the code.
     """
 
     def __init__(self, code: str, message: str, http_status: int | None = None) -> None:
@@ -54,7 +54,7 @@ def invalid(*parts: object) -> StatusError:
 
 
 def too_large(text: str) -> StatusError:
-    """For what is more than is answered at a time (status 413)."""
+    """The error for a request that is too large (status 413)."""
     return StatusError(
         "INVALID_ARGUMENT", f"{text} Send fewer rows at a time.", http_status=413
     )

@@ -1,6 +1,6 @@
 """A JSON value -> a NumPy array of a TensorFlow dtype, as TensorFlow Serving reads it.
 
-Pure: knows JSON and NumPy, and no TensorFlow.
+It needs no TensorFlow.
 
 References:
     - https://github.com/tensorflow/serving/blob/master/tensorflow_serving/util/json_tensor.cc
@@ -12,18 +12,21 @@ import base64
 import binascii
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_multvae.server.status import StatusError, invalid
 
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
 MAX_RANK = 32  # of an array
 SHOWN = 200  # characters of a bad value that its error repeats
 
 
-def tensor(value: object, dtype: str) -> np.ndarray:
-    """A JSON value, nested as deep as its first elements are, as an array."""
+def tensor(value: Any, dtype: str) -> np.ndarray:
+    """A JSON value as an array, with the nesting of its first elements."""
     if dtype not in _READERS:
         raise StatusError(
             "UNIMPLEMENTED",
@@ -38,7 +41,7 @@ def tensor(value: object, dtype: str) -> np.ndarray:
         first = first[0]
     if len(shape) > MAX_RANK:
         raise too_deep()
-    flat: list[Any] = []
+    flat: list[object] = []
     _fill(value, 0, tuple(shape), flat, read)
     array = np.empty(len(flat), kind)
     array[:] = flat
@@ -46,12 +49,13 @@ def tensor(value: object, dtype: str) -> np.ndarray:
 
 
 def _fill(
-    value: object,
+    value: Any,
     level: int,
     shape: tuple[int, ...],
-    flat: list[Any],
-    read: Callable[[Any], Any],
+    flat: list[object],
+    read: Callable[[Any], object],
 ) -> None:
+    """Appends the converted values of nested lists to `flat`; checks the shape."""
     if not isinstance(value, list):
         if level != len(shape):
             raise invalid(
@@ -74,7 +78,7 @@ def _fill(
 
 
 def dims(shape: tuple[int, ...]) -> str:
-    """A shape as TensorFlow Serving shows it, as in [2,3]."""
+    """A shape in TensorFlow Serving's format, such as [2,3]."""
     return f"[{','.join(map(str, shape))}]"
 
 
@@ -85,17 +89,17 @@ def shown(value: object) -> str:
 
 
 def too_deep() -> StatusError:
-    """For values that are nested deeper than anything is."""
+    """The error for values that are nested too deep."""
     return invalid("JSON Parse error: Lists or objects are nested too deeply.")
 
 
 def malformed(value: object, words: str) -> StatusError:
-    """For a value that is not of the form that the words ask for."""
+    """The error for a value that has not the form in `words`."""
     return invalid(f"JSON Value: {shown(value)} {words}")
 
 
 def is_base64(value: object) -> bool:
-    """Whether it is an object that stands for bytes, {"b64": ...}."""
+    """Whether it is an object that encodes bytes, {"b64": ...}."""
     return (
         isinstance(value, dict)
         and list(value) == ["b64"]
@@ -137,7 +141,7 @@ def _bool(value: object) -> bool:
 
 
 def _integer(dtype: str, least: int, most: int) -> Callable[[Any], int]:
-    def read(value: object) -> int:
+    def read(value: Any) -> int:
         if type(value) is not int or not least <= value <= most:
             raise _wrong_type(value, dtype)
         return value
@@ -171,7 +175,7 @@ def _int_reader(dtype: str, kind: str) -> tuple[str, Callable[[Any], int]]:
     return kind, _integer(dtype, int(limits.min), int(limits.max))
 
 
-_READERS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+_READERS: dict[str, tuple[DTypeLike, Callable[[Any], object]]] = {
     "string": (object, _string),
     "bool": ("bool", _bool),
     "float": ("float32", _decimal("float", np.float32)),

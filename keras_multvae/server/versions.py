@@ -1,4 +1,4 @@
-"""Which version is served: a folder is watched, and versions swapped under way."""
+"""Watching a model's folder, and swapping the served version."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from keras_multvae.typing import Model
 
 logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0  # As TensorFlow Serving's own default.
-# Looks at a version in which nothing changes, after which it counts as whole, or as
-# never to be.
+# The number of checks without a change after which a version counts as complete, or as
+# damaged.
 STILL_LOOKS = 5
-# After which others have their turn: to say what is in a folder, to load a version.
+# Time limits for listing a folder and for loading a version.
 LOOK_SECONDS, LOAD_SECONDS = 5.0, 30.0
-# Of inference. The graph's operations have all cores anyway; a second thread keeps a
-# long request from holding up all others.
+# Inference threads. Operations use all cores anyway; a second thread lets short
+# requests overtake a long one.
 THREADS = 2
 T = TypeVar("T")
 
 
 @dataclass
 class State:
-    """What is told about a version.
+    """The reported state of a version.
 
     Attributes:
         state: LOADING, AVAILABLE, UNLOADING or END.
-        error: Why it could not be loaded, or what it waits for; "" if nothing is wrong.
+        error: Why it could not be loaded, or what it waits for; "" if all is well.
     """
 
     state: str
@@ -49,21 +49,22 @@ class State:
 class ModelManager:
     """Serves the newest version of a model that can be loaded.
 
-    A new version takes over when it is whole, loaded and warm; the one before it is
-    given up when its requests are answered. A version that cannot be loaded is tried
-    again only once its files change, and the one before it goes on; one that does not
-    come back, as on a mount whose server is gone, holds up no other. If the served
-    version's folder goes, the newest that is left takes over; if none is left, it goes
-    on from memory. The folder, or a version, may be a symbolic link: the model has the
-    link's name, and where the link comes to point elsewhere, what is there counts as
-    new, whatever its number.
+    A new version takes over when it is complete, loaded and warm; the old one is
+    unloaded when its requests are answered. A version that cannot be loaded is retried
+    only when its files change; until then the old version is served. A version that
+    blocks, as on a mount whose server is gone, does not hold up others. If the served
+    version's folder is removed, the newest remaining one takes over; if none remains,
+    it is served from memory. The folder or a version may be a symbolic link: the model
+    has the link's name, and a new target of the link counts as a new version, whatever
+    its number.
 
-    All methods belong to the event loop; loading and inference have threads.
+    All methods run in the event loop; loading and inference have threads.
 
     Args:
-        folder: The model's folder, with a folder a version; its name is the model's.
-        metrics: Where loads are counted.
-        poll_seconds: Float, seconds between two looks at the folder.
+        folder: The model's folder, with a folder for each version; its name is the
+            model's.
+        metrics: Counts loads.
+        poll_seconds: Float, seconds between two checks of the folder.
     """
 
     def __init__(
@@ -77,13 +78,13 @@ class ModelManager:
         self._states: dict[int, State] = {}
         self._failed: dict[int, Marks] = {}
         self._still = Stillness(STILL_LOOKS * poll_seconds)
-        # Work on versions that has not come back; None stands for the folder itself.
+        # Calls on versions that have not returned; None stands for the folder itself.
         self._away: dict[int | None, asyncio.Future[Any]] = {}
         self._inference = ThreadPoolExecutor(THREADS, "infer")
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Loads the first version, and watches from then on."""
+        """Loads the first version, and starts watching."""
         for _ in range(STILL_LOOKS + 2):
             await self._check_safely()
             waits = any(each.state == "LOADING" for each in self._states.values())
@@ -93,7 +94,7 @@ class ModelManager:
         self._spawn(self._watch())
 
     async def close(self) -> None:
-        """Stops watching, and gives the memory back."""
+        """Stops watching, and frees the memory."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -117,7 +118,7 @@ class ModelManager:
     def states(
         self, name: str, version: int | None = None, label: str | None = None
     ) -> dict[int, State]:
-        """What is known of a version or of all, the newest first."""
+        """The states of a version or of all, newest first."""
         if label is not None and name == self.name:
             raise invalid("Unrecognized servable version label: ", label)
         wanted = {
@@ -131,11 +132,11 @@ class ModelManager:
         return wanted
 
     async def check(self) -> None:
-        """Looks at the folder once, and loads what is newer than what is served.
+        """Checks the folder once, and loads newer versions.
 
         Raises:
             OSError: The folder cannot be read.
-            TimeoutError: Nor does it say why.
+            TimeoutError: Reading it takes too long.
         """
         found = await self._in_time(None, LOOK_SECONDS, numbers_in, self.folder)
         served = self._served.number if self._served else None
@@ -160,12 +161,12 @@ class ModelManager:
                 break
 
     async def _try(self, number: int, found: Found) -> bool:
-        """Loads a version if it is time to; whether it is served now."""
+        """Loads a version if it is time; returns whether it is served now."""
         still = self._still.has(number, found.marks)
         state = self._states.get(number)
         if self._failed.get(number) == found.marks:
             if still and state is not None and state.state == "LOADING":
-                # What it waited for has not come.
+                # It still waits for files.
                 self._refuse(number, "END", state.error)
             return False
         if not found.listed and not still:
@@ -187,7 +188,7 @@ class ModelManager:
                 self._wait(number, str(error))
             return False
         except TimeoutError:
-            # It is looked at again once it has come back.
+            # It is checked again when the call has returned.
             self._failed.pop(number)
             self._wait(number, "reading its files takes long")
             return False
@@ -197,6 +198,7 @@ class ModelManager:
         return await self._load(number, found.origin)
 
     async def _load(self, number: int, folder: Path) -> bool:
+        """Loads a version and serves it; whether that succeeded in time."""
         if not self._serves(number):
             self._states[number] = State("LOADING")
         loading = aside(load, folder)
@@ -213,7 +215,7 @@ class ModelManager:
         return True
 
     def _take_late(self, number: int, folder: Path, loading: Any) -> None:
-        """Serves a version that took long to load, if it still is the newest."""
+        """Serves a version that took long to load, if it is still the newest."""
         if loading.cancelled():
             return
         error = loading.exception()
@@ -229,6 +231,7 @@ class ModelManager:
             aside(loading.result()[0].close)
 
     def _serve(self, number: int, folder: Path, model: Model, catalogue: Any) -> None:
+        """Makes a loaded version the served one."""
         servable = Servable(
             number,
             folder,
@@ -248,11 +251,11 @@ class ModelManager:
             self._spawn(self._give_up(previous))
 
     def _serves(self, number: int) -> bool:
-        """Whether it is served, if perhaps from where a link pointed before."""
+        """Whether it is served, perhaps from the former target of a link."""
         return self._served is not None and self._served.number == number
 
     def _wait(self, number: int, text: str) -> None:
-        """A version is not ready yet; what is served goes on."""
+        """Records that a version is not ready yet."""
         state = self._states.get(number)
         if not self._serves(number):
             self._states[number] = State("LOADING", text)
@@ -260,7 +263,7 @@ class ModelManager:
             logger.info("version %d is waited for: %s", number, text)
 
     def _refuse(self, number: int, state: str, text: str) -> None:
-        """A version cannot be loaded as it is; what is served goes on."""
+        """Records that a version cannot be loaded."""
         if self._states.get(number) != State(state, text):
             logger.error("version %d cannot be loaded: %s", number, text)
             self._metrics.loads.labels(self.name, "failed").inc()
@@ -268,13 +271,15 @@ class ModelManager:
             self._states[number] = State(state, text)
 
     def _forget(self, number: int) -> None:
+        """Removes what is known of a version."""
         if not self._serves(number):
             self._states.pop(number, None)
         self._failed.pop(number, None)
         self._still.forget(number)
 
     async def _give_up(self, servable: Servable) -> None:
-        # The one that took over may have its number.
+        """Unloads a version when its requests are answered."""
+        # The new version may have the same number.
         own = not self._serves(servable.number)
         if own:
             self._states[servable.number] = State("UNLOADING")
@@ -285,6 +290,7 @@ class ModelManager:
         logger.info("version %d is unloaded", servable.number)
 
     async def _watch(self) -> None:
+        """Checks the folder every few seconds."""
         while True:
             await asyncio.sleep(self._poll_seconds)
             await self._check_safely()
@@ -297,7 +303,7 @@ class ModelManager:
         except (OSError, TimeoutError) as error:
             logger.error("%s cannot be read: %s", self.folder, _text(error))
         except Exception:
-            # Whatever it is, what is served goes on, and so does the watch.
+            # Keep serving and watching, whatever the error.
             logger.exception("%s cannot be looked at", self.folder)
 
     async def _in_time(
@@ -307,27 +313,29 @@ class ModelManager:
         function: Callable[..., T],
         *arguments: Any,
     ) -> T:
-        """What a function gives; `TimeoutError` if that takes too long."""
+        """Calls a function aside; `TimeoutError` if it takes too long."""
         return await self._until(what, seconds, aside(function, *arguments))
 
     async def _until(
         self, what: int | None, seconds: float, future: asyncio.Future[T]
     ) -> T:
+        """Waits for a call; raises TimeoutError if it takes too long."""
         done, _ = await asyncio.wait([future], timeout=seconds)
         if done:
             return future.result()
-        # It is left alone until it comes back.
+        # No further call until it returns.
         self._away[what] = future
 
         def back(_: object) -> None:
             self._away.pop(what, None)
             if not future.cancelled():
-                future.exception()  # Or asyncio would say that nobody asked for it.
+                future.exception()  # asyncio warns of errors that are not retrieved.
 
         future.add_done_callback(back)
         raise TimeoutError(f"it does not answer within {seconds:g} seconds")
 
     def _spawn(self, work: Any) -> None:
+        """Runs a coroutine in the background until the server ends."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

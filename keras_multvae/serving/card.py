@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass
 from importlib import metadata
 from string import Template
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,7 @@ WEIGHTS = {
 
 @dataclass(frozen=True, eq=False)
 class ModelCard:
-    """What an exporter knows beyond the model; the card says what is left open.
+    """Information for the model card beyond the model; the card states what is missing.
 
     Args:
         data: Optional name or description of the data.
@@ -95,7 +94,7 @@ def render(
 
 
 def _network(model: Model) -> str:
-    """The sizes of an autoencoder's layers; else the names of the layers."""
+    """The sizes of an autoencoder's layers; for other models, their names."""
     settings = model.settings.arguments()
     if not {"hidden_dims", "latent_dim"} <= set(settings):
         return ", ".join(layer.name for layer in model.layers)
@@ -147,7 +146,7 @@ def _quality(report: RankingReport | None, quantize: str | None) -> str:
     return "\n".join(lines)
 
 
-def _cells(report: Any, metric: str) -> str:
+def _cells(report: RankingReport, metric: str) -> str:
     error = report.stderr(metric)
     spread = "" if error is None else f"{error:.4f}"
     return f"{report.mean(metric):.4f} | {spread}"

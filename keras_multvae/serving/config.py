@@ -1,4 +1,4 @@
-"""What it takes to run the official TensorFlow Serving image with our models."""
+"""Configuration files for the official TensorFlow Serving image."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from keras_multvae.serving.versions import saved_models
 IMAGE = "tensorflow/serving:2.20.0"
 METRICS = "/monitoring/prometheus/metrics"
 FOLDER = "serving"
-# MiB that a server takes without any model.
+# The memory of a server without models, in MiB.
 SERVER = 512
 
 
 def write_serving_config(
     path: str | os.PathLike[str], *, batching: bool = False
 ) -> Path:
-    """Writes what TensorFlow Serving needs beside the models.
+    """Writes the files that TensorFlow Serving needs beside the models.
 
     The folder `serving` has `models.config`, `monitoring.config` (Prometheus, at
     `/monitoring/prometheus/metrics` of the REST port), `batching.config`,
@@ -31,15 +31,16 @@ def write_serving_config(
     Args:
         path: A model's folder, as in `saved_models/NAME`, or a folder with several of
             them, as in `saved_models`; all of them are served.
-        batching: Bool, whether the server puts requests together. More requests a
-            second, if column 0 of all id inputs is padding: see docs/serving.md.
+        batching: Bool, whether the server merges requests. It then answers more
+            requests per second, but column 0 of all id inputs must be padding: see
+            docs/serving.md.
 
     Returns:
         The folder `serving` in `path`.
 
     Raises:
         FileNotFoundError: There is no exported model.
-        ValueError: A model's name that does not go into a URL.
+        ValueError: A model's name cannot be part of a URL.
 
     Example:
 
@@ -49,7 +50,7 @@ def write_serving_config(
     References:
         - https://www.tensorflow.org/tfx/serving/serving_config
     """
-    # A symbolic link keeps its name: it is the model's, or leads to the models.
+    # A symbolic link keeps its own name, which is the model's.
     path = Path(os.path.abspath(path))
     alone = bool(saved_models(path))
     models = [path] if alone else sorted(p for p in path.glob("*") if saved_models(p))
@@ -138,7 +139,7 @@ def _flags(batching: bool) -> list[str]:
 
 
 def _literals(configs: dict[str, str]) -> str:
-    """Texts by name as YAML, in a mapping that is indented by two."""
+    """Texts by name as a YAML mapping, indented by two."""
     lines = []
     for name, text in configs.items():
         lines += [f"  {name}: |", *(f"    {line}" for line in text.splitlines())]
@@ -146,13 +147,13 @@ def _literals(configs: dict[str, str]) -> str:
 
 
 def _label(name: str) -> str:
-    """A name as Kubernetes takes it: a DNS label, short enough for what we append."""
+    """A name as a DNS label for Kubernetes, short enough for our suffixes."""
     return (
         re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50].strip("-") or "model"
     )
 
 
 def _size(version: Path) -> int:
-    """MiB of a version folder."""
+    """The size of a version folder in MiB."""
     files = [each for each in version.rglob("*") if each.is_file()]
     return -(-sum(each.stat().st_size for each in files) // 2**20)

@@ -1,8 +1,6 @@
-"""Item tables in the served graph: looked up, multiplied, maybe quantized."""
+"""Item embeddings in the served graph, quantized or not."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,24 +8,24 @@ from scipy import sparse
 
 from keras_multvae.typing import Tensor
 
-# Bytes of float32 that a part of a quantized item matrix comes to: it stays in the
-# cache between being made and being multiplied.
+# The size of a block of a quantized item matrix as float32: it stays in the cache while
+# it is converted and multiplied.
 PART = 4 << 20
-# Parts that are float32 at a time.
+# The number of blocks that may be float32 at a time.
 AT_A_TIME = 2
-# Parts at most, as each is a few operations of the graph.
+# The maximum number of blocks, as each adds some operations to the graph.
 MAX_PARTS = 64
 
 
 class ItemEmbeddings(tf.Module):
-    """Rows (items, units) to look up, one an item."""
+    """Embeddings (items, units) for look-up."""
 
     def __init__(self, rows: np.ndarray, quantize: str | None) -> None:
         super().__init__(name="table")
         self.scales, rows = _quantized(rows, quantize, axis=1)
         self.rows = tf.Variable(rows, trainable=False)
 
-    def mean_rows(self, indices: Any) -> Any:
+    def mean_rows(self, indices: Tensor) -> Tensor:
         """The sum of each user's rows over the root of their number: x W / |x|."""
         known = indices >= 0
         users = tf.shape(indices, out_type=tf.int64)[0]
@@ -47,10 +45,10 @@ class ItemEmbeddings(tf.Module):
 
 
 class ItemMatrix(tf.Module):
-    """Columns (units, items), one an item, and their lengths.
+    """A matrix (units, items) of item vectors, and their lengths.
 
-    A quantized matrix lies in parts, each of which is made float32 only while it is
-    multiplied: the whole matrix in float32 never exists.
+    A quantized matrix consists of blocks, which are converted to float32 one by one, so
+    that the whole matrix never exists in float32.
     """
 
     def __init__(self, kernel: np.ndarray, quantize: str | None) -> None:
@@ -74,28 +72,29 @@ class ItemMatrix(tf.Module):
             (1 / np.where(lengths == 0, 1, lengths)).astype("float32"), trainable=False
         )
 
-    def products(self, vectors: Tensor) -> Any:
+    def products(self, vectors: Tensor) -> Tensor:
         """Vectors (users, units) times the matrix: float32 (users, items)."""
         found = self._products(vectors)
         return found if self.scales is None else found * self.scales
 
-    def cosines(self, indices: Tensor) -> Any:
+    def cosines(self, indices: Tensor) -> Tensor:
         """Cosines of items, int32 indices (users,), with all items: (users, items)."""
-        # A scale of an item has no say in its direction.
+        # The scale of an item does not change its direction.
         vectors = self._columns(indices)
         lengths = tf.gather(self._inverse_lengths, indices)[:, None]
         return self._products(vectors * lengths) * self._inverse_lengths
 
-    def _products(self, vectors: Tensor) -> Any:
-        found: list[Any] = []
+    def _products(self, vectors: Tensor) -> Tensor:
+        """The products with each block, one after the other."""
+        found: list[Tensor] = []
         for part in self.parts:
-            # TensorFlow would begin with making all parts float32.
+            # Otherwise TensorFlow would first convert all blocks to float32.
             with tf.control_dependencies(found[-AT_A_TIME:][:1]):
                 kernel = tf.cast(part, tf.float32)
             found.append(tf.matmul(vectors, kernel))
         return found[0] if len(found) == 1 else tf.concat(found, axis=1)
 
-    def _columns(self, indices: Tensor) -> Any:
+    def _columns(self, indices: Tensor) -> Tensor:
         total = tf.constant(0.0)
         for number, part in enumerate(self.parts):
             place = indices - number * self._width
@@ -107,7 +106,7 @@ class ItemMatrix(tf.Module):
 
 
 class ItemEntries(tf.Module):
-    """A sparse matrix (items, items), whose rows are added up for histories.
+    """A sparse matrix (items, items), whose rows are summed for histories.
 
     Args:
         matrix: CSR float32.
@@ -129,7 +128,7 @@ class ItemEntries(tf.Module):
         self.values = tf.Variable(values, trainable=False)
         self.scales = None if scales is None else tf.Variable(scales, trainable=False)
 
-    def added(self, logits: Any, indices: Any) -> Any:
+    def added(self, logits: Tensor, indices: Tensor) -> Tensor:
         """Logits (users, items) plus the sum of the rows of each user's items."""
         known = indices >= 0
         items = tf.boolean_mask(indices, known)
@@ -146,10 +145,10 @@ class ItemEntries(tf.Module):
 
 def _quantized(
     weights: np.ndarray, quantize: str | None, axis: int
-) -> tuple[Any, np.ndarray]:
-    """Scales by which to multiply, or None, and the weights as they are stored.
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """The scales, or None, and the weights to store.
 
-    `axis` is the one that the numbers of an item lie along.
+    `axis` is the axis of an item's vector.
     """
     if quantize is None:
         return None, weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
@@ -24,8 +24,9 @@ from keras_multvae.serving import config, versions
 from keras_multvae.serving.card import CARD, ModelCard, render
 from keras_multvae.serving.plain import check_quantize
 from keras_multvae.serving.whole import write_files
+from keras_multvae.typing import Id
 
-# Read by a server that is run with --enable_per_model_batching_parameters.
+# Read by a server with --enable_per_model_batching_parameters.
 BATCHING = "batching_params.pbtxt"
 
 
@@ -39,11 +40,11 @@ def export_saved_model(
     quantize: Literal["bfloat16", "int8"] | None = None,
     card: ModelCard | None = None,
 ) -> Path:
-    """Writes a recommender as a version folder that TensorFlow Serving serves.
+    """Writes a recommender as a version folder for TensorFlow Serving.
 
-    The SavedModel holds plain TensorFlow operations and the weights of inference, no
-    matter on which backend the model was trained, and computes in float32 whatever its
-    dtype policy. Its signature `serving_default`:
+    The SavedModel holds plain TensorFlow operations and the weights of inference,
+    whatever the backend and dtype policy of the model. It computes in float32. Its
+    signature `serving_default`:
 
     - input `item_ids` (users, length): histories, strings (int64 where the ids are
       int), padded with "" (-1). Unknown ids are ignored, repeated ones count once.
@@ -54,28 +55,28 @@ def export_saved_model(
 
     The signatures `recommend`, `discover`, `score`, `embed`, `similar_items` and
     `recommend_examples` are described in docs/serving.md. The version's folder
-    `assets.extra` holds warm-up requests, which the server answers before it takes the
-    version into service, `MODEL_CARD.md`, `catalogue.json`: ids and titles in index
-    order, and `files.json`: all other files with their sizes and checksums.
-    `write_serving_config` writes what a server needs besides.
+    `assets.extra` holds warm-up requests, which the server answers before it serves the
+    version, `MODEL_CARD.md`, `catalogue.json`: ids and titles in index order, and
+    `files.json`: all other files with their sizes and checksums. `write_serving_config`
+    writes the configuration of a server.
 
     Args:
-        recommender: A `Recommender` with a Keras model, ours or from outside.
+        recommender: A `Recommender` with a Keras model.
         path: The model's folder, as in `saved_models/NAME`.
         version: Int >= 1, the version folder; by default the next free number.
-        k: Int >= 1, items a user; no more than the catalogue has.
-        keep: Int >= 1, how many of the newest versions stay, this one included; the
-            others are removed when it is in its place. By default all stay.
-        quantize: "bfloat16" or "int8" (with a scale for each item) keep the first
-            layer's table and the item matrix in a half or a quarter of the memory; for
-            models with the encoder and decoder of this package.
-        card: What the model card is to tell about data and quality.
+        k: Int >= 1, items for each user, at most the number of items.
+        keep: Int >= 1, the number of newest versions to keep, including this one; older
+            ones are removed at the end. By default all are kept.
+        quantize: "bfloat16" or "int8" (with a scale for each item) reduce the memory of
+            item embeddings to a half or a quarter; only for models with the encoder and
+            decoder of this package.
+        card: Information about data and quality for the model card.
 
     Returns:
         The version folder, complete or not there at all.
 
     Raises:
-        TypeError: The recommender's model gives no logits, as a baseline.
+        TypeError: The recommender's model has no logits, such as a baseline.
         ValueError: k, version or keep < 1, an unknown `quantize`, an id that is also
             the padding, or scores that are not finite.
         FileExistsError: The version is already there.
@@ -140,8 +141,8 @@ def write_graph(
 def _write_elsewhere(
     recommender: Recommender, folder: Path, k: int, quantize: str | None
 ) -> None:
-    """As `write_graph`, in a process under TensorFlow."""
-    # In the folder that the next export removes if this one is killed.
+    """Calls `write_graph` in a process under TensorFlow."""
+    # In a folder that the next export removes if this one is killed.
     with tempfile.TemporaryDirectory(dir=folder) as source:
         Recommender(recommender.model, recommender.items).save(Path(source, "model"))
         run_under_tensorflow(
@@ -160,8 +161,8 @@ def _write_elsewhere(
 
 
 def _write_catalogue(recommender: Recommender, path: Path) -> None:
-    """Ids and titles in index order, for whoever searches them."""
-    ids: list[Any] = recommender.items.ids.tolist()
+    """Writes ids and titles in index order, for searches."""
+    ids: list[Id] = recommender.items.ids.tolist()
     titles = [str(recommender.titles.get(item, item)) for item in ids]
     write_json(
         path,

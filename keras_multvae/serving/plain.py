@@ -1,4 +1,4 @@
-"""Which models have a forward pass of plain operations. No TensorFlow here."""
+"""Which models have a forward pass of plain operations. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUANTIZE = (None, "bfloat16", "int8")
 
 
 def is_plain(model: Model) -> bool:
-    """Whether a model's scores come from layers of this package, by its methods."""
+    """Whether a model's scores come from layers and methods of this package."""
     cls = type(model)
     return (
         issubclass(cls, Autoencoder)
@@ -30,7 +30,7 @@ def is_plain(model: Model) -> bool:
 
 
 def check_quantize(model: Model, quantize: str | None) -> None:
-    """Raises `ValueError` where a model's tables cannot be quantized so."""
+    """Raises `ValueError` if a model cannot be quantized in this way."""
     if quantize not in QUANTIZE:
         raise ValueError(
             '`quantize` must be None, "bfloat16" or "int8". Received: '

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TypeAlias
 
 import tensorflow as tf
 
@@ -12,15 +13,17 @@ from keras_multvae.metrics import MASKED
 from keras_multvae.serving.forward import Forward
 from keras_multvae.typing import Tensor
 
+# Signatures by name.
+Functions: TypeAlias = dict[str, tf.types.experimental.PolymorphicFunction]
+
 
 class Signatures(tf.Module):
-    """Everything that a server is asked for, as functions with named tensors.
+    """The signatures as functions of named tensors.
 
     Args:
         network: The forward pass.
-        items: The ids behind its item indices.
-        k: Int >= 1, items an answer where the request does not say; no more than there
-            are.
+        items: The vocabulary of its items.
+        k: Int >= 1, the default number of items of an answer.
     """
 
     def __init__(self, network: Forward, items: Vocabulary, k: int) -> None:
@@ -37,13 +40,13 @@ class Signatures(tf.Module):
             ),
             default_value=-1,
         )
-        # What is known of a user of whom nothing is known: `discover` compares with it.
+        # The scores of an unknown user, which `discover` subtracts.
         self.prior = tf.Variable(
             network.scores(tf.zeros((1, 0), tf.int32)), trainable=False
         )
         self.functions = self._functions()
 
-    def _functions(self) -> dict[str, Any]:
+    def _functions(self) -> Functions:
         """The signatures that the network's abilities allow, by name."""
         ids = self._raw_ids.dtype
         rows, one = (ids, 2), (ids, 1)
@@ -65,12 +68,12 @@ class Signatures(tf.Module):
         )
         return functions
 
-    def _serving_default(self, item_ids: Tensor) -> dict[str, Any]:
+    def _serving_default(self, item_ids: Tensor) -> dict[str, Tensor]:
         history = self._history(item_ids)
         scores = _without(self.network.scores(history), history)
         return self._best(scores, self._k)
 
-    def _recommend_examples(self, examples: Tensor) -> dict[str, Any]:
+    def _recommend_examples(self, examples: Tensor) -> dict[str, Tensor]:
         features = {"item_ids": tf.io.VarLenFeature(self._raw_ids.dtype)}
         parsed = tf.io.parse_example(examples, features)
         return self._serving_default(
@@ -79,7 +82,7 @@ class Signatures(tf.Module):
 
     def _recommend(
         self, item_ids: Tensor, k: Tensor, deny: Tensor, allow: Tensor
-    ) -> dict[str, Any]:
+    ) -> dict[str, Tensor]:
         _check_rows(item_ids, k=k, deny=deny, allow=allow)
         history = self._history(item_ids)
         scores = _without(self.network.scores(history), history)
@@ -87,7 +90,9 @@ class Signatures(tf.Module):
         scores = self._only(scores, allow)
         return self._best(scores, *self._width(k))
 
-    def _discover(self, item_ids: Any, k: Any, niche: Any) -> dict[str, Any]:
+    def _discover(
+        self, item_ids: Tensor, k: Tensor, niche: Tensor
+    ) -> dict[str, Tensor]:
         _check_rows(item_ids, k=k, niche=niche)
         tf.debugging.Assert(
             tf.reduce_all((niche >= 0) & (niche <= 1)),
@@ -97,7 +102,7 @@ class Signatures(tf.Module):
         scores = self.network.scores(history) - niche[:, None] * self.prior
         return self._best(_without(scores, history), *self._width(k))
 
-    def _score(self, item_ids: Tensor, candidates: Tensor) -> dict[str, Any]:
+    def _score(self, item_ids: Tensor, candidates: Tensor) -> dict[str, Tensor]:
         _check_rows(item_ids, candidates=candidates)
         scores = self.network.scores(self._history(item_ids))
         indices = self._lookup(candidates)
@@ -105,24 +110,24 @@ class Signatures(tf.Module):
         known = indices >= 0
         return {"scores": tf.where(known, found, MASKED), "known": known}
 
-    def _embed(self, item_ids: Tensor) -> dict[str, Any]:
+    def _embed(self, item_ids: Tensor) -> dict[str, Tensor]:
         mean, log_variance = self.network.encode(self._history(item_ids))
         if log_variance is None:
             return {"mean": mean}
         return {"mean": mean, "log_variance": log_variance}
 
-    def _similar_items(self, item_ids: Tensor) -> dict[str, Any]:
+    def _similar_items(self, item_ids: Tensor) -> dict[str, Tensor]:
         assert self.network.items is not None
         indices = self._lookup(item_ids)[:, None]
         scores = self.network.items.cosines(tf.maximum(indices[:, 0], 0))
         scores = tf.where(indices >= 0, scores, MASKED)
         return self._best(_without(scores, indices), self._k)
 
-    def _lookup(self, item_ids: Tensor) -> Any:
+    def _lookup(self, item_ids: Tensor) -> Tensor:
         """Item indices of raw ids, int32; -1 for padding and the unknown."""
         return tf.cast(self.indices.lookup(item_ids), tf.int32)
 
-    def _history(self, item_ids: Tensor) -> Any:
+    def _history(self, item_ids: Tensor) -> Tensor:
         """As `_lookup`, each item once in a row."""
         ordered = tf.sort(self._lookup(item_ids), axis=1)
         first = tf.concat(
@@ -131,8 +136,8 @@ class Signatures(tf.Module):
         )
         return tf.where(first, ordered, -1)
 
-    def _only(self, scores: Tensor, allow: Tensor) -> Any:
-        """Scores (users, items) with the items that a row does not allow masked."""
+    def _only(self, scores: Tensor, allow: Tensor) -> Tensor:
+        """Scores (users, items), with items masked that a row does not allow."""
         indices = self._lookup(allow)
         allowed = tf.tensor_scatter_nd_max(
             tf.zeros_like(scores),
@@ -142,17 +147,19 @@ class Signatures(tf.Module):
         anything = tf.reduce_all(allow == self._padding, axis=1, keepdims=True)
         return tf.where(anything | (allowed > 0), scores, MASKED)
 
-    def _width(self, k: Any) -> tuple[Any, Any]:
+    def _width(self, k: Tensor) -> tuple[Tensor, Tensor]:
         """The width of an answer to rows that want k items each, and k."""
         tf.debugging.Assert(
             tf.reduce_all(k >= 1), ["k must be >= 1 in every row. Received:", k]
         )
-        # Without rows, the largest k is none at all.
+        # Without rows, there is no largest k.
         width = tf.clip_by_value(tf.reduce_max(k), 1, self.network.num_items)
         return width, k
 
-    def _best(self, scores: Tensor, width: Tensor, k: Tensor = None) -> dict[str, Any]:
-        """The best items of each user, by scores of which some are masked."""
+    def _best(
+        self, scores: Tensor, width: Tensor, k: Tensor = None
+    ) -> dict[str, Tensor]:
+        """The best items of each user by masked scores."""
         best, indices = tf.math.top_k(scores, width)
         valid = tf.reduce_sum(tf.cast(best > MASKED, tf.int32), axis=1)
         if k is not None:
@@ -167,7 +174,7 @@ class Signatures(tf.Module):
         }
 
 
-def _function(method: object, **inputs: tuple[Any, int]) -> Any:
+def _function(method: object, **inputs: tuple[tf.DType, int]) -> Callable[..., Tensor]:
     """A `tf.function` whose inputs have these names, dtypes and numbers of axes."""
     specs = [
         tf.TensorSpec([None] * rank, dtype, name)
@@ -176,8 +183,8 @@ def _function(method: object, **inputs: tuple[Any, int]) -> Any:
     return tf.function(method, input_signature=specs)
 
 
-def _check_rows(item_ids: Tensor, **others: Any) -> None:
-    """All inputs of a request have a row for each user."""
+def _check_rows(item_ids: Tensor, **others: Tensor) -> None:
+    """Asserts that all inputs have a row for each user."""
     users = tf.shape(item_ids)[0]
     for name, tensor in others.items():
         tf.debugging.Assert(
@@ -190,14 +197,14 @@ def _check_rows(item_ids: Tensor, **others: Any) -> None:
         )
 
 
-def _places(indices: Tensor) -> Any:
-    """(users, length, 2), where in (users, items) each item is; 0 in place of -1."""
+def _places(indices: Tensor) -> Tensor:
+    """(users, length, 2), indices of the items in (users, items), with 0 for -1."""
     users = tf.range(tf.shape(indices)[0])[:, None]
     items = tf.maximum(indices, 0)
     return tf.stack([tf.broadcast_to(users, tf.shape(items)), items], axis=2)
 
 
-def _without(scores: Any, indices: Any) -> Any:
-    """Scores (users, items) with items, (users, length) and -1 for none, masked."""
+def _without(scores: Tensor, indices: Tensor) -> Tensor:
+    """Scores (users, items), with these items (users, length) masked; -1 is padding."""
     bound = tf.where(indices >= 0, MASKED, tf.float32.max)
     return tf.tensor_scatter_nd_min(scores, _places(indices), bound)

@@ -1,4 +1,4 @@
-"""Version folders of a model, `saved_models/NAME/1`, `2`, ..., and what is in one."""
+"""Version folders of a model, `saved_models/NAME/1`, `2`, ..., and their files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from keras_multvae.files import FolderInUseError, discard, lock, new_parents, sweep
 
-# Beside the SavedModel itself.
+# Files beside the SavedModel.
 EXTRA = "assets.extra"
 CATALOGUE, CATALOGUE_VERSION = f"{EXTRA}/catalogue.json", 1
 WARMUP = f"{EXTRA}/tf_serving_warmup_requests"
@@ -19,7 +19,7 @@ LAST_VERSION = 2**63 - 1  # TensorFlow Serving numbers them in 64 bits.
 
 
 def name_of(path: Path) -> str:
-    """The name of a model in a folder: the user's, also where it is a symbolic link."""
+    """The name of the model in a folder; that of a symbolic link, not of its target."""
     return Path(os.path.abspath(path)).name
 
 
@@ -30,11 +30,11 @@ def next_version(path: Path) -> int:
 
 @contextmanager
 def claimed(path: Path, version: int | None) -> Iterator[int]:
-    """A context in which nobody else writes a version of that number.
+    """A context in which no other process writes this version.
 
     Args:
         path: The model's folder.
-        version: Int, or None for the next number that nobody has claimed.
+        version: Int, or None for the next number that is not claimed.
 
     Raises:
         FileExistsError: The version is there.
@@ -76,17 +76,17 @@ def saved_models(path: Path) -> list[Path]:
 
 
 def prune(path: Path, keep: int, written: Path) -> None:
-    """Removes all but the newest; never what is no SavedModel, nor `written`."""
+    """Removes old SavedModels, but never `written`."""
     for old in saved_models(path)[:-keep]:
         if old != written:
-            # Another export may be removing it, too.
+            # Another export may be removing it too.
             with contextlib.suppress(FileNotFoundError):
-                # Renamed first: a server never sees a version that is half gone.
+                # Renamed first, so that a server never sees an incomplete version.
                 discard(old)
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, Path]]:
-    """What a server takes for versions, by their names."""
+    """The folders that a server regards as versions, by name."""
     for each in path.iterdir() if path.is_dir() else ():
         name = each.name
         if name.isascii() and name.isdecimal() and int(name) <= LAST_VERSION:

@@ -1,30 +1,36 @@
-"""Requests that a server answers to itself before it takes a version into service.
+"""Warm-up requests, which a server answers before it serves a version.
 
-A SavedModel's first answer takes many times as long as the next ones. TensorFlow
-Serving reads `assets.extra/tf_serving_warmup_requests`, a TFRecord file of
-`PredictionLog` messages, when it loads a version, and calls a version ready after that.
-The package with these messages, tensorflow-serving-api, asks for the package
-tensorflow, which would be installed over tensorflow-cpu; so they are written here as
-protocol buffers' wire format has them: a field is its number, its length, its content.
+A SavedModel's first answer takes many times as long as later ones. When TensorFlow
+Serving loads a version, it answers the requests in
+`assets.extra/tf_serving_warmup_requests`, a TFRecord file of `PredictionLog` messages,
+before it reports the version as ready. The package with these messages,
+tensorflow-serving-api, depends on tensorflow, which would be installed over
+tensorflow-cpu. So this module writes the wire format of protocol buffers itself: for
+each field its number, length and content.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-# Items of each history: a first few of the catalogue.
+from keras_multvae.typing import Id, Tensor
+
+if TYPE_CHECKING:
+    from keras_multvae.serving.signatures import Functions
+
+# The number of items of each history.
 LENGTH = 8
 
 
-def write(path: Path, functions: dict[str, Any], item_ids: list[Any]) -> None:
-    """Writes a request to each signature, after answering it; and reads them back.
+def write(path: Path, functions: Functions, item_ids: list[Id]) -> None:
+    """Answers a request to each signature, writes it, and reads it back.
 
     Args:
-        path: The file to make, in a folder that nobody looks at yet.
+        path: The file to make, in a folder that no server reads yet.
         functions: The signatures, `tf.function`s with an input signature.
         item_ids: Raw ids, of which the first few make the histories.
 
@@ -44,7 +50,7 @@ def write(path: Path, functions: dict[str, Any], item_ids: list[Any]) -> None:
         raise OSError(f"{path} does not hold the warm-up requests that were written.")
 
 
-def prediction_log(signature: str, inputs: dict[str, Any]) -> bytes:
+def prediction_log(signature: str, inputs: Mapping[str, Tensor]) -> bytes:
     """A `PredictionLog` with a `PredictRequest` to a signature, serialized.
 
     Args:
@@ -62,8 +68,8 @@ def prediction_log(signature: str, inputs: dict[str, Any]) -> bytes:
 
 
 def _requests(
-    functions: dict[str, Any], item_ids: list[Any]
-) -> Iterator[tuple[str, dict[str, Any]]]:
+    functions: Functions, item_ids: list[Id]
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """A request of one user to each signature, by the inputs that it has."""
     history = item_ids[:LENGTH]
     for name, function in functions.items():
@@ -93,7 +99,7 @@ def _example(item_ids: list[Any]) -> bytes:
     return serialized
 
 
-def _tensor(value: Any) -> bytes:
+def _tensor(value: Tensor) -> bytes:
     serialized: bytes = tf.make_tensor_proto(value.numpy()).SerializeToString()
     return serialized
 

@@ -1,7 +1,7 @@
-"""Whether all files of a version are there: copying one takes time.
+"""Checking that all files of a version have been copied.
 
-An export is there from one moment to the next, but what copies it elsewhere makes it
-file by file. So a version carries a list of its files with sizes and checksums.
+An export appears atomically, but a copy of it appears file by file. So a version has a
+list of its files with sizes and checksums.
 """
 
 from __future__ import annotations
@@ -11,25 +11,24 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
 from keras_multvae.files import write_json
 from keras_multvae.serving.versions import EXTRA
 
 FILES, FILES_VERSION = f"{EXTRA}/files.json", 1
-MAX_FILES = 10_000  # A version has about ten.
+MAX_FILES = 10_000  # A version has about ten files.
 
 
 class NotAVersionError(ValueError):
-    """A version folder that cannot be loaded, now or ever."""
+    """A version folder that can never be loaded."""
 
 
 class NotWholeError(NotAVersionError):
-    """Files are missing, or not yet as long as they are to be."""
+    """Files are missing or incomplete."""
 
 
 def write_files(folder: Path) -> None:
-    """Writes the list of a version's files; the last thing that an export does."""
+    """Writes the list of a version's files, as the last step of an export."""
     files = {
         path.relative_to(folder).as_posix(): {
             "size": path.stat().st_size,
@@ -42,11 +41,11 @@ def write_files(folder: Path) -> None:
 
 
 def files_of(folder: Path) -> dict[str, tuple[int, ...]]:
-    """What changes when a file of a folder does, by path; opens none of them.
+    """Metadata by path that changes if a file changes; opens no file.
 
     Raises:
-        NotAVersionError: There is something in it that blocks whoever reads it, such as
-            a pipe, or far too much.
+        NotAVersionError: It holds something that blocks readers, such as a pipe, or far
+            too many files.
     """
     found: dict[str, tuple[int, ...]] = {}
     for parent, folders, names in os.walk(folder, followlinks=True):
@@ -56,7 +55,7 @@ def files_of(folder: Path) -> dict[str, tuple[int, ...]]:
             try:
                 known = os.stat(path)
             except FileNotFoundError:
-                continue  # It has just gone, or is a link to nothing.
+                continue  # It was just removed, or is a broken link.
             if not stat.S_ISREG(known.st_mode) and not stat.S_ISDIR(known.st_mode):
                 raise NotAVersionError(
                     f"{relative} is no regular file, but a pipe, socket or device; "
@@ -75,12 +74,12 @@ def files_of(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def last_change(files: dict[str, tuple[int, ...]]) -> float:
-    """When a file last changed, in seconds since 1970; a copy may keep older times."""
+    """The last change of a file, in seconds since 1970; copies may keep old times."""
     return max((max(known[3:]) for known in files.values()), default=0) / 1e9
 
 
 def has_list(folder: Path) -> bool:
-    """Whether a version says which files it has."""
+    """Whether a version has a list of its files."""
     return (folder / FILES).is_file()
 
 
@@ -88,8 +87,8 @@ def check_whole(folder: Path) -> None:
     """Compares a version with the list of its files.
 
     Raises:
-        NotWholeError: Something is missing that a copy under way may bring.
-        NotAVersionError: A file, or the list itself, is not what was exported.
+        NotWholeError: A file is missing that may still be copied.
+        NotAVersionError: A file or the list differs from the export.
     """
     try:
         content = json.loads((folder / FILES).read_text(encoding="utf-8"))
@@ -119,6 +118,7 @@ def check_whole(folder: Path) -> None:
 
 
 def _check_size(folder: Path, name: str, size: int) -> None:
+    """Raises `NotWholeError` unless a file has its full size."""
     path = Path(name)
     if path.is_absolute() or ".." in path.parts:
         raise NotAVersionError(f"{FILES} names {name!r}, which is outside of it")
@@ -132,5 +132,4 @@ def _check_size(folder: Path, name: str, size: int) -> None:
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        found: Any = hashlib.file_digest(file, "sha256")
-        return str(found.hexdigest())
+        return hashlib.file_digest(file, "sha256").hexdigest()

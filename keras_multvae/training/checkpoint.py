@@ -1,17 +1,14 @@
-"""The state of a training: what an interruption leaves, and the best weights."""
+"""The state of a training, from which it can resume, and the best weights."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
-import io
 import math
 import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -28,12 +25,12 @@ from keras_multvae.files import (
     open_regular,
     read_format,
     read_json,
-    replace_file,
     replace_folder,
     write_manifest,
 )
 from keras_multvae.files.sums import MANIFEST
 from keras_multvae.models.device_scope import single_device
+from keras_multvae.training.history import FROM_STEP, read_history, write_history
 from keras_multvae.training.recipe import CHOSEN_BY, Recipe
 from keras_multvae.typing import Json, Model
 
@@ -43,9 +40,6 @@ SAVED = "saved"
 RECIPE, HISTORY, BEST, LAST = "recipe.json", "history.csv", "best.npz", "last.keras"
 # Steps from one look at the clock to the next, as several processes have to agree.
 LOOK = 16
-# Of an epoch that was resumed within, the step after which its logs begin.
-FROM_STEP = "from_step"
-INTEGERS = ("epoch", "step", FROM_STEP)
 # What may be in a state; earlier versions had the files beside the recipe.
 _KNOWN = {RECIPE, SAVED, HISTORY, BEST, LAST}
 
@@ -67,6 +61,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.steps_an_epoch = steps_an_epoch
         # Steps of the epoch that an earlier run did.
         self.done = 0
+        self._looked = -1
         self.state = state
         self.history = history
         self.save_every = save_every
@@ -139,8 +134,8 @@ def steps_done(model: Model) -> int:
 
 def load_state(
     state: Path, steps_an_epoch: int
-) -> tuple[Any, list[np.ndarray], list[dict[str, float]]]:
-    """Last model, best weights and history of a state, held against each other.
+) -> tuple[Model, list[np.ndarray], list[dict[str, float]]]:
+    """Last model, best weights and history of a state; checks that they agree.
 
     Raises:
         DamagedFileError: The files are not what was saved, or not of one training.
@@ -148,7 +143,7 @@ def load_state(
     saved = existing_folder(state / SAVED)
     try:
         check_files(saved, read_format(saved / MANIFEST, FORMAT, VERSION))
-        history = _read_history(saved / HISTORY)
+        history = read_history(saved / HISTORY)
         with open_regular(saved / LAST) as file, zipfile.ZipFile(file):
             model = keras.saving.load_model(saved / LAST)
         with (
@@ -221,7 +216,7 @@ def clear_state(state: Path) -> None:
 
 
 def _check_is_state(state: Path) -> None:
-    """Raises `FileExistsError` where there is anything but a state, whole or not."""
+    """Raises `FileExistsError` if the folder holds anything but a state."""
     if not state.exists():
         return
     if state.is_dir():
@@ -231,32 +226,9 @@ def _check_is_state(state: Path) -> None:
         if names == ours and names != {HISTORY}:
             return
     raise FileExistsError(
-        f"{state} is where the state of the training goes, but it exists and is "
-        "none: it will not be replaced. Choose another name or remove it."
+        f"{state} must be the folder of a training's state, but holds something else, "
+        "which will not be replaced. Choose another name, or remove it."
     )
-
-
-def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """Writes one row an epoch as CSV, atomically."""
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for row in history for name in row))
-    writer = csv.DictWriter(text, names or ["epoch"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    with replace_file(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-
-
-def _read_history(path: Path) -> list[dict[str, float]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return [
-            {
-                key: int(value) if key in INTEGERS else float(value)
-                for key, value in row.items()
-                if value
-            }
-            for row in csv.DictReader(file)
-        ]
 
 
 def is_interrupted(state: Path) -> bool:
@@ -294,12 +266,13 @@ def begin(
 
 
 def _as_json(recipe: Recipe, split: Split, begun_with: str | None) -> Json:
+    """The content of a state's recipe file, to be compared on resuming."""
     found = {**recipe.to_json(), "data": fingerprint(split)}
     return found if begun_with is None else {**found, "warm_start": begun_with}
 
 
 def fingerprint(split: Split) -> str:
-    """SHA-256 of what a training reads: another folder must not resume it."""
+    """SHA-256 of a training's data; it must not be resumed with other data."""
     parts: list[Interactions] = [split.train]
     if split.validation is not None:
         parts += [split.validation.input, split.validation.targets]
@@ -315,7 +288,7 @@ def fingerprint(split: Split) -> str:
 def check_same(
     state: Path, recipe: Recipe, split: Split, begun_with: str | None = None
 ) -> None:
-    """Raises `ValueError` where a state is of another training, or of none."""
+    """Raises `ValueError` if a state is of another training, or of none."""
     if not is_interrupted(state):
         raise ValueError(
             f"There is no interrupted training in {state}: nothing to resume."
@@ -359,7 +332,7 @@ def check_same(
         )
 
 
-def _sections(*recipes: dict[str, Any]) -> Iterator[tuple[dict[str, Any], ...]]:
+def _sections(*recipes: Json) -> Iterator[tuple[Json, ...]]:
     """The same flat part of several recipes, one part after the other."""
     yield tuple({"model": each.get("model")} for each in recipes)
     for part in ("settings", "training"):

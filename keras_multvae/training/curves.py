@@ -13,7 +13,6 @@ import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -85,7 +84,7 @@ def event(step: int, values: Mapping[str, float]) -> bytes:
     return field(1, time.time()) + field(2, step) + field(5, scalars)
 
 
-def field(number: int, value: Any, kind: int | None = None) -> bytes:
+def field(number: int, value: float | bytes, kind: int | None = None) -> bytes:
     """A field of a protocol buffer: a double, an int or bytes.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -25,7 +24,7 @@ SCORES = 1 << 25
 
 def add_linear_path(
     model: Model, split: Split, settings: LinearPath | None = None
-) -> Any:
+) -> Model:
     """A copy of a trained network with a linear model beside it: f(x) + w (x B).
 
     A network of a few hundred latent numbers knows what a user's clicks have in common
@@ -71,9 +70,9 @@ def add_linear_path(
 
 
 def check_choice(split: Split, settings: LinearPath) -> None:
-    """Raises ValueError where a path is to be chosen and there is nobody to choose by.
+    """Raises ValueError if a path must be chosen and there are no validation users.
 
-    Asked before a training, which would else be lost.
+    Called before a training, which would otherwise be lost.
     """
     if split.validation is None and None in (settings.density, settings.weight):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What a training is made of. No Keras here."""
+"""The settings of a training. Imports no Keras."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from keras_multvae.settings import (
 from keras_multvae.training.additions import LinearPath, SlimUpdates
 from keras_multvae.typing import Json, Model
 
-# The log by which the best epoch is chosen.
+# The key in the logs by which the best epoch is chosen.
 CHOSEN_BY = "val_ndcg_at_100"
 PARTS = ("model", "settings", "training")
-# What `Recipe.resolved` aims at: steps of a training, and at least of an epoch.
+# What `Recipe.resolved` aims at: steps of a training, and minimum steps an epoch.
 STEPS, STEPS_AN_EPOCH = 20_000, 10
 
 
@@ -81,15 +81,17 @@ class Recipe(Settings):
     epochs: int | None = setting(
         None,
         Optional(POSITIVE_INT),
-        "passes over the users; by default what comes to 20,000 steps, from 20 to 100",
+        "passes over the users; by default those of 20,000 steps, from 20 to 100",
     )
     batch_size: int | None = setting(
         None,
         Optional(POSITIVE_INT),
-        "users a step; by default 500, or a tenth of the users, from 25 on",
+        "users in a step; by default 500, or a tenth of the users, at least 25",
     )
     learning_rate: float | None = setting(
-        None, Optional(POSITIVE), "of Adam; by default that of the model's paper"
+        None,
+        Optional(POSITIVE),
+        "learning rate of Adam; by default that of the model's paper",
     )
     decay: str = setting(
         "none", Choice(("none", "cosine")), "how the learning rate falls to 0"
@@ -100,7 +102,7 @@ class Recipe(Settings):
     patience: int | None = setting(
         None,
         Optional(POSITIVE_INT),
-        "epochs without a better validation after which the training ends",
+        "epochs without improvement in validation after which training ends",
     )
     beta_cap: float = setting(0.2, NON_NEGATIVE, "where the KL weight stops rising")
     anneal_steps: float | None = setting(
@@ -116,11 +118,11 @@ class Recipe(Settings):
         "number of partitions is the same on any number of replicas",
         stored="blocks",
     )
-    seed: int = setting(0, INTEGER, "of weights, noise and the order of users")
+    seed: int = setting(0, INTEGER, "seed of weights, noise and the order of users")
     implicit_slim: SlimUpdates | None = setting(
         None,
         OneOf({"none": None, "updates": SlimUpdates}, prefix="slim_"),
-        "bring the item embeddings near to a linear model's, now and then",
+        "move item embeddings towards those of a linear model, now and then",
     )
     linear_path: LinearPath | None = setting(
         None,
@@ -185,7 +187,7 @@ class Recipe(Settings):
             raise ValueError("`epochs` is not known yet: call `resolved` first.")
         return self.epochs * steps_per_epoch / 2 / self.beta_cap
 
-    def build(self, num_items: int, steps: int | None = None) -> Any:
+    def build(self, num_items: int, steps: int | None = None) -> Model:
         """The untrained model of these settings, compiled.
 
         Args:
@@ -199,11 +201,11 @@ class Recipe(Settings):
         return model
 
     def compile(self, model: Model, steps: int | None = None) -> None:
-        """Compiles a model as this recipe trains it, with an optimiser that is new."""
+        """Compiles a model for this recipe, with a new optimiser."""
         model.compile(model.default_optimizer(**self._rate(model, steps)))
 
-    def _rate(self, model: Model, steps: int | None) -> dict[str, Any]:
-        """The learning rate, or its schedule, where it is not the model's own."""
+    def _rate(self, model: Model, steps: int | None) -> dict[str, object]:
+        """The learning rate or its schedule, if it is not the model's default."""
         rate = self.learning_rate
         if self.decay == "none":
             return {} if rate is None else {"learning_rate": rate}
@@ -235,11 +237,10 @@ class Recipe(Settings):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The opposite of `to_json`; settings that are left out have their defaults.
+        """Reads what `to_json` wrote; missing settings have their defaults.
 
         Raises:
-            ValueError: A setting that there is not, a value out of range, or a model
-                that is not known.
+            ValueError: An unknown setting or model, or a value out of range.
         """
         unknown = set(values) - set(PARTS)
         if unknown:
@@ -257,9 +258,9 @@ class Recipe(Settings):
 
 @contextmanager
 def _default_seeds_from(seed: int) -> Iterator[None]:
-    """A context in which layers without a seed of their own get one that follows.
+    """A context in which layers without a seed get one that follows from `seed`.
 
-    Keras draws it from Python's global random state, which is put back.
+    Keras draws it from Python's global random state, which is restored.
     """
     state = random.getstate()
     random.seed(seed)
@@ -270,7 +271,7 @@ def _default_seeds_from(seed: int) -> Iterator[None]:
 
 
 def trained_names() -> list[str]:
-    """The models that `Recipe` trains, ours first; those announced count untried."""
+    """The names of the models that `Recipe` trains; built-in ones first."""
     known = {name: None for name, (config, _) in registry.BUILT_IN.items() if config}
     others = [name for name in registry.names() if name not in registry.BUILT_IN]
     return [*known, *others]

@@ -1,4 +1,4 @@
-"""Where a model came from: the recipe, the data and the versions. No Keras here."""
+"""The record of a training: recipe, data and versions. Imports no Keras."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ FILE = "recipe.json"
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """Where a model came from; its folder keeps it.
+    """How a model was trained; stored in its folder.
 
     Args:
         recipe: The `Recipe`.
         data: SHA-256 of the matrices that the training read.
-        versions: Of Python and the packages that took part, by name; `backend` is the
-            name of Keras' backend.
-        warm_start: SHA-256 of the weights that the training began with, if it was not
-            its own.
+        versions: Versions of Python and of the packages involved, by name; `backend` is
+            the name of Keras' backend.
+        warm_start: SHA-256 of the weights of a warm start, if any.
     """
 
     recipe: Recipe

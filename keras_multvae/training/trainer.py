@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -34,6 +33,7 @@ from keras_multvae.training.linear_path import add_linear_path, check_choice
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.record import TrainingRecord, versions
 from keras_multvae.training.warm_start import (
+    WarmStart,
     check_warm_start,
     take_over,
     weights_digest,
@@ -53,9 +53,9 @@ def train(
     overwrite: bool = False,
     save_every: float = 30.0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    warm_start: object = None,
-) -> tuple[Any, list[dict[str, float]]]:
-    """Trains a model and gives it as it was in its best epoch.
+    warm_start: WarmStart | None = None,
+) -> tuple[Model, list[dict[str, float]]]:
+    """Trains a model and returns it as it was in its best epoch.
 
     The best epoch has the highest validation NDCG@100; without a validation part it is
     the last one. Every so often the state goes to a folder, so that an interrupted
@@ -136,9 +136,9 @@ def _train(
     overwrite: bool,
     save_every: float,
     callbacks: Sequence[keras.callbacks.Callback],
-    warm_start: Any,
-) -> tuple[Any, list[dict[str, float]]]:
-    """As `train`, where nobody else does."""
+    warm_start: WarmStart | None,
+) -> tuple[Model, list[dict[str, float]]]:
+    """`train`, while no other process writes the state."""
     recipe = recipe.resolved(split.train.num_users)
     if recipe.linear_path is not None:
         check_choice(split, recipe.linear_path)
@@ -165,31 +165,15 @@ def _train(
     config = model.get_config()
     model = shard(model)
     checkpoint = Checkpoint(state, best, history, save_every, recipe, len(batches))
-    whole = _Whole(epochs, len(batches))
-    of_recipe = _annealing(model, recipe, batches)
-    slim = _slim_updates(split, recipe)
-    within = steps_within(model, history, len(batches))
-
-    def fit(until: int, *of_epochs: keras.callbacks.Callback) -> None:
-        # A training that has ended, before its result was written, does no more.
-        if recipe.is_exhausted(history):
-            return
-        batches.epoch, batches.done = len(history), checkpoint.done
-        model.fit(
-            batches,
-            epochs=until,
-            initial_epoch=len(history),
-            validation_data=validation,
-            verbose=0,
-            callbacks=[whole, *of_recipe, *of_epochs, checkpoint, *callbacks],
-        )
-
+    checkpoint.done = steps_within(model, history, len(batches))
+    always = [_Whole(epochs, len(batches)), *_annealing(model, recipe, batches)]
+    always += [checkpoint, *callbacks]
     with _new_state(state, recipe, split, resume, overwrite, begun_with):
-        if within:
+        if checkpoint.done:
             # What happens when an epoch begins has happened.
-            checkpoint.done = within
-            fit(len(history) + 1)
-        fit(epochs, *slim)
+            _fit(model, batches, len(history) + 1, checkpoint, always, validation)
+        changes = [*_slim_updates(split, recipe), *always]
+        _fit(model, batches, epochs, checkpoint, changes, validation)
     # Without the optimiser's state, which is that of the last epoch and not the best.
     with single_device():
         kept = type(model).from_config(config)
@@ -198,6 +182,29 @@ def _train(
         if recipe.linear_path is not None:
             kept = add_linear_path(kept, split, recipe.linear_path)
     return kept, history
+
+
+def _fit(
+    model: Model,
+    batches: UserBatches,
+    epochs: int,
+    checkpoint: Checkpoint,
+    callbacks: list[keras.callbacks.Callback],
+    validation: UserBatches | None,
+) -> None:
+    """Trains up to an epoch, from where the history ends."""
+    # A training that had ended before its result was written does no more.
+    if checkpoint.recipe.is_exhausted(checkpoint.history):
+        return
+    batches.epoch, batches.done = len(checkpoint.history), checkpoint.done
+    model.fit(
+        batches,
+        epochs=epochs,
+        initial_epoch=batches.epoch,
+        callbacks=callbacks,
+        validation_data=validation,
+        verbose=0,
+    )
 
 
 class _Whole(keras.callbacks.Callback):
@@ -212,21 +219,21 @@ class _Whole(keras.callbacks.Callback):
         super().__init__()
         self._told = {"epochs": epochs, "steps": steps}
 
-    def set_params(self, params: dict[str, Any]) -> None:
+    def set_params(self, params: dict[str, object]) -> None:
         """See `keras.callbacks.Callback`; all callbacks are given this one dict."""
         params.update(self._told)
         super().set_params(params)
 
 
 def _annealing(model: Model, recipe: Recipe, batches: UserBatches) -> list[BetaAnneal]:
-    """What moves beta, for models that have one."""
+    """The callbacks that anneal beta, for models that have one."""
     if not can(model, HasBeta):
         return []
     return [BetaAnneal(recipe.beta_cap, recipe.resolved_anneal_steps(len(batches)))]
 
 
 def _slim_updates(split: Split, recipe: Recipe) -> list[ImplicitSLIM]:
-    """What updates the item embeddings, for recipes that ask for it."""
+    """The callbacks that update item embeddings, if the recipe has such."""
     updates = recipe.implicit_slim
     if updates is None:
         return []
@@ -258,6 +265,7 @@ def _user_weights(split: Split, recipe: Recipe) -> np.ndarray | None:
 
 
 def _warn_of_few_steps(recipe: Recipe, batches: UserBatches) -> None:
+    """Warns if one batch holds all users, so that an epoch is one step."""
     users = batches.num_users
     if len(batches) == 1:
         warnings.warn(
@@ -314,7 +322,9 @@ def _validation(split: Split, batches: UserBatches) -> UserBatches | None:
     )
 
 
-def record(split: Split, recipe: Recipe, warm_start: Any = None) -> TrainingRecord:
+def record(
+    split: Split, recipe: Recipe, warm_start: WarmStart | None = None
+) -> TrainingRecord:
     """What `train` trains on, to be kept with the model."""
     return TrainingRecord(
         recipe.resolved(split.train.num_users),

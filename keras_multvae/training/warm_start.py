@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
@@ -15,10 +15,17 @@ from keras_multvae.training.recipe import Recipe
 from keras_multvae.typing import Model
 
 
+class WarmStart(Protocol):
+    """A trained model and its items, as a `Recommender` has them."""
+
+    model: Model
+    items: Vocabulary
+
+
 def check_warm_start(
     warm_start: object, recipe: Recipe, items: Vocabulary
 ) -> np.ndarray:
-    """Where the items are in an earlier model; asked before anything is made.
+    """Checks a warm start, and finds the new items in the earlier model.
 
     Args:
         warm_start: A `Recommender`: a model and its items.
@@ -55,11 +62,11 @@ def check_warm_start(
     return places
 
 
-def take_over(warm_start: Any, model: Model, places: np.ndarray) -> None:
+def take_over(warm_start: WarmStart, model: Model, places: np.ndarray) -> None:
     """Gives a new model the weights of an earlier one, item by item.
 
     Raises:
-        ValueError: They are of another size.
+        ValueError: The models differ in size.
     """
     old = warm_start.model
     try:
@@ -72,7 +79,7 @@ def take_over(warm_start: Any, model: Model, places: np.ndarray) -> None:
         ) from None
 
 
-def _differences(old: Any, new: Any) -> str:
+def _differences(old: Model, new: Model) -> str:
     """The settings in which two models differ."""
     found = [
         f"{field.name} is {old.settings.to_json()[key_of(field)]} there and "
@@ -84,7 +91,7 @@ def _differences(old: Any, new: Any) -> str:
 
 
 def weights_digest(model: Model) -> str:
-    """SHA-256 of a model's weights: what a training began with."""
+    """SHA-256 of a model's weights."""
     sha = hashlib.sha256()
     for weight in model.weights:
         sha.update(np.ascontiguousarray(backend.to_host(weight)).view("uint8").data)

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from keras_multvae.data import Split
 from keras_multvae.files import (
@@ -37,6 +37,10 @@ from keras_multvae.training.additions import LinearPath
 from keras_multvae.training.checkpoint import fingerprint
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.tuning.space import Space
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
 
 FORMAT, VERSION = "keras_multvae.tuning", 1
 STUDY, LINEAR, JOURNAL, MODELS, DATA = (
@@ -141,7 +145,7 @@ class StudyFolder:
                 f"{self.space.base}. Received: {base}."
             )
 
-    def study(self, optuna: ModuleType, sampler: object = None) -> Any:
+    def study(self, optuna: ModuleType, sampler: object = None) -> Study:
         """Optuna's study, with its first guesses if it is new."""
         backend = optuna.storages.journal.JournalFileBackend(str(self.path / JOURNAL))
         return optuna.create_study(
@@ -176,7 +180,7 @@ class StudyFolder:
         """The folder of a trial's model."""
         return self.path / MODELS / f"{number:05}"
 
-    def best(self, study: Any) -> Any:
+    def best(self, study: Study) -> FrozenTrial | None:
         """The best finished trial, or None; of equal ones the first."""
         # FrozenTrial.state is an enum of Optuna's, which has no part in this module.
         finished = [
@@ -184,7 +188,7 @@ class StudyFolder:
         ]
         return max(finished, key=lambda t: (t.value, -t.number), default=None)
 
-    def drop_others(self, study: Any) -> None:
+    def drop_others(self, study: Study) -> None:
         """Removes the models of finished trials that are not the best."""
         best = self.best(study)
         for trial in study.get_trials(deepcopy=False):
@@ -192,7 +196,7 @@ class StudyFolder:
                 # Another process may be removing it, too.
                 shutil.rmtree(self.model(trial.number), ignore_errors=True)
 
-    def bury_the_dead(self, study: Any, optuna: ModuleType) -> int:
+    def bury_the_dead(self, study: Study, optuna: ModuleType) -> int:
         """Marks trials whose process is gone as failed, and has them done again.
 
         Returns:
@@ -266,6 +270,7 @@ class Alive:
 
 
 def _runs(process: int) -> bool:
+    """Whether a process is still running."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

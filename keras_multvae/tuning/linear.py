@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from scipy import sparse
 
@@ -51,7 +50,7 @@ class Paths:
         self._split, self._settings = split, settings
         self._cuts: dict[float, sparse.csr_matrix] = {}
 
-    def beside(self, network: Model) -> tuple[Any, LinearPath | None, float, float]:
+    def beside(self, network: Model) -> tuple[Model, LinearPath | None, float, float]:
         """The network with the path, if that is better.
 
         Returns:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import keras
 
@@ -21,8 +21,9 @@ from keras_multvae.cluster.calls import calls_on_ray
 from keras_multvae.data import load_prepared
 from keras_multvae.tuning.folder import StudyFolder
 from keras_multvae.tuning.worker import Allowance, Worker
+from keras_multvae.typing import Json
 
-# What the libraries that compute go by.
+# Environment variables that limit the threads of numerical libraries.
 THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -60,7 +61,7 @@ class Task:
     parent: int | None = None
 
 
-def work(task: dict[str, Any]) -> None:
+def work(task: Json) -> None:
     """What each process does, with a `Task` as a dict."""
     known = Task(**task)
     for models in known.models:
@@ -79,11 +80,11 @@ def tasks(
 ) -> list[Task]:
     """The tasks of several processes."""
     classes = (registry.find(name).model for name in folder.space.models)
-    # Of the models of the program that runs, these processes can know nothing.
+    # These processes cannot import models that this program defines itself.
     models = tuple(registry.handover(cls, program=False) for cls in classes)
     return [
         Task(
-            # Absolute, as the processes may have working directories of their own.
+            # Absolute, as the processes may have other working directories.
             str(folder.path.resolve()),
             str(prepared.resolve()),
             models,
@@ -119,7 +120,7 @@ def run_here(given: Sequence[Task], look: Callable[[], None]) -> None:
             time.sleep(LOOK)
             look()
             if time.time() > given[0].end + GRACE:
-                return  # They are ended: the best of the finished trials stands.
+                return  # They are ended; the best finished trial counts.
         if all(each.returncode != 0 for each, _ in started):
             raise RuntimeError(
                 f"All {len(started)} processes of the study failed, the first one "

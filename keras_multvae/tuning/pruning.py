@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 # Finished trials of the model before one is ended, and the share of a training that is
 # always waited for: a beta that rises, or passes of two halves, may learn late.
 TRIALS, WARM_UP = 3, 0.25
 
 
-def is_hopeless(values: Sequence[float], epochs: int, others: Sequence[Any]) -> bool:
+def is_hopeless(
+    values: Sequence[float], epochs: int, others: Sequence[FrozenTrial]
+) -> bool:
     """Whether a training is below the median of those before, at the same share.
 
     As Optuna's median pruner, but among trainings of one model, which learn at one
@@ -38,7 +43,7 @@ def is_hopeless(values: Sequence[float], epochs: int, others: Sequence[Any]) -> 
     return max(values) < median(_best_by(share, trial) for trial in others)
 
 
-def _best_by(share: float, trial: Any) -> float:
+def _best_by(share: float, trial: FrozenTrial) -> float:
     """The best value of a trial up to a share of its training."""
     steps = trial.intermediate_values
     limit = max(share * trial.user_attrs["epochs"], 1)

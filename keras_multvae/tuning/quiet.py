@@ -1,17 +1,17 @@
-"""Optuna, without what it says on the way."""
+"""Optuna without its log."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from types import ModuleType
 
 from keras_multvae.extras import import_extra
 
 
 @contextlib.contextmanager
-def optuna() -> Iterator[Any]:
+def optuna() -> Iterator[ModuleType]:
     """The module `optuna`, in a context in which it logs errors alone.
 
     Its parts that are called experimental are used on purpose, of whole ranges of

@@ -9,17 +9,21 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_multvae.data import Interactions
 from keras_multvae.extras import import_extra
 from keras_multvae.files import replace_folder
-from keras_multvae.plots import plot_importances
+from keras_multvae.plots import plot_importances, save
 from keras_multvae.recommender import Recommender
 from keras_multvae.recommender.storage import check_out, seal
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.record import read_recipe
 from keras_multvae.tuning.folder import StudyFolder
+from keras_multvae.typing import Frame, Json, Model
+
+if TYPE_CHECKING:
+    from optuna import Study
 
 # Finished trials from which importances are told.
 ENOUGH = 4
@@ -42,13 +46,13 @@ class Tuning:
             sum 1; empty below four finished trials.
     """
 
-    model: Any
+    model: Model
     recipe: Recipe
     value: float
-    trials: list[dict[str, Any]]
+    trials: list[Json]
     importances: dict[str, float]
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> Frame:
         """The trials as a DataFrame.
 
         Raises:
@@ -83,7 +87,7 @@ _COLUMNS = (
 _STATES = {"FAIL": "failed"}
 
 
-def rows_of(study: Any) -> list[dict[str, Any]]:
+def rows_of(study: Study) -> list[Json]:
     """The trials of a study, as `Tuning.trials` has them."""
     rows = []
     for trial in study.get_trials(deepcopy=False):
@@ -103,7 +107,7 @@ def rows_of(study: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def importances_of(study: Any, optuna: ModuleType) -> dict[str, float]:
+def importances_of(study: Study, optuna: ModuleType) -> dict[str, float]:
     """How much each setting mattered, by PED-ANOVA, which needs no scikit-learn."""
     trials = study.get_trials(deepcopy=False)
     if sum(trial.state.name == "COMPLETE" for trial in trials) < ENOUGH:
@@ -151,13 +155,12 @@ def write(
         shutil.copy(source / "history.csv", temporary)
         (temporary / "trials.csv").write_text(_csv(trials), encoding="utf-8")
         if importances:
-            axes = plot_importances(importances)
-            axes.figure.savefig(temporary / "importance.png", dpi=120)
+            save(plot_importances(importances), temporary / "importance.png")
         seal(temporary)
     return Tuning(recommender.model, read_recipe(out), best.value, trials, importances)
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
+def _csv(rows: list[Json]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=_names(rows), lineterminator="\n")
     writer.writeheader()
@@ -165,7 +168,7 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _names(rows: list[dict[str, Any]]) -> list[str]:
+def _names(rows: list[Json]) -> list[str]:
     """The keys of all rows, in the order in which they appear."""
     return list(dict.fromkeys(name for row in rows for name in row))
 

@@ -1,13 +1,17 @@
-"""How far a study is: a line on standard error, or one a trial where it is a file."""
+"""Progress of a study: a line on standard error, or a line for each trial in a file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.status import Status
 
 from keras_multvae.progress import console
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
 
 FINISHED = ("COMPLETE", "PRUNED", "FAIL")
 
@@ -22,7 +26,7 @@ class Shown:
     """
 
     def __init__(
-        self, seconds_left: Callable[[], float], study: Any, wanted: bool
+        self, seconds_left: Callable[[], float], study: Study, wanted: bool
     ) -> None:
         self._left, self._wanted = seconds_left, wanted
         trials = study.get_trials(deepcopy=False)
@@ -38,7 +42,7 @@ class Shown:
         if self._status is not None:
             self._status.__exit__(*error)
 
-    def __call__(self, study: Any) -> None:
+    def __call__(self, study: Study) -> None:
         """Shows what there is."""
         if not self._wanted:
             return
@@ -53,7 +57,7 @@ class Shown:
                 told = [t for t in trials if t.number in self._told]
                 console.print(f"{_words(trial)}; {self._summary(told)}", markup=False)
 
-    def _summary(self, trials: list[Any]) -> str:
+    def _summary(self, trials: list[FrozenTrial]) -> str:
         states = [t.state.name for t in trials]
         done = [t for t in trials if t.state.name == "COMPLETE"]
         words = f"{len(done)} done, {states.count('PRUNED')} pruned"
@@ -66,7 +70,7 @@ class Shown:
         return f"{words}, {max(self._left(), 0) / 60:.1f} minutes left"
 
 
-def _words(trial: Any) -> str:
+def _words(trial: FrozenTrial) -> str:
     """What became of a trial."""
     name = f"trial {trial.number}, {trial.params.get('model', 'not begun')}"
     notes = trial.user_attrs

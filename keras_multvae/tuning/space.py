@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_multvae import registry
 from keras_multvae.abilities import HasBeta, HasItemEmbeddings, can
 from keras_multvae.settings import Kind, OneOf, settings_of
 from keras_multvae.training.recipe import Recipe, trained_names
+
+if TYPE_CHECKING:
+    from optuna import Trial
 
 # Epochs without a better one after which a trial ends: of a RecVAE, five turns of its
 # halves, and enough to come back from an update of ImplicitSLIM.
@@ -26,7 +29,7 @@ class Between:
     high: float
     log: bool = False
 
-    def suggest(self, trial: Any, name: str) -> float:
+    def suggest(self, trial: Trial, name: str) -> float:
         """A value by Optuna."""
         if isinstance(self.low, int):
             return trial.suggest_int(name, self.low, int(self.high), log=self.log)
@@ -40,7 +43,7 @@ class Between:
         """Whether a setting of this kind takes all of it."""
         return _takes(kind.check, self.low) and _takes(kind.check, self.high)
 
-    def value(self, point: object, kind: Kind) -> Any:
+    def value(self, point: Any, kind: Kind) -> Any:
         """The setting that a point means."""
         return point
 
@@ -51,11 +54,11 @@ class Among:
 
     texts: tuple[str, ...]
 
-    def suggest(self, trial: Any, name: str) -> str:
+    def suggest(self, trial: Trial, name: str) -> str:
         """See `Between`."""
         return trial.suggest_categorical(name, self.texts)
 
-    def nearest(self, value: object) -> Any:
+    def nearest(self, value: Any) -> Any:
         """See `Between`; the texts have no order, so another value has no point."""
         if isinstance(value, tuple):
             value = ",".join(map(str, value))
@@ -65,7 +68,7 @@ class Among:
         """See `Between`."""
         return all(_takes(kind.parse, text) for text in self.texts)
 
-    def value(self, point: str, kind: Kind) -> Any:
+    def value(self, point: Any, kind: Kind) -> Any:
         """See `Between`."""
         return kind.parse(point)
 
@@ -91,7 +94,7 @@ OF_BETA: Mapping[str, Dimension] = {"beta_cap": Between(0.02, 1.0, log=True)}
 OF_EMBEDDINGS: Mapping[str, Dimension] = {"implicit_slim": Among(("none", "updates"))}
 # What did best on the data that were measured (docs/results.md), for each model that
 # has all of the settings; other settings have their defaults.
-GUESSES: Sequence[Mapping[str, Any]] = (
+GUESSES: Sequence[Mapping[str, object]] = (
     {"gamma": 0.004, "latent_dim": 400, "decay": "cosine", "implicit_slim": "updates"},
     {"gamma": 0.0035, "learning_rate": 5e-4},
     {"dropout": 0.7, "user_weight": 0.5, "learning_rate": 2e-3, "decay": "cosine"},
@@ -132,7 +135,7 @@ class Space:
                 "imported first (--import)."
             )
 
-    def suggest(self, trial: Any) -> Recipe:
+    def suggest(self, trial: Trial) -> Recipe:
         """The recipe of a trial."""
         name = trial.suggest_categorical("model", self.models)
         recipe = self._default(name)
@@ -145,13 +148,14 @@ class Space:
         rest = {k: v for k, v in found.items() if k not in of_model}
         return replace(recipe, model=replace(recipe.model, **of_model), **rest)
 
-    def guesses(self) -> list[dict[str, Any]]:
+    def guesses(self) -> list[dict[str, object]]:
         """Points to begin with, the models in turns."""
         rows = [list(self._guesses_for(name)) for name in self.models]
         longest = max(map(len, rows))
         return [row[turn] for turn in range(longest) for row in rows if turn < len(row)]
 
-    def _guesses_for(self, name: str) -> Iterator[dict[str, Any]]:
+    def _guesses_for(self, name: str) -> Iterator[dict[str, object]]:
+        """Yields the initial points for a model."""
         recipe = self._default(name)
         dimensions = dict(self._dimensions(recipe))
         given = {**recipe.arguments(), **recipe.model.arguments()}
@@ -160,7 +164,7 @@ class Space:
         }
         if defaults["learning_rate"] is None:
             defaults["learning_rate"] = RATE
-        told: list[dict[str, Any]] = []
+        told: list[dict[str, object]] = []
         for guess in GUESSES:
             if not set(guess) <= set(dimensions):
                 continue
@@ -181,7 +185,9 @@ class Space:
         # Recipe finds the Config of a name.
         return replace(self.base, model=model, patience=patience, linear_path=None)
 
-    def _dimensions(self, recipe: Recipe) -> Iterator[tuple[str, Any]]:
+    def _dimensions(
+        self, recipe: Recipe
+    ) -> Iterator[tuple[str, tuple[Dimension, Kind]]]:
         """The settings that are searched: by name, the dimension and the kind."""
         tables = [(recipe.model, OF_MODELS), (recipe, OF_TRAINING)]
         model = registry.find(recipe.model_name).model
@@ -199,11 +205,12 @@ class Space:
 
 
 def _as_told(value: object, kind: Kind) -> Any:
-    """A setting as a dimension has it: of what has settings of its own, the name."""
+    """The value of a setting in a dimension: for `OneOf`, the name of the class."""
     return kind.name_of(value) if isinstance(kind, OneOf) else value
 
 
-def _takes(check: Any, value: Any) -> bool:
+def _takes(check: Callable[[Any], object], value: object) -> bool:
+    """Whether a check accepts a value."""
     try:
         check(value)
     except (ValueError, TypeError):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from keras_multvae import checks
 from keras_multvae.data import Split, save_prepared
@@ -20,6 +20,7 @@ from keras_multvae.tuning.report import Tuning, write
 from keras_multvae.tuning.shown import Shown
 from keras_multvae.tuning.space import Space, default_models
 from keras_multvae.tuning.worker import Allowance, Worker, linear_of
+from keras_multvae.typing import Titles
 
 # Seconds that are kept back for the tables and the plot at the end.
 LAST = 6.0
@@ -37,7 +38,7 @@ def tune(
     engine: Literal["local", "ray"] = "local",
     address: str | None = None,
     prepared: str | os.PathLike[str] | None = None,
-    titles: Mapping[Any, str] | None = None,
+    titles: Titles | None = None,
     resume: bool = False,
     seed: int = 0,
     progress: bool = False,
@@ -166,7 +167,7 @@ def _prepared(
     folder: StudyFolder,
     split: Split,
     prepared: str | os.PathLike[str] | None,
-    titles: dict[Any, str],
+    titles: Titles,
 ) -> Path:
     """The prepared folder for other processes."""
     if prepared is not None:

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 
 from keras_multvae.data import Split
 from keras_multvae.recommender import Recommender
 from keras_multvae.training.additions import LinearPath
-from keras_multvae.training.checkpoint import write_history
+from keras_multvae.training.history import write_history
 from keras_multvae.training.recipe import CHOSEN_BY, Recipe
 from keras_multvae.training.record import TrainingRecord, versions
 from keras_multvae.training.trainer import train
@@ -25,7 +25,12 @@ from keras_multvae.tuning.folder import Alive, StudyFolder
 from keras_multvae.tuning.linear import Paths, chosen
 from keras_multvae.tuning.pruning import is_hopeless
 from keras_multvae.tuning.quiet import optuna as quiet_optuna
-from keras_multvae.typing import Model
+from keras_multvae.typing import Logs, Model, Titles
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial, TrialState
 
 # Parts of all the time: for the settings of the linear path, for one training, and for
 # what comes after a training before it is known how long that takes.
@@ -90,8 +95,8 @@ class Worker:
         allowance: Allowance,
         *,
         index: int = 0,
-        titles: dict[Any, str] | None = None,
-        shown: Callable[[Any], None] = lambda study: None,
+        titles: Titles | None = None,
+        shown: Callable[[Study], None] = lambda study: None,
     ) -> None:
         self.folder, self.split, self.allowance = folder, split, allowance
         self.titles, self.shown, self._index = titles, shown, index
@@ -125,7 +130,7 @@ class Worker:
                         f"{reason} The study stays in {self.folder.path}."
                     )
 
-    def _sampler(self, optuna: ModuleType) -> Any:
+    def _sampler(self, optuna: ModuleType) -> BaseSampler:
         """TPE, which draws anew in each process and after each interruption."""
         before = len(self.folder.study(optuna).get_trials(deepcopy=False))
         seed = (self.folder.seed + 1000 * self._index + before) % 2**32
@@ -139,7 +144,7 @@ class Worker:
             seed=seed,
         )
 
-    def _has_time(self, study: Any) -> bool:
+    def _has_time(self, study: Study) -> bool:
         """Whether another trial is to begin."""
         trials = study.get_trials(deepcopy=False)
         most = self.allowance.trials
@@ -153,7 +158,9 @@ class Worker:
         least = min(known, default=0.0)
         return left > LEAST * least and (left > 0 or not counted)
 
-    def _do(self, study: Any, trial: Any, paths: Paths, states: Any) -> str | None:
+    def _do(
+        self, study: Study, trial: Trial, paths: Paths, states: type[TrialState]
+    ) -> str | None:
         """Does one trial and tells the study; returns why it failed, if it did."""
         try:
             value = self._value(study, trial, paths)
@@ -175,7 +182,7 @@ class Worker:
             study.tell(trial, value)
         return None
 
-    def _value(self, study: Any, trial: Any, paths: Paths) -> float | None:
+    def _value(self, study: Study, trial: Trial, paths: Paths) -> float | None:
         """The validation NDCG@100 of a trial, or None if it was ended before."""
         recipe = self.folder.space.suggest(trial)
         recipe = recipe.resolved(self.split.train.num_users)
@@ -209,7 +216,7 @@ class Worker:
         self._after = max(1.5 * (clock() - start), 0.5 * self._after)
         return value
 
-    def _in_time(self, recipe: Recipe, others: list[Any]) -> Recipe:
+    def _in_time(self, recipe: Recipe, others: list[FrozenTrial]) -> Recipe:
         """The recipe, with fewer epochs where it would take too long."""
         known = [t.user_attrs for t in others if "epoch_seconds" in t.user_attrs]
         if not known:
@@ -256,7 +263,12 @@ class _Watch(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, worker: Worker, study: Any, trial: Any, recipe: Recipe, others: list[Any]
+        self,
+        worker: Worker,
+        study: Study,
+        trial: Trial,
+        recipe: Recipe,
+        others: list[FrozenTrial],
     ) -> None:
         super().__init__()
         self._worker, self._study, self._trial = worker, study, trial
@@ -266,13 +278,13 @@ class _Watch(keras.callbacks.Callback):
         self._reached: list[float] = []
         self.hopeless = False
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         """Starts the clock."""
         self._begun = self._before = clock()
         # The first epoch compiles, so it is left out once there are others.
         self._seconds: list[float] = []
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Notes the value and the time."""
         now = clock()
         self._seconds.append(now - self._before)
@@ -288,7 +300,7 @@ class _Watch(keras.callbacks.Callback):
                 self._trial.set_user_attr("stopped", True)
             self.model.stop_training = True
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Logs | None = None) -> None:
         """Notes what an epoch took."""
         seconds = median(self._seconds[1:] or self._seconds)
         self._trial.set_user_attr("epoch_seconds", seconds)

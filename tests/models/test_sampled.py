@@ -33,7 +33,7 @@ def numpy(tensor):
 
 def test_the_estimate_is_that_of_the_formula():
     """Two users with two clicks and one, three sampled items; in float64."""
-    bags = {
+    batch = {
         "entries_per_user": np.array([2, 2], "int32"),
         "item_ids": np.array([0, 1, 2, 0], "int32"),
         "values": np.array([1, 2, 1, 0], "float32"),  # the last is padding
@@ -49,7 +49,7 @@ def test_the_estimate_is_that_of_the_formula():
         *map(keras.ops.convert_to_tensor, (clicked.astype("f4"), sampled.astype("f4"))),
         keras.ops.convert_to_tensor(hits),
     )
-    found = numpy(MultinomialNLL().sampled(bags, logits))
+    found = numpy(MultinomialNLL().sampled(batch, logits))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 

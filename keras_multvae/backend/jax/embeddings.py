@@ -1,15 +1,15 @@
-"""Item tables of which a step reads and writes a few rows, on JAX.
+"""Item embeddings of which a step reads and writes some rows, on JAX.
 
-JAX's gradients have the shape of what they are taken of, so that of a table would be as
-large as the table. Instead zeros are added to the rows that a step takes, and the
-gradient is taken of those; then the rows' ids and gradients go to the optimiser in the
-place of the table's.
+On JAX a gradient has the shape of its variable: that of an embedding matrix would be as
+large as the matrix. So the step adds zeros to the rows that it looks up, and
+differentiates with respect to these zeros. The optimiser gets ids and gradients of the
+rows in place of a gradient of the matrix.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -20,32 +20,32 @@ from keras_multvae import compat
 from keras_multvae.backend.adam import adam_step
 from keras_multvae.backend.jax import mesh
 from keras_multvae.backend.jax.ops import _add_rows
-from keras_multvae.typing import Model, Tensor, Variable
+from keras_multvae.typing import Model, State, Tensor, Variable
 
 COMPILES = True
 
 
 class SparseGradient(NamedTuple):
-    """Distinct ids (rows,), with some past the table's end, and gradients."""
+    """Distinct ids (rows,), some past the end of the matrix, and their gradients."""
 
-    ids: Any
-    values: Any
+    ids: Tensor
+    values: Tensor
 
 
 class _Taken:
-    """The rows that one pass through the network takes, in the order of the calls."""
+    """The rows that one forward pass looks up, in the order of the calls."""
 
-    def __init__(self, offsets: list[Any] | None) -> None:
+    def __init__(self, offsets: list[Tensor] | None) -> None:
         self.offsets = offsets
-        self.tables: list[Any] = []
-        self.ids: list[Any] = []
-        self.rows: list[Any] = []
+        self.tables: list[Variable] = []
+        self.ids: list[Tensor] = []
+        self.rows: list[Tensor] = []
 
 
 _open: list[_Taken] = []
 
 
-def unique_ids(item_ids: Tensor) -> tuple[Any, Any]:
+def unique_ids(item_ids: Tensor) -> tuple[Tensor, Tensor]:
     """See `keras_multvae.backend`: as many ids as there are entries, the rest none."""
     ids, places = jnp.unique(
         item_ids,
@@ -78,12 +78,12 @@ def _entry_products(
     return (left * jnp.take(embeddings, item_ids, axis=0, mode="clip")).sum(axis=1)
 
 
-def _entry_products_forward(*arguments: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _entry_products_forward(*arguments: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     return _entry_products(*arguments), arguments
 
 
 def _entry_products_backward(
-    saved: tuple[Any, ...], upstream: Tensor
+    saved: tuple[Tensor, ...], upstream: Tensor
 ) -> tuple[Tensor, ...]:
     hidden, embeddings, segment_ids, item_ids = saved
     return (
@@ -108,7 +108,7 @@ def entry_products(
     return _entry_products(hidden, embeddings, segment_ids, item_ids)
 
 
-def sparse_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
+def sparse_gradient(gradient: Tensor) -> tuple[Tensor, Tensor] | None:
     """See `keras_multvae.backend`."""
     return gradient if isinstance(gradient, SparseGradient) else None
 
@@ -120,19 +120,19 @@ def sparse_adam_update(
     ids: Tensor,
     gradient: Tensor,
     step: Tensor,
-    seed: Any,
+    seed: Tensor,
     learning_rate: Tensor,
-    **rates: Any,
+    **rates: float,
 ) -> None:
     """See `keras_multvae.backend`."""
 
     def update(
-        tables: tuple[Any, ...],
+        tables: tuple[Tensor, ...],
         ids: Tensor,
         gradient: Tensor,
         step: Tensor,
-        seed: Any,
-        rate: Any,
+        seed: Tensor,
+        rate: Tensor,
     ) -> tuple[Tensor, ...]:
         weights, m, v = (
             _wide(jnp.take(each, ids, axis=0, mode="clip")) for each in tables
@@ -157,8 +157,8 @@ def sparse_adam_update(
 def round_at_random(values: Tensor, seed: object) -> Tensor:
     """See `keras_multvae.backend`."""
     of_rows, of_columns = jax.random.split(jax.random.key(seed))
-    # The sum is even on 0 ... 65535 for each number, though not for all together: what
-    # one draw a number would add to that costs as much as the step.
+    # Each sum is uniform on 0 ... 65535, though sums are not independent of one
+    # another: one draw for each number would cost as much as the step.
     noise = jax.random.bits(of_rows, (values.shape[0], 1), "uint16")
     noise = noise + jax.random.bits(of_columns, (1, values.shape[1]), "uint16")
     bits = jax.lax.bitcast_convert_type(values, "uint32") + noise.astype("uint32")
@@ -166,10 +166,11 @@ def round_at_random(values: Tensor, seed: object) -> Tensor:
 
 
 def _wide(rows: Tensor) -> Tensor:
+    """Rows in float32, if they are bfloat16."""
     return rows.astype("float32") if rows.dtype == jnp.bfloat16 else rows
 
 
-# The parts of the state of Keras' steps, in their order.
+# The groups of variables in the state of Keras' steps, in order.
 TRAINING = (
     "trainable_variables",
     "non_trainable_variables",
@@ -180,10 +181,10 @@ TESTING = ("trainable_variables", "non_trainable_variables", "metrics_variables"
 
 
 class Training:
-    """A training step in which the gradients of some tables are rows.
+    """A training step with sparse gradients of some embedding matrices.
 
-    And one that keeps the weights where it fails: Keras takes them from the variables
-    for a step, and a step that cannot be traced would give none back.
+    If the step fails, the model keeps its weights: Keras moves them out of the
+    variables for a step, and would not put them back if the step cannot be traced.
     """
 
     sparse_gradients: bool
@@ -212,15 +213,15 @@ class Training:
         if self.predict_function is not made:
             self.predict_function = _kept(self, self.predict_function, TESTING[:2])
 
-    def train_step(self, state: Any, data: Any) -> Tensor:
-        """As Keras' step, but for the gradients of tables in `embedding_lookup`."""
-        model: Any = self
+    def train_step(self, state: State, data: object) -> Tensor:
+        """Keras' step, with sparse gradients for `embedding_lookup`."""
+        model: Model = self
         if not self.sparse_gradients:
             return super().train_step(state, data)  # type: ignore[misc]
         trainable, non_trainable, of_optimizer, of_metrics = state
         batch = keras.utils.unpack_x_y_sample_weight(data)
 
-        def loss(offsets: list[Any] | None, trainable: Any) -> Tensor:
+        def loss(offsets: list[Tensor] | None, trainable: list[Tensor]) -> Tensor:
             with _taking(offsets) as taken:
                 value, results = compat.loss_and_updates(
                     model, trainable, non_trainable, of_metrics, batch, of_optimizer
@@ -228,7 +229,7 @@ class Training:
             tables.extend(taken.tables)
             return value, (results, taken.ids, taken.rows)
 
-        tables: list[Any] = []
+        tables: list[Variable] = []
         _, (_, _, shapes) = jax.eval_shape(lambda: loss(None, trainable))
         tables.clear()
         zeros = [jnp.zeros(each.shape, each.dtype) for each in shapes]
@@ -248,14 +249,18 @@ class Training:
         return logs, (trainable, non_trainable, of_optimizer, of_metrics)
 
 
-def _kept(model: Model, function: Any, names: tuple[str, ...]) -> Tensor:
-    """A function of (state, iterator) that gives the state back where it fails."""
+def _kept(
+    model: Model,
+    function: Callable[[State, Iterator[object]], Tensor],
+    names: tuple[str, ...],
+) -> Tensor:
+    """Wraps a function of (state, iterator) to put the state back if it fails."""
 
-    def run(state: Any, iterator: Any) -> Tensor:
+    def run(state: State, iterator: Iterator[object]) -> Tensor:
         try:
             return function(state, iterator)
         except Exception:
-            # Once the step runs, the arrays are its own, and gone.
+            # Once the step runs, it owns the arrays and has deleted them.
             if not any(each.is_deleted() for each in jax.tree.leaves(state)):
                 compat.put_back(model, names, state)
             raise
@@ -264,7 +269,8 @@ def _kept(model: Model, function: Any, names: tuple[str, ...]) -> Tensor:
 
 
 @contextlib.contextmanager
-def _taking(offsets: list[Any] | None) -> Iterator[_Taken]:
+def _taking(offsets: list[Tensor] | None) -> Iterator[_Taken]:
+    """A context in which `embedding_lookup` registers the rows that it looks up."""
     _open.append(_Taken(offsets))
     try:
         yield _open[-1]

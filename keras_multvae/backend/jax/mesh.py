@@ -1,15 +1,15 @@
-"""What touches some rows of a table, on one device or on several of JAX's.
+"""Reading and updating some rows of an array that JAX devices may share.
 
-XLA splits all else of a step up well by itself. In the first layer it would add up over
-the devices the row that every click gathers, forty thousand of them in a batch, in
-place of the sum of each user; and of a table that is split up by item it would send all
-of it to every device, for some rows to be read or written.
+XLA partitions the rest of a step well by itself. In the first layer, however, it would
+exchange a row for each of the forty thousand clicks of a batch instead of one sum for
+each user. Of embeddings that are sharded by item it would send everything to every
+device, only to read or write some rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,29 +24,29 @@ EVERYWHERE = PartitionSpec()
 
 
 class _Split(NamedTuple):
-    """A mesh of devices, and which of its axes parts entries and items, if any."""
+    """A device mesh, and the axes that shard entries and items, if any."""
 
-    mesh: Any
+    mesh: jax.sharding.Mesh
     entries: str | None
     items: str | None
 
     def run(
-        self, local: object, takes: object, gives: object, *arguments: Any
+        self, local: object, takes: object, gives: object, *arguments: Tensor
     ) -> Tensor:
-        """Calls `local` on every device, with its parts of the arguments."""
+        """Calls `local` on every device, with its shards of the arguments."""
         return jax.shard_map(
             local, mesh=self.mesh, in_specs=takes, out_specs=gives, check_vma=False
         )(*arguments)
 
     def places(self, item_ids: Tensor, items: int) -> tuple[Tensor, Tensor]:
-        """On a device: places among its own items, and whether it has them."""
+        """On a device: the ids' places in its own shard, and whether they are in it."""
         places = item_ids - jax.lax.axis_index(self.items) * items
         return places, (places >= 0) & (places < items)
 
     def own(
         self, item_ids: Tensor, weights: Tensor, items: int
     ) -> tuple[Tensor, Tensor]:
-        """On a device: places among its own items; those of others weigh nothing."""
+        """On a device: places in its own shard; ids of other shards get weight 0."""
         if self.items is None:
             return item_ids, weights
         places, own = self.places(item_ids, items)
@@ -54,7 +54,7 @@ class _Split(NamedTuple):
 
 
 def sums_of_users(
-    add_rows: Callable[..., Any],
+    add_rows: Callable[..., Tensor],
     kernel: Tensor,
     item_ids: Tensor,
     weights: Tensor,
@@ -63,7 +63,7 @@ def sums_of_users(
 ) -> Tensor:
     """Adds up `weights * kernel[item_ids]` for each user, (users, units).
 
-    Every device has some entries and some items. It adds up what it has of all users.
+    Every device has some entries and some items, and sums over these.
     """
     split = _split(len(item_ids), len(kernel))
     if split is None:
@@ -82,7 +82,7 @@ def sums_of_users(
 
 
 def sums_of_items(
-    add_rows: Callable[..., Any],
+    add_rows: Callable[..., Tensor],
     upstream: Tensor,
     rows: Tensor,
     weights: Tensor,
@@ -91,7 +91,7 @@ def sums_of_items(
 ) -> Tensor:
     """Adds up `weights * upstream[rows]` for each item, (items, units).
 
-    Every device has some entries, and adds them up for the items that it has.
+    Every device has some entries, and sums these for its own items.
     """
     split = _split(len(item_ids), items)
     if split is None:
@@ -111,9 +111,9 @@ def sums_of_items(
 
 
 def read_rows(table: Tensor, ids: Tensor) -> Tensor:
-    """`table[ids]`, on every device; each gives what it has. No gradients.
+    """`table[ids]` on every device, without gradients.
 
-    An id past the table's end gets some row or other.
+    An id past the end of the table returns an arbitrary row.
     """
     split = _split(len(ids), len(table))
     if split is None or split.items is None:
@@ -129,20 +129,22 @@ def read_rows(table: Tensor, ids: Tensor) -> Tensor:
 
 
 def update_rows(
-    update: Callable[..., tuple[Any, ...]],
-    tables: tuple[Any, ...],
+    update: Callable[..., tuple[Tensor, ...]],
+    tables: tuple[Tensor, ...],
     ids: Tensor,
-    *others: Any,
+    *others: Tensor,
 ) -> tuple[Tensor, ...]:
-    """`update(tables, ids, *others)` on every device, for the rows that it has.
+    """Calls `update(tables, ids, *others)` on every device, for its own rows.
 
-    Ids of other devices' rows are past the end of its tables.
+    Ids of other devices' rows are replaced by one past the end.
     """
     split = _split(len(ids), len(tables[0]))
     if split is None or split.items is None:
         return update(tables, ids, *others)
 
-    def local(tables: tuple[Any, ...], ids: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    def local(
+        tables: tuple[Tensor, ...], ids: Tensor, *others: Tensor
+    ) -> tuple[Tensor, ...]:
         size = len(tables[0])
         places, own = split.places(ids, size)
         return update(tables, jnp.where(own, places, size), *others)
@@ -153,7 +155,7 @@ def update_rows(
 
 
 def _split(entries: int, items: int) -> _Split | None:
-    """How the distribution in force splits arrays of these sizes up, if it does."""
+    """How the active distribution shards arrays of these sizes, or None."""
     distribution = keras.distribution.distribution()
     if distribution is None:
         return None

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
 
+from keras_multvae.backend.contract import Structure
 from keras_multvae.backend.jax import mesh
 from keras_multvae.typing import Seeds, Tensor, Variable
 
-# Parts of a batch's entries that are gathered one after the other.
+# Into how many parts the entries of a batch are split on a CPU.
 PARTS = 16
-# Entries of an item's weights that are added at a time, for all clicks of a batch.
+# How many of an item's weights are added at a time, for all clicks of a batch.
 WEIGHTS = 32
 
 
@@ -51,12 +52,12 @@ def _sparse_dense_matmul_forward(
     kernel: Tensor, segment_ids: Tensor, item_ids: Tensor, values: Tensor, users: int
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     product = _sparse_dense_matmul(kernel, segment_ids, item_ids, values, users)
-    # An array without columns tells the backward pass how many items there are.
+    # An array without columns carries the number of items to the backward pass.
     return product, (kernel[:, :0], segment_ids, item_ids, values)
 
 
 def _sparse_dense_matmul_backward(
-    users: int, saved: tuple[Any, ...], upstream: Tensor
+    users: int, saved: tuple[Tensor, ...], upstream: Tensor
 ) -> tuple[Tensor, ...]:
     shape, segment_ids, item_ids, values = saved
     gradient = mesh.sums_of_items(
@@ -71,17 +72,18 @@ _sparse_dense_matmul.defvjp(_sparse_dense_matmul_forward, _sparse_dense_matmul_b
 def _add_rows(
     table: Tensor, source: Tensor, weights: Tensor, target: Tensor, size: int
 ) -> Tensor:
-    """Adds `weights * table[source]` up in the rows `target` of (size, units).
+    """Adds `weights * table[source]` to the rows `target` of zeros (size, units).
 
-    On a CPU a part of the entries at a time: XLA would write all the weighted rows to
-    memory that it has to ask the system for.
+    On a CPU it takes a part of the entries at a time: XLA would write all weighted rows
+    to newly allocated memory.
     """
     parts = PARTS if jax.default_backend() == "cpu" else 1
     parts = parts if source.shape[0] % parts == 0 else 1
 
-    def add(total: Tensor, part: tuple[Tensor, Tensor, Tensor]) -> tuple[Any, None]:
+    def add(total: Tensor, part: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, None]:
+        """Adds one part of the entries to the running total."""
         source, weights, target = part
-        # "clip": the default reads every row once more, to put NaN for a bad id.
+        # "clip", as the default reads every row twice to return NaN for a bad id.
         rows = jnp.take(table, source, axis=0, mode="clip")
         rows = rows * weights[:, None].astype(table.dtype)
         return total.at[target].add(rows), None
@@ -92,7 +94,7 @@ def _add_rows(
 
 
 def to_dense(
-    segment_ids: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Any, int]
+    segment_ids: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Tensor, int]
 ) -> Tensor:
     """See `keras_multvae.backend`."""
     return jnp.zeros(shape, values.dtype).at[segment_ids, item_ids].add(values)
@@ -116,7 +118,7 @@ def add_item_weights(
         offsets = part * WEIGHTS + jnp.arange(WEIGHTS, dtype=starts.dtype)
         known = offsets < lengths[:, None]
         places = jnp.where(known, starts[:, None] + offsets, 0)
-        # Past the last item, where XLA drops it.
+        # Past the last item, so that XLA drops it.
         targets = jnp.where(known, columns[places], logits.shape[1])
         added = weights[places] * values[:, None]
         return logits.at[segment_ids[:, None], targets].add(added, mode="drop")
@@ -137,10 +139,10 @@ def _affine_forward(
     return affine(inputs, kernel, bias), (inputs, kernel)
 
 
-def _affine_backward(saved: tuple[Any, ...], upstream: Tensor) -> tuple[Tensor, ...]:
+def _affine_backward(saved: tuple[Tensor, ...], upstream: Tensor) -> tuple[Tensor, ...]:
     inputs, kernel = saved
-    # The barrier makes XLA turn the narrow matrix: of its own it works on both with
-    # the users in rows, which takes half as long again.
+    # The barrier makes XLA transpose the narrow matrix. Without it XLA keeps users in
+    # rows, which takes half as long again.
     turned = jax.lax.optimization_barrier(inputs.T)
     return upstream @ kernel.T, turned @ upstream, upstream.sum(axis=0)
 
@@ -191,7 +193,7 @@ def _multinomial_forward(
 
 
 def _multinomial_backward(
-    saved: tuple[Any, ...], upstream: Tensor
+    saved: tuple[Tensor, ...], upstream: Tensor
 ) -> tuple[Tensor, ...]:
     logits, log_norm, total, segment_ids, item_ids, values = saved
     # d NLL_u / d f_ui = N_u pi_i(z_u) - x_ui
@@ -210,7 +212,7 @@ def log_sum_exp(logits: Tensor) -> Tensor:
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """See `keras_multvae.backend`."""
-    # XLA puts 0 before -0.
+    # XLA sorts 0 before -0.
     return jax.lax.top_k(jnp.where(scores == 0, 0.0, scores), k)
 
 
@@ -219,7 +221,9 @@ def fuses_adam(gradient: Tensor, variable: Variable) -> bool:
     return False
 
 
-def without_gradients(condition: Tensor, variables: Sequence[Variable]) -> Any:
+def without_gradients(
+    condition: Tensor, variables: Sequence[Variable]
+) -> AbstractContextManager[None]:
     """See `keras_multvae.backend`; XLA itself moves gradients to the branch of use."""
     return contextlib.nullcontext()
 
@@ -227,10 +231,10 @@ def without_gradients(condition: Tensor, variables: Sequence[Variable]) -> Any:
 def assign_if(
     condition: Tensor,
     variables: Sequence[Variable],
-    values: Callable[[], Sequence[Any]],
+    values: Callable[[], Sequence[Tensor]],
 ) -> None:
     """See `keras_multvae.backend`."""
-    # Read out here: inside a branch, a value would be that of its trace.
+    # Read before the branches, as a value read inside one belongs to its trace.
     before = [variable.value for variable in variables]
     after = jax.lax.cond(condition, lambda: list(values()), lambda: before)
     for variable, value in zip(variables, after, strict=True):
@@ -246,7 +250,7 @@ def has_accelerator() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def upload(batch: object) -> Any:
+def upload(batch: Structure) -> Structure:
     """See `keras_multvae.backend`: Keras' own loop is ahead of the step."""
     return batch
 
@@ -257,8 +261,8 @@ def num_replicas() -> int:
 
 
 def compile_inference(
-    function: Callable[..., Any], variables: Sequence[Variable]
-) -> Any:
+    function: Callable[[Tensor], tuple[Tensor, ...]], variables: Sequence[Variable]
+) -> Callable[[Tensor], tuple[np.ndarray, ...]]:
     """See `keras_multvae.backend`."""
 
     @jax.jit

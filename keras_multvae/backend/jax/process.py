@@ -1,4 +1,4 @@
-"""Several processes and devices that train one model, on JAX."""
+"""Several processes that train one model on JAX."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def sparse_adam_update(
 def round_at_random(values: Tensor, seed: Tensor) -> Tensor:
     """See `keras_multvae.backend.contract`."""
     size = ops.abs(values)
-    # Zeros have no exponent; what stands in for it does not matter.
+    # Zeros have no exponent; any stand-in will do.
     exponent = ops.floor(ops.log2(ops.where(size > 0, size, ops.ones_like(size))))
     # The logarithm may have been rounded across a power of two.
     exponent = exponent - ops.cast(ops.power(2.0, exponent) > size, "float32")

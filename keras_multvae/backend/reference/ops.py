@@ -181,5 +181,5 @@ def compile_inference(
 
 
 def _cell(segment_ids: Tensor, item_ids: Tensor, items: Tensor) -> Tensor:
-    """Where each entry lies in a dense matrix whose rows follow one another."""
+    """The place of each entry in a flattened (users, items) matrix."""
     return ops.cast(segment_ids, "int32") * items + ops.cast(item_ids, "int32")

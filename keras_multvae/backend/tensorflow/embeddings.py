@@ -1,19 +1,17 @@
-"""Item tables of which a step reads and writes a few rows, on TensorFlow."""
+"""Item embeddings of which a step reads and writes some rows, on TensorFlow."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import tensorflow as tf
 
 from keras_multvae.backend.adam import adam_step
 from keras_multvae.typing import Tensor, Variable
 
-# XLA has no set of distinct ids, as their number would be known too late.
+# XLA needs static shapes, and the number of distinct ids is not static.
 COMPILES = False
 
 
-def unique_ids(item_ids: Tensor) -> tuple[Any, Any]:
+def unique_ids(item_ids: Tensor) -> tuple[Tensor, Tensor]:
     """See `keras_multvae.backend`."""
     ids, places = tf.unique(item_ids)
     return ids, places
@@ -53,11 +51,11 @@ def entry_products(
     return products(hidden, embeddings)
 
 
-def sparse_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
+def sparse_gradient(gradient: Tensor) -> tuple[Tensor, Tensor] | None:
     """See `keras_multvae.backend`."""
     if not isinstance(gradient, tf.IndexedSlices):
         return None
-    # The ids are distinct, as `embedding_lookup` got them: there is nothing to add up.
+    # The ids are distinct, as `embedding_lookup` requires, so no rows need adding up.
     return gradient.indices, gradient.values
 
 
@@ -68,8 +66,8 @@ def sparse_adam_update(
     ids: Tensor,
     gradient: Tensor,
     step: Tensor,
-    seed: Any,
-    **rates: Any,
+    seed: Tensor,
+    **rates: Tensor,
 ) -> None:
     """See `keras_multvae.backend`."""
     tables = (variable, momentum.value, velocity.value)
@@ -84,8 +82,8 @@ def sparse_adam_update(
 def round_at_random(values: Tensor, seed: object) -> Tensor:
     """See `keras_multvae.backend`."""
     rows, columns = tf.unstack(tf.shape(values))
-    # The sum is even on 0 ... 65535 for each number, though not for all together: what
-    # one draw a number would add to that costs as much as the step.
+    # Each sum is uniform on 0 ... 65535, though sums are not independent of one
+    # another: one draw for each number would cost as much as the step.
     noise = sum(
         tf.random.stateless_uniform(shape, [seed, side], 0, 1 << 16, tf.int32)
         for side, shape in enumerate([(rows, 1), (1, columns)])
@@ -96,9 +94,10 @@ def round_at_random(values: Tensor, seed: object) -> Tensor:
 
 
 def _wide_rows(embeddings: Tensor, ids: Tensor) -> Tensor:
+    """Some rows, in float32 if they are bfloat16."""
     rows = tf.gather(embeddings, ids)
     return tf.cast(rows, tf.float32) if rows.dtype == tf.bfloat16 else rows
 
 
 class Training:
-    """Nothing: TensorFlow's own gradients may be rows of a table."""
+    """Empty, as TensorFlow has sparse gradients of its own."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_multvae.backend.contract import Structure
 from keras_multvae.typing import Seeds, Tensor, Variable
 
-# Entries of an item's weights that are added at a time, for all clicks of a batch.
+# How many of an item's weights are added at a time, for all clicks of a batch.
 WEIGHTS = 32
 
 
@@ -21,7 +22,7 @@ def segment_ids(entries_per_user: Tensor, item_ids: Tensor) -> Tensor:
     ends = tf.cumsum(tf.cast(entries_per_user, tf.int32))
     entries = tf.range(tf.shape(item_ids)[0])
     found = tf.searchsorted(ends, entries, side="right")
-    # Only symbolic calls, whose sizes are made up, can point past the last user.
+    # Only symbolic calls, whose sizes are arbitrary, can point past the last user.
     return tf.minimum(found, tf.shape(entries_per_user)[0] - 1)
 
 
@@ -51,7 +52,7 @@ def sparse_dense_matmul(
 
 
 def to_dense(
-    segment_ids: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Any, int]
+    segment_ids: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Tensor, int]
 ) -> Tensor:
     """See `keras_multvae.backend`."""
     return tf.scatter_nd(tf.stack([segment_ids, item_ids], axis=1), values, shape)
@@ -153,7 +154,7 @@ def log_sum_exp(logits: Tensor) -> Tensor:
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """See `keras_multvae.backend`."""
-    # Compiled by XLA, it puts 0 before -0.
+    # Compiled by XLA, it sorts 0 before -0.
     return tf.math.top_k(tf.where(scores == 0, tf.zeros_like(scores), scores), k)
 
 
@@ -189,12 +190,14 @@ def adam_update(
     )
 
 
-def without_gradients(condition: Tensor, variables: Sequence[Variable]) -> Any:
+def without_gradients(
+    condition: Tensor, variables: Sequence[Variable]
+) -> AbstractContextManager[None]:
     """See `keras_multvae.backend`: the graph has one form for all steps."""
     return contextlib.nullcontext()
 
 
-def run_if(condition: Tensor, function: Callable[[], Any]) -> None:
+def run_if(condition: Tensor, function: Callable[[], object]) -> None:
     """See `keras_multvae.backend`."""
 
     def run() -> Tensor:
@@ -208,7 +211,7 @@ def run_if(condition: Tensor, function: Callable[[], Any]) -> None:
 def assign_if(
     condition: Tensor,
     variables: Sequence[Variable],
-    values: Callable[[], Sequence[Any]],
+    values: Callable[[], Sequence[Tensor]],
 ) -> None:
     """See `keras_multvae.backend`."""
 
@@ -228,7 +231,7 @@ def has_accelerator() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def upload(batch: object) -> Any:
+def upload(batch: Structure) -> Structure:
     """See `keras_multvae.backend`: Keras' own loop is ahead of the step."""
     return batch
 
@@ -239,8 +242,8 @@ def num_replicas() -> int:
 
 
 def compile_inference(
-    function: Callable[..., Any], variables: Sequence[Variable]
-) -> Any:
+    function: Callable[[Tensor], tuple[Tensor, ...]], variables: Sequence[Variable]
+) -> Callable[[Tensor], tuple[np.ndarray, ...]]:
     """See `keras_multvae.backend`."""
     compiled = tf.function(function, reduce_retracing=True)
     # Not .numpy(), which copies.

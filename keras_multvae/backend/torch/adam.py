@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from keras_multvae import compat
 from keras_multvae.typing import Tensor, Variable
 
-# A step at which Adam's moments have no bias left.
+# A step number at which Adam's bias corrections are 1.
 FAR = 1e12
 _adam = compat.torch_adam()
 
@@ -25,11 +23,15 @@ def adam_update(
     velocity: Variable,
     gradient: Tensor,
     step: Tensor,
-    **rates: Any,
+    learning_rate: Tensor,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
 ) -> None:
     """See `keras_multvae.backend`."""
+    tensors = (variable.value, momentum.value, velocity.value)
     gradient = gradient.to(variable.value.dtype)
-    fused_adam(variable.value, momentum.value, velocity.value, gradient, step, **rates)
+    fused_adam(*tensors, gradient, step, learning_rate, beta_1, beta_2, epsilon)
 
 
 def fused_adam(
@@ -48,9 +50,9 @@ def fused_adam(
     The step and the rate are tensors: reading them would make the host wait for a GPU.
     """
     step = step.to(torch.float64)
-    # Keras adds epsilon to sqrt(v) before the correction of v's bias, PyTorch after
-    # it. So the corrections go into the rate, and PyTorch is told of a step that needs
-    # none.
+    # Keras adds epsilon to sqrt(v) before it corrects the bias of v, PyTorch after it.
+    # So the learning rate includes the corrections, and PyTorch gets a step number at
+    # which it makes none.
     corrections = (1 - beta_2**step).sqrt() / (1 - beta_1**step)
     with torch.no_grad():
         _adam(

@@ -1,8 +1,8 @@
-"""Item tables of which a step reads and writes a few rows, on PyTorch."""
+"""Item embeddings of which a step reads and writes some rows, on PyTorch."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,10 +11,13 @@ from keras_multvae.backend.torch.adam import fused_adam
 from keras_multvae.backend.torch.ranking import CACHED
 from keras_multvae.typing import Tensor, Variable
 
+if TYPE_CHECKING:
+    from torch.autograd.function import FunctionCtx
+
 COMPILES = True
 
 
-def unique_ids(item_ids: Tensor) -> tuple[Any, Any]:
+def unique_ids(item_ids: Tensor) -> tuple[Tensor, Tensor]:
     """See `keras_multvae.backend`."""
     ids, places = torch.unique(item_ids, return_inverse=True)
     return ids, places
@@ -26,11 +29,11 @@ def embedding_lookup(embeddings: Tensor, ids: Tensor, sparse: bool) -> Tensor:
 
 
 class _EntryProducts(torch.autograd.Function):
-    """Products of pairs of segment_ids, whose gradients are sparse products."""
+    """Inner products of pairs of rows, whose gradients are sparse products."""
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: FunctionCtx,
         hidden: Tensor,
         embeddings: Tensor,
         entries_per_user: Tensor,
@@ -43,7 +46,7 @@ class _EntryProducts(torch.autograd.Function):
         return (hidden[segment_ids] * embeddings[item_ids]).sum(1)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, upstream: Tensor) -> Tensor:
         hidden, embeddings, entries_per_user, segment_ids, item_ids = ctx.saved_tensors
         offsets = torch.cumsum(entries_per_user, 0) - entries_per_user
         of_hidden = torch.nn.functional.embedding_bag(
@@ -78,11 +81,11 @@ def entry_products(
     )
 
 
-def sparse_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
+def sparse_gradient(gradient: Tensor) -> tuple[Tensor, Tensor] | None:
     """See `keras_multvae.backend`."""
     if not gradient.is_sparse:
         return None
-    # The ids are distinct, as `embedding_lookup` got them: there is nothing to add up.
+    # The ids are distinct, as `embedding_lookup` requires, so no rows need adding up.
     return compat.sparse_parts(gradient)
 
 
@@ -93,8 +96,8 @@ def sparse_adam_update(
     ids: Tensor,
     gradient: Tensor,
     step: Tensor,
-    seed: Any,
-    **rates: Any,
+    seed: Tensor,
+    **rates: Tensor,
 ) -> None:
     """See `keras_multvae.backend`."""
     with torch.no_grad():
@@ -109,19 +112,19 @@ def sparse_adam_update(
             table.index_copy_(0, ids, rows)
 
 
-def round_at_random(values: Tensor, seed: Any) -> Tensor:
+def round_at_random(values: Tensor, seed: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     device = values.device
     generator = torch.Generator(device).manual_seed(int(seed))
-    # The sum is even on 0 ... 65535 for each number, though not for all together: what
-    # one draw a number would add to that costs as much as the step.
+    # Each sum is uniform on 0 ... 65535, though sums are not independent of one
+    # another: one draw for each number would cost as much as the step.
     of_rows, of_columns = (
         torch.randint(
             1 << 16, shape, generator=generator, dtype=torch.int32, device=device
         )
         for shape in [(values.shape[0], 1), (1, values.shape[1])]
     )
-    # Bits and noise of a part stay in the cache.
+    # Part by part, so that bits and noise stay in the cache.
     size = max(CACHED // (2 * values.shape[1]), 1)
     size = size if device.type == "cpu" else len(values)
     parts = []
@@ -134,4 +137,5 @@ def round_at_random(values: Tensor, seed: Any) -> Tensor:
 
 
 def _wide(rows: Tensor) -> Tensor:
+    """Rows in float32, if they are bfloat16."""
     return rows.float() if rows.dtype == torch.bfloat16 else rows

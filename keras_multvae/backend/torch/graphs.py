@@ -1,43 +1,48 @@
-"""Training steps as CUDA graphs: launched at once, where Keras takes milliseconds.
+"""Training steps as CUDA graphs, launched by one call.
 
-A step of `fit` runs some hundred operations, each called from Python. On a GPU they end
-sooner than they are called. So the operations of a step are recorded, once for each
-shape of a batch, and then run by one call. What a step reads in Python, as a setting of
-a layer, is as it was when it was recorded, as in a compiled step of TensorFlow or JAX.
+A step of `fit` calls some hundred operations from Python. A GPU finishes them sooner
+than Python can call them. So the operations of a step are recorded once for each shape
+of a batch, and then launched together. Values that the step reads in Python, such as a
+layer's settings, are fixed by the recording, as in a compiled step of TensorFlow or
+JAX.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-from keras_multvae.typing import Seeds, Tensor
+from keras_multvae.typing import Logs, Seeds, Shape, Tensor
 
-# Steps of a shape that run as they are before one is recorded: they make what lasts,
-# such as workspaces of libraries and constants.
+# Steps of each shape that run before one is recorded: they allocate what later steps
+# reuse, such as constants and workspaces of libraries.
 WARM_UP = 3
-# What hands out generators in place of new ones, while a recorded function runs.
-_sources: list[Callable[[Any], Any]] = []
+# While a recorded step runs, the last of these provides the random generators. A
+# training step: a list of one batch in, logs out.
+Step: TypeAlias = Callable[[list[Tensor]], Logs]
+# Shapes and dtypes of a batch.
+Shapes: TypeAlias = tuple[tuple[Shape, object], ...]
+_sources: list[Callable[[Seeds], torch.Generator]] = []
 
 
 def seed_of(seeds: Seeds) -> int:
-    """The next seed, as Keras makes it of its generator's state."""
+    """The next seed of Keras' generator."""
     return int(sum(seeds.next())) & 0xFFFFFFFF
 
 
-def generator(seeds: Seeds) -> Any:
-    """PyTorch's generator for one operation."""
+def generator(seeds: Seeds) -> torch.Generator:
+    """A PyTorch generator for one operation."""
     return _sources[-1](seeds) if _sources else _seeded(seeds)
 
 
-def _seeded(seeds: Seeds) -> Any:
+def _seeded(seeds: Seeds) -> torch.Generator:
     return torch.Generator(_device()).manual_seed(seed_of(seeds))
 
 
@@ -46,7 +51,7 @@ def _device() -> str:
 
 
 class Training:
-    """`fit` of a `keras.Model`, with recorded steps where there is a GPU."""
+    """`fit` of a `keras.Model`, with recorded steps on a GPU."""
 
     steps_alike: bool
     train_function: Any
@@ -66,23 +71,23 @@ class Training:
 
 
 class RecordedStep:
-    """A function of a batch that is recorded, for each shape, once it has run a while.
+    """A training step that is recorded for each shape of a batch.
 
     Args:
-        step: What Keras calls: a list of one batch in, logs out.
+        step: The function that Keras calls: a list of one batch in, logs out.
     """
 
-    def __init__(self, step: Callable[[Any], Any]) -> None:
-        self._step: Callable[[Any], Any] = step
-        self._times: dict[Any, int] = {}
-        self._recordings: dict[Any, _Recording] = {}
+    def __init__(self, step: Step) -> None:
+        self._step: Step = step
+        self._times: dict[Shapes, int] = {}
+        self._recordings: dict[Shapes, _Recording] = {}
         self._stream = torch.cuda.Stream()
         self._constants = _Constants()
-        # What the last step drew random numbers by, in its order.
+        # The seeds that the last step drew from, in order.
         self._drawn: list[Seeds] = []
         self._works = True
 
-    def __call__(self, data: object) -> Any:
+    def __call__(self, data: list[Tensor]) -> Logs:
         """Logs of the step, which the next one overwrites."""
         leaves = keras.tree.flatten(data)
         shape = tuple((tuple(leaf.shape), leaf.dtype) for leaf in leaves)
@@ -92,7 +97,7 @@ class RecordedStep:
                 return self._as_it_is(data)
         return self._recordings[shape].run(leaves)
 
-    def _as_it_is(self, data: object) -> Any:
+    def _as_it_is(self, data: list[Tensor]) -> Logs:
         self._drawn = []
         _sources.append(self._draw)
         try:
@@ -101,12 +106,12 @@ class RecordedStep:
         finally:
             _sources.pop()
 
-    def _draw(self, seeds: Seeds) -> Any:
+    def _draw(self, seeds: Seeds) -> torch.Generator:
         self._drawn.append(seeds)
         return _seeded(seeds)
 
-    def _record(self, shape: object, data: object) -> bool:
-        """Whether it could be done."""
+    def _record(self, shape: Shapes, data: list[Tensor]) -> bool:
+        """Records a step; returns whether that was possible."""
         recording = _Recording(data, self._drawn)
         pool = next((each.pool() for each in self._recordings.values()), None)
         try:
@@ -129,30 +134,30 @@ class _Recording:
     """One step on batches of one shape.
 
     Args:
-        data: What the step takes, to be copied.
-        drawn: What it draws random numbers by, in its order.
+        data: A batch, whose arrays are copied.
+        drawn: The seeds that it draws from, in order.
     """
 
     def __init__(self, data: object, drawn: list[Seeds]) -> None:
         self._graph = torch.cuda.CUDAGraph()
-        # Seeded anew at each run, and known to the graph before it begins.
+        # Seeded before each run, and registered before the graph is recorded.
         self._draws = [(seeds, torch.Generator(_device())) for seeds in drawn]
         for _, made in self._draws:
             self._graph.register_generator_state(made)
         self._inputs = [leaf.clone() for leaf in keras.tree.flatten(data)]
         self._batch = keras.tree.pack_sequence_as(data, self._inputs)
-        self._logs: Any = None
+        self._logs: Logs = {}
 
-    def pool(self) -> Any:
-        """The memory of the graph, which others may share."""
+    def pool(self) -> tuple[int, int]:
+        """The memory pool of the graph, which other graphs may share."""
         return self._graph.pool()
 
-    def record(self, step: Callable[[Any], Any], stream: object, pool: object) -> None:
-        """Records the step, which is not run."""
+    def record(self, step: Step, stream: object, pool: object) -> None:
+        """Records the step without running it."""
         torch.cuda.synchronize()
         draws = iter(self._draws)
 
-        def draw(seeds: Seeds) -> Any:
+        def draw(seeds: Seeds) -> torch.Generator:
             expected, made = next(draws)
             if expected is not seeds:
                 raise RuntimeError("Random numbers are drawn in another order.")
@@ -167,8 +172,8 @@ class _Recording:
         finally:
             _sources.pop()
 
-    def run(self, leaves: list[Any]) -> Any:
-        """The step on another batch: the same logs, with new numbers in them."""
+    def run(self, leaves: list[Tensor]) -> Logs:
+        """Runs the step on another batch, and overwrites the numbers in its logs."""
         for kept, leaf in zip(self._inputs, leaves, strict=True):
             kept.copy_(leaf, non_blocking=True)
         for seeds, made in self._draws:
@@ -178,15 +183,19 @@ class _Recording:
 
 
 class _Constants(TorchFunctionMode):
-    """Keeps numbers that a step brings to the device: a recorded one cannot."""
+    """Caches constants on the device, as a recorded step cannot copy them there."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._kept: dict[Any, Any] = {}
+        self._kept: dict[tuple[object, ...], Tensor] = {}
 
     def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[Tensor, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
         kwargs = kwargs or {}
         if func not in (torch.as_tensor, torch.tensor) or _is_tensor(args[0]):
             return func(*args, **kwargs)
@@ -194,18 +203,19 @@ class _Constants(TorchFunctionMode):
         key = (array.tobytes(), array.shape, str(array.dtype), str(kwargs))
         if key not in self._kept:
             self._kept[key] = func(*args, **kwargs)
-        # What is made of a constant in place must not change it.
+        # A copy, as operations in place must not change the constant.
         return self._kept[key].clone()
 
 
 def _is_tensor(value: Tensor) -> bool:
+    """Whether a value is a tensor, or a list with one."""
     parts = value if isinstance(value, list | tuple) else [value]
     return any(isinstance(part, torch.Tensor) for part in parts)
 
 
 @contextmanager
-def _on(stream: Any) -> Iterator[None]:
-    """Work on another stream, before which and after which all else has ended."""
+def _on(stream: torch.cuda.Stream) -> Iterator[None]:
+    """Runs work on another stream, synchronised with the current one on both sides."""
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         yield

@@ -7,12 +7,14 @@ import ctypes
 import platform
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 import keras
 import torch
 
 from keras_multvae import compat
+from keras_multvae.backend.contract import Structure
 from keras_multvae.backend.torch.adam import adam_update as adam_update
 from keras_multvae.backend.torch.adam import fuses_adam as fuses_adam
 from keras_multvae.backend.torch.graphs import generator
@@ -20,19 +22,22 @@ from keras_multvae.backend.torch.ranking import log_sum_exp as log_sum_exp
 from keras_multvae.backend.torch.ranking import top_k as top_k
 from keras_multvae.typing import Seeds, Tensor, Variable
 
-# Entries that are nothing but padding, in a bag on a GPU.
+if TYPE_CHECKING:
+    import numpy as np
+    from torch.autograd.function import FunctionCtx
+
+# The length of the segments into which padding is split on a GPU.
 PADDING = 512
-# mallopt's parameters and defaults, from glibc's malloc.h.
+# Parameters of mallopt and their defaults, from glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 DEFAULTS = {M_TRIM_THRESHOLD: 128 << 10, M_MMAP_MAX: 65536}
 with warnings.catch_warnings():
-    # The first sparse matrices of a process warn that they are in a beta state, and
-    # not checked.
+    # PyTorch warns at the first sparse matrices of a process: here, and not in `fit`.
     warnings.simplefilter("ignore")
     torch.eye(1).to_sparse_csr()
     torch.sparse_csr_tensor([0, 1], [0], [1.0], size=(1, 1), check_invariants=False)
 # One entry for each `retain_freed_memory` that is open.
-_keepers: list[Any] = []
+_keepers: list[ctypes.CDLL] = []
 
 
 def segment_ids(entries_per_user: Tensor, item_ids: Tensor) -> Tensor:
@@ -53,8 +58,8 @@ def sparse_dense_matmul(
     """See `keras_multvae.backend`."""
     users = entries_per_user.shape[0]
     if kernel.device.type == "cpu":
-        # Padding and what dropout took cost a row of memory traffic each. (Elsewhere
-        # the host would have to wait for their number.)
+        # Padding and dropped entries would cost a row of memory traffic each. (On a
+        # GPU, the host would have to wait for their number.)
         kept = values != 0
         item_ids, values = item_ids[kept], values[kept]
         entries_per_user = torch.bincount(segment_ids[kept], minlength=users)
@@ -71,13 +76,13 @@ def sparse_dense_matmul(
 
 
 def _padding(values: Tensor, last: Tensor) -> Tensor:
-    """Offsets that cut the zeros at the end into bags of their own.
+    """Offsets that split the padding at the end into short segments.
 
-    They are the last user's padding: one bag, of which a GPU takes an entry at a time.
+    Otherwise it is one long segment of the last user, which a GPU sums entry by entry.
 
     Args:
         values: (entries,).
-        last: Where the last user's entries begin; what he has may be dropped.
+        last: Where the last user's entries begin; all of them may have been dropped.
     """
     entries = len(values)
     places = torch.arange(1, entries + 1, device=values.device)
@@ -87,7 +92,7 @@ def _padding(values: Tensor, last: Tensor) -> Tensor:
 
 
 def to_dense(
-    segment_ids: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Any, int]
+    segment_ids: Tensor, item_ids: Tensor, values: Tensor, shape: tuple[Tensor, int]
 ) -> Tensor:
     """See `keras_multvae.backend`."""
     zeros = torch.zeros(shape[0] * shape[1], dtype=values.dtype, device=values.device)
@@ -131,8 +136,10 @@ class _Affine(torch.autograd.Function):
     """A dense layer whose kernel's gradient is a product of rows, as oneDNN wants."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-        # Rows of 16 bytes are what a GPU's fast products ask for.
+    def forward(
+        ctx: FunctionCtx, inputs: Tensor, kernel: Tensor, bias: Tensor
+    ) -> Tensor:
+        # Fast products on a GPU need rows of a multiple of 16 bytes.
         ctx.padding = _missing(kernel)
         wide = _padded(kernel, ctx.padding)
         ctx.save_for_backward(inputs, wide)
@@ -143,10 +150,10 @@ class _Affine(torch.autograd.Function):
         return torch.mm(inputs, wide).add_(bias)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, upstream: Tensor) -> Tensor:
         inputs, kernel = ctx.saved_tensors
         units = upstream.shape[1]
-        # What is at rest (see `without_gradients`) asks for no gradient.
+        # Under `without_gradients`, some of these need no gradient.
         to_inputs, to_kernel, to_bias = ctx.needs_input_grad
         bias = upstream.sum(0) if to_bias else None
         upstream = _padded(upstream, ctx.padding)
@@ -158,7 +165,7 @@ class _Affine(torch.autograd.Function):
 
 
 def _missing(kernel: Tensor) -> int:
-    """Columns by which a kernel of 16 bits on a GPU falls short of whole rows."""
+    """The columns that a 16-bit kernel on a GPU lacks to a multiple of 16 bytes."""
     narrow = kernel.device.type == "cuda" and kernel.element_size() == 2
     return -kernel.shape[1] % 8 if narrow else 0
 
@@ -197,11 +204,15 @@ def gather_nd(matrix: Tensor, segment_ids: Tensor, item_ids: Tensor) -> Tensor:
 
 
 class _MultinomialNLL(torch.autograd.Function):
-    """Each user's likelihood; one softmax serves it and its gradient."""
+    """Each user's negative log-likelihood; it shares its softmax with the gradient."""
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, segment_ids: Tensor, item_ids: Tensor, values: Tensor
+        ctx: FunctionCtx,
+        logits: Tensor,
+        segment_ids: Tensor,
+        item_ids: Tensor,
+        values: Tensor,
     ) -> Tensor:
         pi = torch.softmax(logits, 1)
         # The largest pi of a user is at least 1 / items: its logarithm is safe.
@@ -215,10 +226,10 @@ class _MultinomialNLL(torch.autograd.Function):
         return total * log_norm - clicked
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, upstream: Tensor) -> Tensor:
         pi, total, segment_ids, item_ids, values = ctx.saved_tensors
         # d NLL_u / d f_ui = N_u pi_i(z_u) - x_ui
-        # In place of pi, which nobody else has; autograd refuses a second pass.
+        # In place of pi, which nothing else uses; autograd refuses a second pass.
         gradient = pi.mul_((upstream * total)[:, None])
         flat = _flat(segment_ids, item_ids, pi.shape[1])
         gradient.view(-1).index_add_(0, flat, -values * upstream[segment_ids])
@@ -247,7 +258,7 @@ def without_gradients(
             tensor.requires_grad_(True)
 
 
-def run_if(condition: Tensor, function: Callable[[], Any]) -> None:
+def run_if(condition: Tensor, function: Callable[[], object]) -> None:
     """See `keras_multvae.backend`."""
     if bool(condition):
         function()
@@ -256,7 +267,7 @@ def run_if(condition: Tensor, function: Callable[[], Any]) -> None:
 def assign_if(
     condition: Tensor,
     variables: Sequence[Variable],
-    values: Callable[[], Sequence[Any]],
+    values: Callable[[], Sequence[Tensor]],
 ) -> None:
     """See `keras_multvae.backend`."""
     if bool(condition):
@@ -283,14 +294,14 @@ def retain_freed_memory() -> Iterator[None]:
         yield
     finally:
         _keepers.pop()
-        # A callback of `fit` may have ranked: then training goes on, and so does this.
+        # A callback of `fit` may have ranked; the outer context of `fit` is still open.
         if not _keepers:
             for parameter, default in DEFAULTS.items():
                 libc.mallopt(parameter, default)
             libc.malloc_trim(0)
 
 
-def on_host() -> Any:
+def on_host() -> AbstractContextManager[None]:
     """See `keras_multvae.backend`."""
     return keras.device("cpu")
 
@@ -300,11 +311,11 @@ def has_accelerator() -> bool:
     return torch.cuda.is_available()
 
 
-def upload(batch: object) -> Any:
+def upload(batch: Structure) -> Structure:
     """See `keras_multvae.backend`."""
     if not torch.cuda.is_available():
         return batch
-    # On a stream of its own: on the step's, a copy would wait for the step.
+    # On a separate stream, as a copy on the step's would wait for the step.
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         there = keras.tree.map_structure(
@@ -322,8 +333,8 @@ def num_replicas() -> int:
 
 
 def compile_inference(
-    function: Callable[..., Any], variables: Sequence[Variable]
-) -> Any:
+    function: Callable[[Tensor], tuple[Tensor, ...]], variables: Sequence[Variable]
+) -> Callable[[Tensor], tuple[np.ndarray, ...]]:
     """See `keras_multvae.backend`."""
 
     def run(inputs: Tensor) -> Tensor:
@@ -334,4 +345,5 @@ def compile_inference(
 
 
 def _flat(segment_ids: Tensor, item_ids: Tensor, num_items: int) -> Tensor:
+    """The place of each entry in a flattened (users, items) matrix."""
     return segment_ids.long() * num_items + item_ids.long()

@@ -1,8 +1,6 @@
-"""Matrices as callers give them, in the one form that the rest of the package reads."""
+"""Converts matrices of any form to the one form that the package reads."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -11,6 +9,7 @@ from keras_multvae.data.columns.csr import LARGEST, SMALLEST, in_range, without_
 from keras_multvae.data.columns.mapped import is_mapped, slices
 from keras_multvae.data.interactions import Interactions
 from keras_multvae.data.splits.base import FoldIn
+from keras_multvae.typing import Clicks
 
 EXPECTED = (
     "Interactions, a FoldIn, a SciPy sparse matrix or a dense array (users, items)"
@@ -20,14 +19,13 @@ EXPECTED = (
 def as_csr(rows: object, name: str, num_items: int | None = None) -> sparse.csr_matrix:
     """Rows of clicks or counts as CSR: sorted, repeated entries added up, no zeros.
 
-    What is in that form already is taken as it is, and nothing that is given is
-    changed.
+    A matrix in that form is returned as it is; the argument is never changed.
 
     Args:
         rows: `Interactions`, a `FoldIn` (its input counts), a SciPy sparse matrix or
             array of any format, or a dense array (users, items).
         name: What the argument is called.
-        num_items: Optional int, columns that there must be.
+        num_items: Optional int, the required number of columns.
 
     Raises:
         TypeError: None of these.
@@ -43,7 +41,7 @@ def as_csr(rows: object, name: str, num_items: int | None = None) -> sparse.csr_
 
 
 def as_clicks(
-    rows: Any, name: str, num_items: int | None = None
+    rows: Clicks, name: str, num_items: int | None = None
 ) -> tuple[sparse.csr_matrix, bool]:
     """`as_csr`, and whether all values are 1."""
     given = type(rows).__name__
@@ -60,12 +58,12 @@ def as_clicks(
     if rows.dtype.kind not in "biuf":
         raise _no_matrix(name, f"{given} of {rows.dtype}")
     if not isinstance(rows, sparse.csr_matrix):
-        # Of a COO matrix that adds repeated entries up, of others it does not; bools
-        # and small ints would not hold the sum.
+        # This sums repeated entries of a COO matrix only; bools and small ints could
+        # not hold the sum.
         wide = rows if rows.dtype.kind == "f" else rows.astype("float32")
         rows = sparse.csr_matrix(wide)
     zeros, binary = _checked(rows.data, name)
-    # What is mapped was written by us, in order; looking would read it all.
+    # Memory-mapped matrices were written by us, in order; a check would read them all.
     mapped = is_mapped(rows.indices)
     if not mapped:
         _check_indices(rows, name)
@@ -76,12 +74,12 @@ def as_clicks(
 
 
 def is_matrix(rows: object) -> bool:
-    """Whether it is one of those that only this package knows: all but dense."""
+    """Whether an argument is a matrix in any form but a dense array."""
     return sparse.issparse(rows) or isinstance(rows, Interactions | FoldIn)
 
 
 def check_dense(rows: np.ndarray, name: str) -> bool:
-    """Checks the values of a dense array; whether they are all 0 or 1."""
+    """Checks the values of a dense array; returns whether all are 0 or 1."""
     if rows.dtype.kind not in "biuf":
         raise _no_matrix(name, f"{type(rows).__name__} of {rows.dtype}")
     _checked(rows.ravel(), name)
@@ -95,7 +93,7 @@ def weights_of_users(clicks: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def same_entries(a: sparse.csr_matrix, b: sparse.csr_matrix) -> bool:
-    """Whether two matrices of `as_csr` hold the same; mostly clear from their sizes."""
+    """Whether two matrices of `as_csr` are equal."""
     if a is b:
         return True
     if a.shape != b.shape or not np.array_equal(a.indptr, b.indptr):
@@ -109,7 +107,7 @@ def same_entries(a: sparse.csr_matrix, b: sparse.csr_matrix) -> bool:
 
 
 def _check_indices(rows: sparse.csr_matrix, name: str) -> None:
-    """SciPy takes indices that there are no columns for."""
+    """Checks for indices out of range, which SciPy accepts."""
     columns, last = rows.indices, rows.shape[1] - 1
     if columns.size and not (columns.min() >= 0 and columns.max() <= last):
         raise ValueError(
@@ -119,7 +117,7 @@ def _check_indices(rows: sparse.csr_matrix, name: str) -> None:
 
 
 def _dense(rows: object, name: str, given: str) -> np.ndarray:
-    """A dense array, from whatever is one to NumPy."""
+    """A dense array from anything that NumPy converts."""
     if isinstance(rows, str | dict) or not hasattr(rows, "shape"):
         raise _no_matrix(name, given)
     array: np.ndarray = np.asarray(rows)
@@ -127,6 +125,7 @@ def _dense(rows: object, name: str, given: str) -> np.ndarray:
 
 
 def _no_matrix(name: str, given: str) -> TypeError:
+    """The error for an argument that is no matrix."""
     return TypeError(f"`{name}` must be {EXPECTED} of numbers. Received: {given}.")
 
 

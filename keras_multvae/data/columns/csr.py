@@ -1,4 +1,4 @@
-"""Index arithmetic of CSR matrices, in passes of counting; private."""
+"""Index arithmetic of CSR matrices by counting sorts; private."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from scipy import sparse
 
 from keras_multvae.typing import Clicks
 
-# What a value may be, if it is not 0: squares and sums over all users stay in float32.
+# The range of values other than 0: squares and sums over all users fit float32.
 SMALLEST, LARGEST = 1e-12, 1e12
 
 
@@ -33,7 +33,7 @@ def csr_over(
     matrix = sparse.csr_matrix(shape, dtype=data.dtype)
     matrix.data = data
     matrix.indices = indices
-    # SciPy's routines want both index arrays of one type.
+    # SciPy's routines need both index arrays of one dtype.
     fits = indptr[-1] <= np.iinfo(indices.dtype).max
     matrix.indptr = indptr.astype(indices.dtype if fits else "int64", copy=False)
     matrix.has_sorted_indices = True
@@ -62,12 +62,12 @@ def without_zeros(matrix: Clicks) -> sparse.csr_matrix:
 def check_parts(
     matrix: Clicks, shape: tuple[int, int], arrays: dict[str, np.ndarray | None]
 ) -> None:
-    """Raises what is wrong with a matrix and what stands beside its entries.
+    """Raises an error for a bad matrix or bad arrays beside its entries.
 
     Args:
-        matrix: What must be a CSR matrix.
-        shape: That it must have, by the vocabularies.
-        arrays: By name; one number an entry, or None.
+        matrix: A CSR matrix, to be checked.
+        shape: The required shape, by the vocabularies.
+        arrays: Arrays (entries,) by name, or None.
     """
     if not sparse.issparse(matrix) or matrix.format != "csr":
         raise TypeError(
@@ -124,7 +124,7 @@ def order_within_rows(indptr: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 class FirstAppearances:
-    """Numbers codes by where they first appear; they may come in parts.
+    """Numbers codes in the order of their first appearance, from several blocks.
 
     Args:
         num_codes: Int, codes are in 0..num_codes-1.
@@ -135,11 +135,11 @@ class FirstAppearances:
         self._first = np.full(num_codes, self._unset)
 
     def add(self, codes: np.ndarray, positions: np.ndarray) -> None:
-        """Notes where the codes are; no position belongs to two codes."""
+        """Adds codes and their positions in the file, which are distinct."""
         np.minimum.at(self._first, codes, positions)
 
     def ordered(self) -> np.ndarray:
-        """The codes that there are, in the order of their first appearance."""
+        """The codes that occur, in the order of their first appearance."""
         present = np.flatnonzero(self._first < self._unset)
         return present[np.argsort(self._first[present], kind="stable")]
 

@@ -1,11 +1,11 @@
-"""Arrays that stay on disk, and how to read them without filling memory; private."""
+"""Memory-mapped arrays, and reading them without filling memory; private."""
 
 from __future__ import annotations
 
 import itertools
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -13,23 +13,24 @@ from keras_multvae.data.columns.csr import LARGEST, SMALLEST, csr_over, in_range
 from keras_multvae.typing import Clicks
 
 
-def keep_open(array: Any, file: Any, offset: int) -> np.ndarray:
-    """The array, mapped from a file that stays open for as long as it is there."""
+def keep_open(array: Any, file: BinaryIO, offset: int) -> np.ndarray:
+    """The mapped array, which keeps its file open for as long as it exists."""
     if hasattr(os, "pread"):
-        # On the array itself: a view of it begins elsewhere in the file and has none.
+        # Set on the array itself, as a view begins elsewhere in the file.
         array.source = file, offset
     return array
 
 
 def is_mapped(array: np.ndarray) -> bool:
-    """Whether the array is on disk."""
+    """Whether the array is memory-mapped."""
     return isinstance(array, np.memmap)
 
 
 def check_clean(matrix: Clicks) -> None:
     """Raises ValueError for a CSR matrix out of order, with repeated entries or zeros.
 
-    What is mapped was written by us, or verified when it was opened.
+    Memory-mapped matrices are skipped: they were written by us, or verified when
+    opened.
     """
     if is_mapped(matrix.data):
         return
@@ -50,9 +51,9 @@ def check_clean(matrix: Clicks) -> None:
 def take_runs(array: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """`array[start : start + size]` of each pair, one after the other.
 
-    What is read through a mapping counts as memory of the process until the system
-    wants it back: an epoch in random order would bring in the whole matrix. Mapped
-    arrays are therefore read from their file.
+    Pages that are read through a mapping count as memory of the process, and an epoch
+    in random order would touch all of them. So mapped arrays are read from their file
+    instead.
     """
     source = getattr(array, "source", None)
     if source is None:
@@ -90,16 +91,16 @@ def piece(array: np.ndarray, start: int, end: int) -> np.ndarray:
 
 
 def slices(array: np.ndarray, size: int = 1 << 18) -> Iterator[np.ndarray]:
-    """The array in pieces, of which a mapped one holds no more than one in memory."""
+    """The array in blocks, of which at most one is in memory if it is mapped."""
     for start in range(0, len(array), size):
         yield piece(array, start, min(start + size, len(array)))
 
 
 def in_memory(matrix: Clicks) -> Any:
-    """A CSR matrix without mapped arrays, for routines that go through all of it.
+    """A CSR matrix with its arrays in memory, for routines that read all of it.
 
-    A mapping of a file that was cut short meanwhile ends the process (SIGBUS); reading
-    the file is an error.
+    If the file has been truncated meanwhile, access through the mapping would kill the
+    process (SIGBUS), whereas reading raises an error.
     """
     if not (is_mapped(matrix.indices) or is_mapped(matrix.data)):
         return matrix

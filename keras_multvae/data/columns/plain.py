@@ -1,23 +1,21 @@
-"""Columns of every library as NumPy arrays that have lost nothing; private."""
+"""Lossless conversion of columns of any library to NumPy; private."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from keras_multvae.typing import Column
 
-# By name, as pandas need not be installed.
+# By name, as pandas may not be installed.
 _MISSING = ("NoneType", "NAType", "NaTType")
 
 
-def plain(column: Column) -> Any:
-    """A column as a NumPy array, or as the list that it is.
+def plain(column: Column) -> Column:
+    """A column as a NumPy array; a list stays a list.
 
-    Ints beside missing values stay ints, in an array of objects: as floats, as most
-    libraries would give them, long ids and times would no longer be what they were.
-    Times with a zone come as datetime64 in UTC.
+    Ints beside missing values stay ints, in an array of objects. As floats, which most
+    libraries would return, long ids and times would lose digits. Times with a zone
+    become datetime64 in UTC.
     """
     library = type(column).__module__.partition(".")[0]
     if library == "pandas":
@@ -55,11 +53,11 @@ def missing(column: Column) -> np.ndarray | None:
 
 
 def as_array(column: Column) -> np.ndarray:
-    """What `plain` gave as an array; a list of times as one of objects."""
+    """The result of `plain` as an array; a list of times as an array of objects."""
     return column if isinstance(column, np.ndarray) else np.asarray(column)
 
 
-def _missing_objects(values: list[Any]) -> np.ndarray | None:
+def _missing_objects(values: list[object]) -> np.ndarray | None:
     types = {
         kind
         for kind in set(map(type, values))
@@ -98,7 +96,7 @@ def _of_polars(column: Column) -> np.ndarray:
     return column.to_numpy()
 
 
-def _objects(values: list[Any]) -> np.ndarray:
+def _objects(values: list[object]) -> np.ndarray:
     array = np.empty(len(values), object)
     array[:] = values
     return array

@@ -1,7 +1,7 @@
-"""Entries of a matrix, a run of users at a time; private.
+"""Processing a matrix by blocks of rows; private.
 
-So the matrix can be on disk, and what is made of it goes there when it is long. A
-matrix in memory is a single part, and what is made of it stays in memory.
+So a matrix can be on disk, and results go to disk if they are long. A matrix in memory
+is a single block, and its results stay in memory.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Part:
-    """All entries of a run of users, in memory.
+    """All entries of a block of users, in memory.
 
     Args:
-        start: Int, the entries before the first.
+        start: Int, the number of entries before this block.
         indptr: (users + 1,) ints from 0, as of a CSR matrix.
         arrays: (entries,) each.
     """
@@ -37,18 +37,18 @@ class Part:
 
     @property
     def file_order(self) -> np.ndarray:
-        """(entries,) what orders entries as in the file."""
+        """(entries,) sort keys for the order in the file."""
         if "positions" in self.arrays:
             return self.arrays["positions"]
         return np.arange(self.start, self.start + len(self.arrays["indices"]))
 
     def sizes(self, keep: np.ndarray) -> np.ndarray:
-        """(users,) how many entries of each a mask of entries keeps."""
+        """(users,) the number of entries of each user that a mask keeps."""
         return np.diff(np.append(0, np.cumsum(keep))[self.indptr])
 
 
 def parts_of(indptr: np.ndarray, arrays: Arrays) -> Iterator[Part]:
-    """A matrix as parts; there is always one."""
+    """A matrix as blocks of rows, at least one."""
     for first, last in _runs(indptr, arrays):
         start, end = int(indptr[first]), int(indptr[last])
         yield Part(
@@ -76,7 +76,7 @@ def checked_rows(indices: object, num_rows: int) -> np.ndarray:
 def select_rows(
     indptr: np.ndarray, arrays: Arrays, rows: np.ndarray
 ) -> tuple[np.ndarray, Arrays]:
-    """The `indptr` and the arrays of some rows, in the order given."""
+    """The `indptr` and arrays of some rows, in the given order."""
     starts = indptr[rows].astype("int64")
     sizes = indptr[rows + 1] - starts
     ends = row_ends(sizes)
@@ -126,14 +126,14 @@ def largest_of(
     rows: Sequence[np.ndarray],
     num_columns: int,
 ) -> tuple[np.ndarray, Arrays]:
-    """The `indptr` and the arrays of matrices laid over one another.
+    """The `indptr` and arrays of the elementwise maximum of matrices.
 
-    Of an entry that several have, the largest value counts.
+    The rows of each matrix may be a subset of the rows of the result.
 
     Args:
         matrices: The `indptr`, and `indices` and `values`, of each.
-        rows: For each of them (users,) ints: the row of each user, -1 for none.
-        num_columns: Of all of them.
+        rows: For each matrix (users,) ints: the row of each user, or -1.
+        num_columns: The number of columns of all matrices.
     """
     starts, sizes = [], []
     for (indptr, _), row in zip(matrices, rows, strict=True):
@@ -159,11 +159,11 @@ def largest_of(
 def _joined(
     parts: Iterable[tuple[np.ndarray, Arrays]], source: Arrays
 ) -> tuple[np.ndarray, Arrays]:
-    """The `indptr` and the arrays of parts of a matrix made from `source`.
+    """Joins blocks of a matrix made from `source`: its `indptr` and arrays.
 
     Args:
-        parts: The sizes of a part's rows, and its arrays.
-        source: On disk, if the result may be.
+        parts: For each block the row lengths and the arrays.
+        source: The source matrix; if it is on disk, the result may be.
     """
     sizes, columns = [], _columns(source)
     for size, arrays in parts:
@@ -173,9 +173,11 @@ def _joined(
 
 
 def _runs(indptr: np.ndarray, source: Arrays) -> Iterator[tuple[int, int]]:
+    """Yields the bounds of blocks of rows; one block for a matrix in memory."""
     on_disk = is_mapped(source["indices"])
     return pairwise(cuts(indptr) if on_disk else [0, len(indptr) - 1])
 
 
 def _columns(source: Arrays) -> Columns:
+    """Columns for a result, on disk only if the source is."""
     return Columns(stay_in_memory=not is_mapped(source["indices"]))

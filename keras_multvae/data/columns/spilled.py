@@ -1,7 +1,7 @@
-"""Columns that go to disk when they grow too long for memory; private.
+"""Columns that spill to disk when they grow too long for memory; private.
 
-They go to files without a name, which the system removes with the last array that is
-mapped from them, whatever ends the process.
+The files have no name, so the system removes them with the last array that is mapped
+from them, even if the process is killed.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import errno
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 
 from keras_multvae.data.columns.mapped import keep_open, piece
 
-# Rows of columns that stay in memory, and those of longer ones that are in memory at a
-# time. Sorting takes some 60 bytes a row.
+# The number of rows up to which columns stay in memory, and the size of blocks of
+# longer ones. Sorting takes about 60 bytes for each row.
 LIMIT, RUN = 1 << 24, 1 << 22
 
 _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
@@ -30,9 +30,9 @@ _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
 
 @contextmanager
 def spilling_into(folder: Path) -> Iterator[None]:
-    """Where columns go to disk meanwhile, in place of the system's temporary folder.
+    """A context in which columns spill to this folder.
 
-    That may be in memory itself, or too small.
+    The system's folder for temporary files may be too small, or in memory.
     """
     token = _folder.set(folder)
     try:
@@ -42,10 +42,10 @@ def spilling_into(folder: Path) -> Iterator[None]:
 
 
 class Columns:
-    """Named columns of one length, which grow together.
+    """Named columns of equal length that grow by appending.
 
     Args:
-        stay_in_memory: Bool, whether they never go to disk.
+        stay_in_memory: Bool, whether never to spill to disk.
     """
 
     def __init__(self, stay_in_memory: bool = False) -> None:
@@ -53,15 +53,15 @@ class Columns:
         self._columns: dict[str, _Column] = {}
 
     def append(self, rows: dict[str, np.ndarray]) -> None:
-        """Appends rows, which every call has of the same names and dtypes."""
+        """Appends rows; names and dtypes must be the same at every call."""
         for name, array in rows.items():
             column = self._columns.setdefault(name, _Column(array.dtype, self._limit))
             column.append(array)
 
     def finished(self) -> dict[str, np.ndarray]:
-        """The arrays, in memory or mapped; to be asked for once."""
+        """The arrays, in memory or mapped. Call it once."""
         columns, self._columns = self._columns, {}
-        # One after the other, as joining needs a column twice.
+        # One by one, as joining needs the memory of a column twice.
         return {name: columns.pop(name).finished() for name in list(columns)}
 
 
@@ -93,7 +93,7 @@ class _Column:
 
 
 class SpillFile:
-    """An array in a file without a name, whose parts can be written in any order."""
+    """An array in a file without a name, written in any order."""
 
     def __init__(self, dtype: np.dtype) -> None:
         self._dtype = dtype
@@ -101,7 +101,7 @@ class SpillFile:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         self._name = folder or tempfile.gettempdir()
-        self._file: Any = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+        self._file: BinaryIO = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
 
     def write(self, start: int, part: np.ndarray) -> None:
         """Puts `part` at the elements from `start` on."""
@@ -126,24 +126,26 @@ class SpillFile:
         return keep_open(np.memmap(self._file, self._dtype, mode="r"), self._file, 0)
 
 
-def pieces(columns: dict[str, np.ndarray], starts: Any) -> Iterator[dict[str, Any]]:
-    """The rows from each of the ascending `starts` to the next."""
+def pieces(
+    columns: dict[str, np.ndarray], starts: Sequence[int] | np.ndarray
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the rows from each of the ascending `starts` to the next."""
     for start, end in pairwise(starts):
         yield {name: piece(a, int(start), int(end)) for name, a in columns.items()}
 
 
 def cuts(indptr: np.ndarray) -> list[int]:
-    """Bounds of runs of users that have no more than `RUN` entries together.
+    """Bounds of blocks of users with at most `RUN` entries.
 
-    A user with more than that is a run of its own, and so are all users who have no
-    more than `LIMIT` together.
+    A user with more entries is a block of its own. If there are at most `LIMIT`
+    entries, all users are one block.
 
     Args:
         indptr: (users + 1,) ints, the entries of user u are from `indptr[u]` to
             `indptr[u + 1]`.
 
     Returns:
-        The first user of each run, and the number of users; always two or more.
+        The first user of each block, then the number of users.
     """
     users = len(indptr) - 1
     if indptr[-1] <= LIMIT:

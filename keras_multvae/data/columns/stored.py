@@ -1,4 +1,4 @@
-"""Arrays in a folder: written a piece at a time, and verified before they are used."""
+"""Arrays in a folder, written block by block and verified before use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -31,7 +31,7 @@ _AGAIN = "Prepare the data again."
 
 
 def save_array(path: Path, array: np.ndarray, dtype: str) -> None:
-    """Writes a 1-D array as `np.save` does, a piece at a time."""
+    """Writes a 1-D array as `np.save` does, block by block."""
     header = {"descr": dtype, "fortran_order": False, "shape": array.shape}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
@@ -45,20 +45,20 @@ def read_arrays(
     """The arrays of parts by name, each read once and verified, several at a time.
 
     Args:
-        manifest: Of the folder.
+        manifest: The manifest of the folder.
         folder: The folder.
-        parts: Their paths in it.
+        parts: Subfolders to read.
         mmap: Bool, whether arrays stay on disk; `indptr` never does.
 
     Raises:
-        DamagedFileError: Whatever docs/format.md forbids; the file or the part.
+        DamagedFileError: Anything that docs/format.md forbids; it names the file.
     """
     listed = listed_files(folder, manifest)
     found: dict[str, dict[str, np.ndarray]] = {}
     waiting = []
     for part in parts:
         record = _record(manifest, folder, part)
-        # indptr comes first, by which others are judged; it stays in memory.
+        # indptr comes first, as others are checked against it; it stays in memory.
         found[part] = arrays = {}
         for name, expected in record["arrays"].items():
             path = folder / part / f"{name}.npy"
@@ -80,13 +80,13 @@ def read_arrays(
 
 
 def _record(manifest: Json, folder: Path, part: str) -> Json:
-    """What the manifest says of a part, but for arrays that are not known here."""
+    """The manifest's record of a part, without unknown arrays."""
     try:
         record = manifest["parts"][part]
         arrays = record["arrays"]
         sizes = [record[name] for name in ("users", "items", "entries")]
         good = all(type(size) is int and size >= 0 for size in sizes)
-        # Names are parts of paths.
+        # Names become parts of paths.
         good = good and all(re.fullmatch("[a-z][a-z_]*", name) for name in arrays)
         known = {n: dict(arrays[n]) for n in DTYPES if n in arrays}
         good = good and all(known[n]["dtype"] == DTYPES[n] for n in known)
@@ -102,6 +102,7 @@ def _record(manifest: Json, folder: Path, part: str) -> Json:
 
 
 def _check_lengths(folder: Path, record: Json, arrays: dict[str, np.ndarray]) -> None:
+    """Raises `DamagedFileError` unless arrays of a part fit together."""
     users, entries = record["users"], record["entries"]
     sizes = {"indptr": users + 1, "user_weights": users}
     wrong = {
@@ -138,7 +139,7 @@ def open_array(path: Path, expected: Json, mmap: bool) -> np.ndarray:
     file = open_regular(path)
     try:
         dtype, shape = _header(file)
-    # Whatever a header holds, nested without end or not, it is no header of ours.
+    # However malformed a header is, it is a damaged file.
     except Exception as error:
         file.close()
         raise DamagedFileError(
@@ -168,7 +169,7 @@ def open_array(path: Path, expected: Json, mmap: bool) -> np.ndarray:
     return array
 
 
-def _header(file: Any) -> tuple[np.dtype, tuple[int]]:
+def _header(file: BinaryIO) -> tuple[np.dtype, tuple[int]]:
     """Dtype and shape of a `.npy` file of format 1.0, one-dimensional, not pickled."""
     version = np.lib.format.read_magic(file)
     if version != (1, 0):
@@ -188,17 +189,17 @@ def verify_array(
     num_columns: int,
     listed: Json | None,
 ) -> None:
-    """Reads an array once, and holds it against docs/format.md and against its sum.
+    """Reads an array once, and checks it against docs/format.md and its checksum.
 
     Args:
-        path: Its file, whose name says what it holds.
-        array: As `open_array` gave it.
+        path: Its file, whose name determines the checks.
+        array: The result of `open_array`.
         rows: (rows + 1,) int64 `indptr`, verified.
         num_columns: Columns of the matrix.
-        listed: Optional, size and SHA-256 that were written.
+        listed: Optional, the size and SHA-256 in the manifest.
 
     Raises:
-        DamagedFileError: It holds what it must not, or another sum.
+        DamagedFileError: Forbidden values, or another checksum.
     """
     total = None if listed is None else hashlib.sha256(_head_of(path, array))
     pieces = slices(array) if total is None else _noted(array, total)
@@ -215,20 +216,21 @@ def verify_array(
 
 
 def _head_of(path: Path, array: np.ndarray) -> bytes:
-    """The bytes in front of the array."""
+    """The bytes before the array."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         return file.read(size - array.nbytes)
 
 
 def _noted(array: np.ndarray, total: Any) -> Iterator[np.ndarray]:
+    """Yields an array in blocks, and adds each to a checksum."""
     for part in slices(array):
         total.update(part.data)
         yield part
 
 
 def _any(pieces: Iterator[np.ndarray], rows: np.ndarray, columns: int) -> None:
-    """Of times, which may be any; they are read for their sum."""
+    """Accepts any times; they are read for the checksum only."""
     for _ in pieces:
         pass
 
@@ -249,7 +251,7 @@ def _check_indices(
 ) -> None:
     start, before = 0, -1
     for part in pieces:
-        # As unsigned numbers, so that one look finds those below 0, too.
+        # As unsigned numbers, so that one comparison finds negative ones too.
         if part.view("uint32").max() >= columns:
             bad = part[part.view("uint32") >= columns][0]
             raise ValueError(f"item index {bad} is not in 0..{columns - 1}")
@@ -257,7 +259,7 @@ def _check_indices(
         if part[0] <= before:
             falls = np.append(0, falls)
         falls += start
-        # It may fall where a user begins.
+        # Indices may fall where a user begins.
         if not (rows[np.searchsorted(rows, falls)] == falls).all():
             raise ValueError("a user's item indices do not rise")
         start, before = start + len(part), part[-1]
@@ -265,7 +267,7 @@ def _check_indices(
 
 def _check_values(pieces: Iterator[np.ndarray], rows: np.ndarray, columns: int) -> None:
     for part in pieces:
-        # NaN is neither.
+        # Also catches NaN.
         good = part.min() >= SMALLEST and part.max() <= LARGEST
         if not good:
             bad = part[~((part >= SMALLEST) & (part <= LARGEST))][0]

@@ -1,4 +1,4 @@
-"""Records in a block of delimited text, found by where line breaks and quotes are."""
+"""Finding the records in a block of delimited text by line breaks and quotes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Block:
 
     @cached_property
     def plain(self) -> bool:
-        """Whether no quote is in it, so that every line is a record."""
+        """Whether the block has no quotes, so that every line is a record."""
         return self.quote is None or self.quote not in self.data
 
     @cached_property
@@ -37,12 +37,12 @@ class Block:
 
     @cached_property
     def quotes(self) -> np.ndarray:
-        """Where quotes are, opening and closing ones by turns."""
+        """Positions of quotes, alternately opening and closing."""
         return np.flatnonzero(self._bytes == ord(self.quote or b"\0"))
 
     @cached_property
     def _inside(self) -> np.ndarray:
-        """(bytes,) bool, which are between quotes, opening ones included."""
+        """(bytes,) bool, whether each is inside quotes or an opening quote."""
         return np.logical_xor.accumulate(self._bytes == ord(self.quote or b"\0"))
 
     def _is_outside(self, byte: bytes) -> np.ndarray:
@@ -53,12 +53,12 @@ class Block:
         return found
 
     def outside(self, byte: bytes) -> np.ndarray:
-        """Where a byte is that no quotes are around."""
+        """Positions of this byte outside quotes."""
         return np.flatnonzero(self._is_outside(byte))
 
     @cached_property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where records that are not blank lines start, and their line breaks."""
+        """Starts and line breaks of records that are not blank lines."""
         ends = self.outside(b"\n")
         starts = np.append(0, ends[:-1] + 1)
         sizes = ends - starts
@@ -68,7 +68,7 @@ class Block:
 
     @cached_property
     def has_blank_lines(self) -> bool:
-        """Whether there may be blank lines, also some inside of quotes."""
+        """Whether there may be blank lines, perhaps only inside quotes."""
         data = self.data
         return data.startswith((b"\n", b"\r\n")) or any(
             blank in data for blank in (b"\n\n", b"\n\r\n")
@@ -76,7 +76,7 @@ class Block:
 
     @cached_property
     def records(self) -> int:
-        """How many records there are, blank lines left out."""
+        """The number of records, without blank lines."""
         if self.plain and not self.has_blank_lines:
             return self.data.count(b"\n")
         if not self.has_blank_lines:
@@ -85,7 +85,7 @@ class Block:
 
     @cached_property
     def compact(self) -> bytes:
-        """The bytes without blank lines, which polars would take for records."""
+        """The bytes without blank lines, which polars would read as records."""
         if not self.has_blank_lines:
             return self.data
         steps = np.zeros(len(self.data) + 1, "int8")
@@ -95,26 +95,26 @@ class Block:
         return self._bytes[np.cumsum(steps[:-1], dtype="int8") > 0].tobytes()
 
     def separators(self) -> int:
-        """How many part fields, in all records together."""
+        """The number of separators outside quotes."""
         if self.plain:
             return self.data.count(self.separator)
         return int(np.count_nonzero(self._is_outside(self.separator)))
 
     def line_at(self, offset: int) -> int:
-        """The number of the line that a byte is in."""
+        """The line number of a byte."""
         return self.first_line + self.data.count(b"\n", 0, offset)
 
     def line_of(self, record: int) -> int:
-        """The number of the line that a record begins in."""
+        """The number of the line where a record begins."""
         return self.line_at(int(self.bounds[0][record]))
 
     def first_stray_quote(self) -> int | None:
-        """Where a quote is that neither opens nor closes a whole field."""
+        """The position of the first quote inside a field, or None."""
         if self.plain:
             return None
         quotes, data = self.quotes, self._bytes
         opening, closing = quotes[::2], quotes[1::2]
-        # Two quotes side by side in a quoted field stand for one.
+        # Two adjacent quotes in a quoted field stand for one.
         doubled = np.zeros(len(opening) + 1, bool)
         doubled[1 : len(closing)] = opening[1 : len(closing)] == closing[:-1] + 1
         if len(opening) > len(closing) > 0:
@@ -131,7 +131,7 @@ class Block:
         return int(bad.min()) if len(bad) else None
 
     def first_uneven(self, fields: int) -> tuple[int, int] | None:
-        """The first record that has not so many fields, and how many it has."""
+        """The first record with another number of fields, and that number."""
         ends = self.bounds[1]
         of_record = np.searchsorted(ends, self.outside(self.separator))
         counts = np.bincount(of_record, minlength=len(ends)) + 1

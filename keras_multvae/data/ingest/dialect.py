@@ -1,4 +1,4 @@
-"""How text files are written: what parts fields, quotes, spells and names them."""
+"""The dialect of text files: separators, quotes, encoding, names of fields."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from keras_multvae import checks
 
-# What stands for a missing value where nothing else is said: database dumps write the
-# second and third, pandas and R the last.
+# Default spellings of a missing value: the second and third are from database dumps,
+# the last from pandas and R.
 NULL = ("", "NULL", "\\N", "NaN")
-# Fields of files without a header that need no further option, by their role.
+# Names of fields, by role, that need no further option in files without a header.
 NAMED = {
     "users": "user",
     "items": "item",
@@ -24,19 +24,19 @@ _CANDIDATES = ("::", "\t", ";", "|", ",")
 
 @dataclass(frozen=True)
 class Dialect:
-    r"""How text files are written; None is what the file's kind has by default.
+    r"""The dialect of a text file; None is the default of the file's kind.
 
     Args:
-        separator: What parts the fields, of any length; "\t" may be spelled out.
-        quote: What fields with separators or line breaks in them stand between, or
-            "none" where that character means nothing.
-        encoding: As Python names it.
-        null: How missing values are spelled; the empty field always is one.
-        columns: The names of the fields, of files without a header.
-        decimal: What numbers have before their fraction, "." or ",".
+        separator: The text between fields, of any length; "\t" may be spelled out.
+        quote: The character around fields that contain separators or line breaks, or
+            "none".
+        encoding: Python's name of the encoding.
+        null: The spelling of missing values, besides the empty field.
+        columns: The names of the fields of a file without a header.
+        decimal: The decimal mark of numbers, "." or ",".
 
     Raises:
-        ValueError: One of them makes no sense.
+        ValueError: An argument is invalid.
     """
 
     separator: str | None = None
@@ -68,7 +68,7 @@ class Dialect:
         if separator is None:
             return
         if separator in ("\\t", "tab"):
-            # No shell passes a tab on as easily as it is typed.
+            # A tab is hard to pass through a shell.
             self._set("separator", "\t")
         elif not isinstance(separator, str) or not separator or "\n" in separator:
             raise checks.refused("separator", "text without line breaks", separator)
@@ -91,14 +91,14 @@ class Dialect:
         return list(dict.fromkeys(["", *(NULL if self.null is None else self.null)]))
 
     def separator_of(self, suffix: str) -> str:
-        """What parts the fields of a file with that suffix."""
+        """The separator of a file with this suffix."""
         return self.separator or ("\t" if suffix.startswith(".tsv") else ",")
 
     def quote_of(self, suffix: str) -> str | None:
-        """What fields are quoted with.
+        """The quote character, or None.
 
-        Nothing where a tab or more than one character parts them: who writes such
-        files relies on that not to occur in a field, and leaves quotes as they are.
+        By default None if the separator is a tab or longer than a character, as such
+        files rely on separators that occur in no field, and have quotes as plain text.
         """
         if self.quote is not None:
             return None if self.quote == "none" else self.quote
@@ -108,11 +108,11 @@ class Dialect:
     def resolved(
         self, columns: dict[str, str | None], with_ratings: bool
     ) -> dict[str, str]:
-        """Column names by role, where the fields' own names say what they are.
+        """Column names by role, completed by the names of the fields.
 
         Args:
-            columns: Column name by role; None for what was not asked for.
-            with_ratings: Whether anybody looks at ratings.
+            columns: Column name by role, or None.
+            with_ratings: Whether ratings are needed.
         """
         own = self.columns or ()
         found = {}
@@ -141,7 +141,7 @@ def _encoding(name: str) -> str:
 
 
 def likely_separator(line: str, used: str) -> str | None:
-    """What seems to part the fields of a line, if that is something else."""
+    """The likely separator of a line, if it differs from the one that was used."""
     counts = {c: line.count(c) for c in _CANDIDATES if c != used}
     best = max(counts, key=lambda c: counts[c])
     return best if counts[best] > line.count(used) else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from keras_multvae.data.ingest.events import EventBuffer
 from keras_multvae.data.ingest.ids import Convert
 from keras_multvae.data.ingest.partitioning import by_user
 from keras_multvae.data.vocabulary import as_ids
+from keras_multvae.typing import Chunk
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Entries:
 
 
 def build_entries(
-    chunks: Iterable[dict[str, Any]],
+    chunks: Iterable[Chunk],
     *,
     min_rating: float | None = None,
     min_user_items: int = 1,
@@ -56,9 +56,8 @@ def build_entries(
         duplicates: See there.
         drop_missing: See there.
         time_unit: See there.
-        convert: What makes the raw ids of the ids that the chunks carry, by role
-            (`users`, `items`).
-        where: Says where a row of the source is, for messages.
+        convert: Functions from the chunks' ids to raw ids, by role (`users`, `items`).
+        where: Describes the place of a source row, for messages.
 
     Returns:
         The entries.
@@ -84,7 +83,7 @@ def build_entries(
     left = _left(merged, num_users, counts, min_user_items, min_item_users, k_core)
     user_items, appearances, enough_users, enough_items = left
 
-    # Users sorted by id; items by their first appearance in what is left of the file.
+    # Users sorted by id; items by first appearance in the remaining events.
     kept_users, kept_items = np.flatnonzero(enough_users), appearances.ordered()
     indptr = csr.row_ends(user_items[kept_users])
     if indptr[-1] == 0:
@@ -107,17 +106,17 @@ def _left(
     min_item_users: int,
     k_core: int | None,
 ) -> tuple[np.ndarray, csr.FirstAppearances, np.ndarray, np.ndarray]:
-    """Who is left by the filters, what that are, and what was lost, in `counts`.
+    """Applies the filters, and counts in `counts` what they remove.
 
     Returns:
-        (users,) the items left to each, where the items left first appear, (users,)
-        and (items,) bool, which are left.
+        (users,) the remaining items of each, first appearances of remaining items, and
+        (users,) and (items,) bool, which remain.
     """
     if k_core is not None:
         enough_users, enough_items = _core(merged, num_users, counts, k_core)
         left = _count_left(merged, enough_users, enough_items, 1)
         return *left, enough_users, enough_items
-    # Items first, then users, once each. All entries of a user are in one part.
+    # Items first, then users, once each. All entries of a user are in one block.
     enough_items = merged.item_users >= min_item_users
     _count_losses(counts, "item", "min_item_users", merged.item_users, enough_items)
     everybody = np.ones(num_users, bool)
@@ -132,10 +131,10 @@ def _left(
 def _core(
     merged: _Merged, num_users: int, counts: dict[str, int], least: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Users and items of the core in which each has `least` of the others.
+    """The k-core: users and items with at least `least` of each other.
 
-    Whoever has fewer goes, again and again, until nobody does; the order in which they
-    go makes no difference.
+    Users and items with fewer are removed until there are none; the order makes no
+    difference.
     """
     users, items = np.ones(num_users, bool), np.ones(len(merged.item_users), bool)
     columns = {name: merged.columns[name] for name in ("users", "items")}
@@ -166,13 +165,13 @@ def _core(
 
 @dataclass(frozen=True)
 class _Merged:
-    """One entry a (user, item) pair, in the order of both.
+    """One entry for each (user, item) pair, sorted.
 
     Args:
-        columns: Of the entries.
-        ends: Where the runs of users begin, and the end of the last.
-        item_users: (items,) how many users each item has.
-        num_events: How many events were merged.
+        columns: The columns of the entries.
+        ends: Where the blocks of users begin, and the end of the last.
+        item_users: (items,) the number of users of each item.
+        num_events: The number of merged events.
     """
 
     columns: dict[str, np.ndarray]
@@ -184,7 +183,7 @@ class _Merged:
 def _merge(
     parts: Iterable[dict[str, np.ndarray]], shape: tuple[int, int], duplicates: str
 ) -> _Merged:
-    """The first pass, over events by runs of users."""
+    """The first pass: merges events by blocks of users."""
     columns, ends = Columns(), [0]
     item_users = np.zeros(shape[1], "int64")
     num_events = 0
@@ -203,9 +202,9 @@ def _count_left(
     enough_items: np.ndarray,
     min_user_items: int,
 ) -> tuple[np.ndarray, csr.FirstAppearances]:
-    """The second pass: the items left to each of `users`, and where those first appear.
+    """The second pass: remaining items of each of `users`, and their first appearances.
 
-    Only users with `min_user_items` of them count for the appearances.
+    Only users with `min_user_items` of them count for appearances.
     """
     num_users = len(users)
     user_items = np.zeros(num_users, "int64")
@@ -225,7 +224,7 @@ def _number(
     enough_items: np.ndarray,
     kept_items: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """The third pass: the columns of the entries that are left."""
+    """The third pass: the columns of the remaining entries."""
     number = np.full(len(enough_items), -1, "int32")
     number[kept_items] = np.arange(len(kept_items))
     columns = Columns()
@@ -241,8 +240,8 @@ def _merged(
 ) -> dict[str, np.ndarray]:
     """Events as entries, sorted by user and item."""
     users, items = events.pop("users"), events.pop("items")
-    # The order is stable, so the first of a run is the first in the file. `event` says
-    # which of the events an entry stands for.
+    # The sort is stable, so the first of equal pairs is the first in the file. `event`
+    # is the index of the event of each entry.
     event = csr.order_by(users, items, shape)
     users, items = users[event], items[event]
     first = np.flatnonzero(_changes(users) | _changes(items))
@@ -258,7 +257,7 @@ def _merged(
 def _numbered(
     entries: dict[str, np.ndarray], number: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Entries of whole users with items by number, sorted within each user."""
+    """Entries of complete users with renumbered items, sorted within each user."""
     users, indices = entries.pop("users"), number[entries.pop("items")]
     ends = np.append(np.flatnonzero(_changes(users)), len(users))
     order = csr.order_within_rows(ends, indices)
@@ -272,13 +271,14 @@ def _numbered(
 
 
 def _rows(columns: dict[str, np.ndarray], keep: np.ndarray) -> dict[str, np.ndarray]:
+    """The rows of columns where `keep` is true."""
     if keep.all():
         return columns
     return {name: array[keep] for name, array in columns.items()}
 
 
 def _changes(codes: np.ndarray) -> np.ndarray:
-    """Where a run of equal codes begins."""
+    """Where a sequence of equal codes begins."""
     begins = np.ones(len(codes), bool)
     np.not_equal(codes[1:], codes[:-1], out=begins[1:])
     return begins
@@ -291,6 +291,7 @@ def _count_losses(
     frequency: np.ndarray,
     enough: np.ndarray,
 ) -> None:
+    """Records how many users or items, and entries of them, a filter drops."""
     counts[f"{name}s_lost_to_{limit}"] = int(((frequency > 0) & ~enough).sum())
     counts[f"entries_lost_to_{limit}"] = int(frequency[~enough].sum())
 
@@ -324,6 +325,7 @@ def _check_filters(
 
 
 def _nothing_left(counts: dict[str, int], num_users: int, num_items: int) -> str:
+    """The error message if the filters drop everything."""
     if "users_lost_to_k_core" in counts:
         lost = (
             f"{counts['users_lost_to_k_core']} users, "

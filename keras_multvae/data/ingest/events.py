@@ -1,8 +1,8 @@
-"""Columns of events, checked, encoded and thinned out chunk by chunk; private.
+"""Checking, encoding and filtering events chunk by chunk; private.
 
-A chunk is a dict of columns of one length, in file order: `users` and `items`, raw ids
-or `CodedIds`; `ratings`, `values` and `timestamps`, if the source has them.
-Arrays and files both come this way, so there is one set of rules for them.
+A chunk is a dict of columns of equal length in file order: `users` and `items`, raw ids
+or `CodedIds`; `ratings`, `values` and `timestamps`, if the source has them. Arrays and
+files are read in the same chunks, so the same rules apply to both.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from keras_multvae.data.columns.spilled import Columns
 from keras_multvae.data.ingest.numbering import CodedIds, IdEncoder, blaming, missing_of
 from keras_multvae.data.ingest.times import Clock
 from keras_multvae.data.vocabulary import row_at
-from keras_multvae.typing import Column
+from keras_multvae.typing import Chunk, Column
 
-# Rows: large enough for NumPy to be fast, small enough to be nothing beside the data.
+# Rows of a chunk: enough for NumPy to be fast, few enough to need little memory.
 CHUNK = 1 << 19
 _RATINGS_ALONE = (
     "Ratings need `min_rating`, the lowest that counts as liked; without it the worst "
@@ -28,10 +28,8 @@ _RATINGS_ALONE = (
 )
 
 
-def array_chunks(
-    users: object, items: object, **others: Any
-) -> Iterator[dict[str, Any]]:
-    """Chunks of whole columns, where one of the `others` may be None."""
+def array_chunks(users: object, items: object, **others: Column) -> Iterator[Chunk]:
+    """Yields chunks of whole columns; any of the `others` may be None."""
     columns = {}
     for name, ids in (("users", users), ("items", items)):
         with blaming(name[:-1]):
@@ -58,22 +56,22 @@ def array_chunks(
 
 
 class EventBuffer:
-    """What is kept of the events, in file order.
+    """The events that pass the filters of single events, in file order.
 
     Args:
         min_rating: Optional, events with a lower rating are dropped.
         drop_missing: Bool, whether events with a missing value are dropped.
-        time_unit: Of timestamps that are numbers; see `Clock`.
-        where: Says where a row of the source is, beside its number; or nothing.
+        time_unit: The unit of numeric timestamps; see `Clock`.
+        where: Describes the place of a source row besides its number, or returns "".
 
     Attributes:
-        users: The user ids of all events, also of those that are dropped.
-        items: The item ids, likewise.
-        columns: Of the kept events: `users` and `items`, int32 codes of the ids;
-            `positions`, int64 source rows; `values`, float64, unless each event counts
-            1; `timestamps`, int64 seconds since 1970, if there are any, and
-            `fractions`, int32 nanoseconds after these, unless all are 0.
-        counts: How many events there were, and what was lost.
+        users: Encodes the user ids of all events, also of dropped ones.
+        items: Encodes the item ids, likewise.
+        columns: Columns of the kept events: `users` and `items`, int32 codes of the
+            ids; `positions`, int64 source rows; `values`, float64, unless all are 1;
+            `timestamps`, int64 seconds since 1970, if there are any, and `fractions`,
+            int32 nanoseconds after these, unless all are 0.
+        counts: The number of events, and of those lost to each filter.
     """
 
     def __init__(
@@ -98,8 +96,8 @@ class EventBuffer:
         self._where = where
         self._kept, self._has_fractions = 0, False
 
-    def add(self, chunk: dict[str, Any]) -> None:
-        """Checks a chunk and keeps the events that count."""
+    def add(self, chunk: Chunk) -> None:
+        """Checks a chunk and appends the events that pass."""
         start, size = self.counts["events"], len(_codes(chunk["users"]))
         self.counts["events"] += size
         if self.min_rating is not None and "ratings" not in chunk:
@@ -137,8 +135,8 @@ class EventBuffer:
         self.columns.append(kept | {"positions": start + source[rows]})
         self._kept += len(rows)
 
-    def _present(self, chunk: dict[str, Any], start: int, size: int) -> np.ndarray:
-        """The rows of a chunk, which is left without those that miss something."""
+    def _present(self, chunk: Chunk, start: int, size: int) -> np.ndarray:
+        """Removes rows with missing values from a chunk; returns the remaining rows."""
         rows = np.arange(size)
         if not self.drop_missing:
             return rows
@@ -149,7 +147,7 @@ class EventBuffer:
         self.counts["events_lost_to_missing"] += size - len(rows)
         for name, column in chunk.items():
             if isinstance(column, CodedIds):
-                # Ids of dropped rows alone say nothing about what ids there are.
+                # Ids that occur only in dropped rows are not ids of the data.
                 used, codes = np.unique(column.codes[rows], return_inverse=True)
                 chunk[name] = CodedIds(codes.astype("int32"), column.ids[used])
             elif isinstance(column, list):
@@ -166,7 +164,7 @@ class EventBuffer:
             raise _missing_numbers(column, gaps, "timestamps", at)
         seconds, fractions = self._clock.times(column, at)
         if fractions is not None and not self._has_fractions:
-            # Till now there were none to keep.
+            # All earlier fractions were 0.
             for done in range(0, self._kept, CHUNK):
                 zeros = np.zeros(min(CHUNK, self._kept - done), "int32")
                 self.columns.append({"fractions": zeros})
@@ -178,12 +176,13 @@ class EventBuffer:
         return {"timestamps": seconds[rows], "fractions": fractions[rows]}
 
 
-def _codes(column: Column) -> Any:
+def _codes(column: Column) -> np.ndarray:
+    """The codes of `CodedIds`; other columns unchanged."""
     return column.codes if isinstance(column, CodedIds) else column
 
 
 def check_values(values: np.ndarray, at: Callable[[int], str] = row_at) -> None:
-    """Raises ValueError at the first value that is negative, or that is no amount."""
+    """Raises ValueError at the first negative or non-finite value."""
     good = in_range(values)
     if not good.all():
         row = int(np.argmin(good))
@@ -195,7 +194,7 @@ def check_values(values: np.ndarray, at: Callable[[int], str] = row_at) -> None:
 
 
 def checked_weights(weights: object, num_users: int, name: str) -> np.ndarray:
-    """Sample weights as float32, or ValueError if they are not one a user and >= 0."""
+    """Sample weights as float32; ValueError unless there is one >= 0 for each user."""
     array = np.asarray(weights, "float32")
     if array.shape != (num_users,) or not (
         np.isfinite(array).all() and (array >= 0).all()
@@ -220,9 +219,10 @@ def _missing_numbers(
 
 
 def _numbers(column: Column, name: str, at: Callable[[int], str]) -> np.ndarray:
+    """A column as float64; raises for values that are no numbers."""
     array = column
     if array.dtype.kind not in "iuf":
-        # Objects may be numbers all the same (None among them becomes NaN).
+        # Objects may still be numbers; None becomes NaN.
         parsed = [_number(value) for value in array.tolist()]
         array = np.array(parsed, "float64")
     bad = np.isnan(array)
@@ -233,7 +233,7 @@ def _numbers(column: Column, name: str, at: Callable[[int], str]) -> np.ndarray:
 
 def _number(value: Any) -> float:
     try:
-        # Text is not parsed: a rating column of strings is a mistake upstream.
+        # Text is not parsed, as a rating column of strings is a mistake in the data.
         return float("nan") if isinstance(value, str | bytes) else float(value)
     except (TypeError, ValueError):
         return float("nan")

@@ -1,4 +1,4 @@
-"""Columns of files of every kind, some rows at a time; private."""
+"""Reading columns of files of every kind in chunks; private."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keras_multvae.data.ingest.events import CHUNK
 from keras_multvae.data.ingest.frames import check_columns
 from keras_multvae.data.ingest.json_lines import JsonLines
 from keras_multvae.data.ingest.text import TextError, TextFile
-from keras_multvae.typing import Frame
+from keras_multvae.typing import Column, Frame
 
 PACKED = ("", ".gz", ".zst")
 TEXT = tuple(kind + packed for kind in (".csv", ".tsv") for packed in PACKED)
@@ -27,15 +27,15 @@ _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 @dataclass
 class Part:
-    """A file of a table.
+    """One file of a data set.
 
     Args:
-        path: Where it is.
-        reader: What reads it; of Parquet, polars' lazy frame.
-        partition: Columns that its folders name, as `year=2024`, and their values.
-        first_row: The number of its first row in the table.
-        rows: How many were read.
-        all_rows: How many it has, where that is known without reading them.
+        path: The path of the file.
+        reader: Its reader; for Parquet, polars' lazy frame.
+        partition: Values of columns that its folders name, as `year=2024`.
+        first_row: The number of its first row in the data set.
+        rows: The number of rows read so far.
+        all_rows: The total number of rows, if it is known without reading them.
     """
 
     path: Path
@@ -47,24 +47,24 @@ class Part:
 
     @property
     def bytes_read(self) -> float:
-        """How far the reading has come, of the size of the file."""
+        """The bytes read so far, as a share of the file's size."""
         size = self.path.stat().st_size
         if self.all_rows is not None:
             return size * self.rows / self.all_rows
-        # Of a packed file, what comes out says nothing about what is left.
+        # The unpacked size of a compressed file is not known.
         return (
             0 if self.path.suffix in PACKED[1:] else min(self.reader.bytes_read, size)
         )
 
 
 class FileReader:
-    """The wanted columns of a file, or of the files of a folder, some rows at a time.
+    """Reads columns of a file, or of the files of a folder, in chunks.
 
-    Columns of text files come as text: whether ids are ints follows from all rows of
-    all files, so it is settled at the end, on the unique ids.
+    Columns of text files stay text: whether ids are ints depends on all rows of all
+    files, so it is decided at the end, by the unique ids.
 
     Attributes:
-        is_text: Whether ids come as text alone.
+        is_text: Whether all ids are read as text.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class FileReader:
         self._dialect = dialect
         self._ids = set(ids)
         self._columns = list(dict.fromkeys(columns))
-        self._at = 0  # the part that is being read
+        self._at = 0  # the file that is being read
         files = _part_files(path, dialect)
         kind = _suffix(files[0])
         self.is_text = kind not in JSON and kind != ".parquet"
@@ -89,8 +89,8 @@ class FileReader:
         else:
             self._parts = [self._open(file) for file in files]
 
-    def frames(self) -> Iterator[Any]:
-        """DataFrames that follow one another."""
+    def frames(self) -> Iterator[Frame]:
+        """Yields consecutive DataFrames."""
         rows = 0
         for at, part in enumerate(self._parts):
             self._at = at
@@ -105,7 +105,7 @@ class FileReader:
             raise ValueError(f"{self._path} holds no rows, only a header.")
 
     def where(self, row: int) -> str:
-        """The file of a row that was read, and its line there."""
+        """The file and line of a row that was read."""
         read = [part for part in self._parts if part.rows]
         part = next(part for part in reversed(read) if part.first_row <= row)
         if isinstance(part.reader, TextFile | JsonLines):
@@ -115,20 +115,20 @@ class FileReader:
 
     @property
     def counts(self) -> dict[str, int]:
-        """What was passed over, by name: blank lines."""
+        """Counts of skipped rows by name: blank lines."""
         lines = sum(getattr(part.reader, "blank_lines", 0) for part in self._parts)
         return {"blank_lines": lines} if lines else {}
 
     @property
     def done(self) -> float:
-        """The share of the files that was read, from 0 to 1."""
+        """The share of the files that has been read, from 0 to 1."""
         sizes = [part.path.stat().st_size for part in self._parts]
         finished = float(sum(sizes[: self._at]))
         if self._at < len(sizes):
             finished += self._parts[self._at].bytes_read
         return finished / max(sum(sizes), 1)
 
-    def _frames_of(self, part: Part) -> Iterator[Any]:
+    def _frames_of(self, part: Part) -> Iterator[Frame]:
         polars, named = self._polars, part.partition
         if isinstance(part.reader, TextFile | JsonLines):
             own = [name for name in self._columns if name not in named]
@@ -144,7 +144,7 @@ class FileReader:
         for frame in part.reader.collect_batches(chunk_size=CHUNK):
             yield self._with_partition(frame, named)
 
-    def _with_partition(self, frame: Frame, named: dict[str, str | None]) -> Any:
+    def _with_partition(self, frame: Frame, named: dict[str, str | None]) -> Frame:
         if not named:
             return frame
         polars = self._polars
@@ -162,7 +162,7 @@ class FileReader:
             reader: TextFile | JsonLines
             if suffix in JSON:
                 reader = JsonLines(file, self._dialect)
-                # Any object may have a key that the first lacks.
+                # Any object may have keys that the first one lacks.
                 if not reader.names:
                     raise ValueError(f"{file} is empty.")
                 return Part(file, reader, named)
@@ -175,7 +175,7 @@ class FileReader:
         return Part(file, reader, named)
 
     def _partition(self, file: Path) -> dict[str, str | None]:
-        """The wanted columns that the folders of a file name."""
+        """The columns that the folders of a file name."""
         if self._path.is_file():
             return {}
         pairs = [
@@ -201,7 +201,7 @@ class FileReader:
                 named = {n: v for n, v in named.items() if n not in schema}
                 own = [name for name in self._columns if name not in named]
                 check_columns(own, list(schema), str(file))
-                # A part without rows has no types of its own.
+                # A file without rows has no types.
                 rows = lazy.select(self._polars.len()).collect().item()
                 if rows:
                     parts.append(Part(file, lazy.select(own), named, all_rows=rows))
@@ -222,6 +222,7 @@ class FileReader:
         return parts
 
     def _check_ids(self, schemas: list[dict[str, Any]]) -> None:
+        """Raises if ids are ints in some files and not in others."""
         uneven = [
             name
             for name in sorted(self._ids)
@@ -236,6 +237,7 @@ class FileReader:
 
     @contextmanager
     def _blaming(self, file: Path) -> Iterator[None]:
+        """A context that adds the file's path to errors."""
         if file.stat().st_size == 0:
             raise ValueError(f"{file} is empty.")
         try:
@@ -248,8 +250,8 @@ class FileReader:
             ) from None
 
 
-def _ahead(frames: Iterator[Any]) -> Iterator[Any]:
-    """The same frames, of which the next is read while one is worked on."""
+def _ahead(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """The same frames, with the next one read ahead in a thread."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, frames, None)
         while (frame := coming.result()) is not None:
@@ -257,10 +259,10 @@ def _ahead(frames: Iterator[Any]) -> Iterator[Any]:
             yield frame
 
 
-def numbers_from_text(polars: ModuleType, text: Any, decimal: str = ".") -> Any:
-    """A column of text as numbers; text that is none stays, for others to judge.
+def numbers_from_text(polars: ModuleType, text: Column, decimal: str = ".") -> Column:
+    """A column of text as numbers, if any text is a number.
 
-    A column in which all is text stays one of text, as times are.
+    A column of other text, such as times, is returned unchanged.
     """
     plain = text
     if decimal == ",":
@@ -287,9 +289,9 @@ def _part_files(path: Path, dialect: Dialect) -> list[Path]:
     if path.is_file():
         if not _suffix(path) and dialect.separator is None:
             raise ValueError(
-                f"{path} must end in one of {', '.join(SUFFIXES)}, or you say what "
-                "parts its fields (separator='::', --separator '::' or --separator "
-                "tab), and without a header, what they are "
+                f"{path} must end in one of {', '.join(SUFFIXES)}. For another text "
+                "file, give its separator (separator='::', --separator '::' or "
+                "--separator tab) and, without a header, its columns "
                 "(--columns user,item,rating,timestamp)."
             )
         return [path]
@@ -297,7 +299,7 @@ def _part_files(path: Path, dialect: Dialect) -> list[Path]:
         file
         for file in sorted(path.rglob("*"))
         if file.is_file()
-        # Spark and others put their marks and logs beside the data.
+        # Spark and other tools put marker and log files beside the data.
         and not any(n.startswith((".", "_")) for n in file.relative_to(path).parts)
     ]
     files = [file for file in every if _suffix(file)]
@@ -314,15 +316,16 @@ def _part_files(path: Path, dialect: Dialect) -> list[Path]:
 
 
 def _none_in(path: Path) -> list[Path]:
+    """Raises the error for a folder without files of events."""
     raise ValueError(f"The folder {path} has no {', '.join(SUFFIXES)} file in it.")
 
 
 def _kind(path: Path) -> str:
-    """The suffix without what says that the file is packed."""
+    """The suffix without that of the compression."""
     return f".{_suffix(path).split('.')[1]}"
 
 
 def _suffix(path: Path) -> str:
-    """Which of SUFFIXES the file has, or nothing."""
+    """The suffix of the file among SUFFIXES, or ""."""
     name = path.name.lower()
     return next((s for s in SUFFIXES if name.endswith(s)), "")

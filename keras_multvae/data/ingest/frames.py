@@ -1,28 +1,25 @@
-"""Chunks of events from DataFrames, polars' without a Python object a row; private."""
+"""Chunks of events from DataFrames; private."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
 from keras_multvae.data.columns.plain import plain
 from keras_multvae.data.ingest.events import CHUNK, array_chunks
 from keras_multvae.data.ingest.numbering import CodedIds
-from keras_multvae.typing import Column, Frame
+from keras_multvae.typing import Chunk, Column, Frame
 
 ROLES = ("users", "items", "ratings", "values", "timestamps")
 
 
-def frame_chunks(
-    df: Frame, names: Mapping[str, str | None]
-) -> Iterator[dict[str, Any]]:
-    """Chunks of a pandas or polars DataFrame; neither is imported unless it is used.
+def frame_chunks(df: Frame, names: Mapping[str, str | None]) -> Iterator[Chunk]:
+    """Yields chunks of a pandas or polars DataFrame, without importing either.
 
     Args:
         df: The DataFrame.
-        names: Column name by role (`users`, `items`, ...); None for what is not there.
+        names: Column name by role (`users`, `items`, ...), or None.
     """
     if not (hasattr(df, "to_numpy") and hasattr(df, "columns")):
         raise TypeError(
@@ -37,18 +34,17 @@ def frame_chunks(
         yield from array_chunks(**{role: df[name] for role, name in wanted.items()})
 
 
-def polars_chunks(
-    frames: Iterable[Any], names: Mapping[str, str]
-) -> Iterator[dict[str, Any]]:
-    """Chunks of polars DataFrames that follow one another."""
+def polars_chunks(frames: Iterable[Frame], names: Mapping[str, str]) -> Iterator[Chunk]:
+    """Yields chunks of consecutive polars DataFrames."""
     for frame in frames:
         yield {role: _column(role, frame[name]) for role, name in names.items()}
 
 
-def _column(role: str, series: Column) -> Any:
+def _column(role: str, series: Column) -> Column:
+    """A polars column in the form that its role needs."""
     if role in ("users", "items"):
         return _encoded_text(series)
-    # Text is times, if it is anything: polars reads it, without an object a row.
+    # Text can only be times: polars parses it, without a Python object for each row.
     if role == "timestamps" and str(series.dtype) == "String":
         return series
     return plain(series)
@@ -57,7 +53,7 @@ def _column(role: str, series: Column) -> Any:
 def check_columns(
     wanted: list[str], found: list[str], source: str, hint: str = ""
 ) -> None:
-    """Raises ValueError if a column is missing; says which there are."""
+    """Raises ValueError if a column is missing, and lists the columns."""
     missing = [name for name in wanted if name not in found]
     if missing:
         raise ValueError(
@@ -66,8 +62,8 @@ def check_columns(
         )
 
 
-def _encoded_text(series: Column) -> Any:
-    """A polars column of ids: text as `CodedIds`, all else as it is."""
+def _encoded_text(series: Column) -> Column:
+    """A polars column of ids: text as `CodedIds`, other types unchanged."""
     import polars
 
     if series.dtype not in (polars.String, polars.Categorical, polars.Enum):

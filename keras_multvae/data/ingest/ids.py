@@ -1,4 +1,4 @@
-"""Of which kind raw ids are, once all of them are known; private."""
+"""Deciding the type of raw ids once all of them are known; private."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _FLOAT = re.compile(
 def converter(
     id_type: str, text: bool = False, vocabulary: Vocabulary | None = None
 ) -> Convert:
-    """What makes the ids of a source out of its unique raw ids.
+    """Returns a function from the unique ids of a source to raw ids.
 
     Args:
         id_type: "auto", "str" or "int".
-        text: Whether the source holds text alone, as CSV files do, so that its ids are
-            ints if every one of them survives the way there and back.
-        vocabulary: Optional, what the ids will be looked up in: text takes its kind.
+        text: Whether the source holds text only, as CSV files do. Its ids are then ints
+            if every id equals the text of its int.
+        vocabulary: Optional, a vocabulary whose kind text ids are converted to.
 
     Raises:
         ValueError: An unknown type.
@@ -49,7 +49,7 @@ def _as_text(ids: object) -> np.ndarray:
 
 
 def _as_text_alone(ids: object) -> np.ndarray:
-    """Text stays text; what never was text does too, to be told from it."""
+    """Text stays text, and ids that are no text are converted to it."""
     return as_ids(ids)
 
 
@@ -74,7 +74,7 @@ def _as_ints_if_all(ids: object) -> np.ndarray:
 
 
 def _as_read(ids: object) -> np.ndarray:
-    """Ints where that changes no id; decimal numbers are refused, as from floats."""
+    """Ints if that changes no id; refuses decimal numbers, which come from floats."""
     array = as_ids(ids)
     if array.dtype.kind == "i":
         return array

@@ -1,4 +1,4 @@
-"""JSON lines, whose values are objects (events, items) or lists; private."""
+"""Reading JSON lines of objects (events, items) or lists; private."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from keras_multvae.data.ingest.dialect import Dialect
 from keras_multvae.data.ingest.events import CHUNK
 from keras_multvae.data.ingest.text import TextError, lines_of, opened
 from keras_multvae.extras import import_extra
+from keras_multvae.typing import Column, Frame, Json, JsonValue
 
 
 class JsonLines:
-    """A file of JSON, a value a line: objects for the most part.
+    """A file with a JSON value in each line.
 
-    Python reads them, not polars, which would make text of ints that stand beside text.
+    It is read by Python, as polars would convert ints beside text to text.
 
     Attributes:
-        blank_lines: How many were passed over in the last reading.
-        bytes_read: How many bytes, unpacked, that reading has come through.
+        blank_lines: The number of blank lines skipped in the last reading.
+        bytes_read: The uncompressed bytes read in it so far.
     """
 
     def __init__(self, path: Path, dialect: Dialect) -> None:
@@ -33,14 +34,14 @@ class JsonLines:
         """The keys of the first object."""
         return next((list(each) for _, each in self._objects()), [])
 
-    def frames(self, columns: list[str]) -> Iterator[Any]:
-        """Frames of the wanted columns; a key that an object lacks is null there.
+    def frames(self, columns: list[str]) -> Iterator[Frame]:
+        """Yields frames of the columns, with null for keys that an object lacks.
 
         Raises:
             ValueError: A line is no object.
         """
         self.blank_lines = 0
-        rows: list[dict[str, Any]] = []
+        rows: list[Json] = []
         for _, each in self._objects():
             rows.append(each)
             if len(rows) == CHUNK:
@@ -50,18 +51,18 @@ class JsonLines:
             yield _frame(rows, columns)
 
     def line_of(self, record: int) -> int:
-        """The number of the line of an object; reads the file again."""
+        """The line number of an object; reads the file again."""
         for number, (line, _) in enumerate(self._objects()):
             if number == record:
                 return line
         raise IndexError(record)
 
     def hint(self) -> str:
-        """What option the file seems to want; nothing."""
+        """A hint at a missing option; always ""."""
         return ""
 
-    def values(self) -> Iterator[tuple[int, dict[str, Any] | list[Any]]]:
-        """What lines hold, with their numbers, but for blank ones.
+    def values(self) -> Iterator[tuple[int, Json | list[JsonValue]]]:
+        """Yields line numbers and values, without blank lines.
 
         Raises:
             ValueError: A line that cannot be read, or is neither an object nor a list.
@@ -83,8 +84,8 @@ class JsonLines:
                     continue
                 yield line, _value(self.path, line, text)
 
-    def _objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        # In text, the words of CSV files for a missing value are only words.
+    def _objects(self) -> Iterator[tuple[int, Json]]:
+        # The spellings of missing values in CSV files are ordinary text here.
         nulls = frozenset(self._dialect.null or ()) | {""}
         for line, found in self.values():
             if not isinstance(found, dict):
@@ -103,7 +104,7 @@ class JsonLines:
             )
 
 
-def _value(path: Path, line: int, text: str) -> dict[str, Any] | list[Any]:
+def _value(path: Path, line: int, text: str) -> Json | list[JsonValue]:
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
@@ -118,15 +119,15 @@ def _value(path: Path, line: int, text: str) -> dict[str, Any] | list[Any]:
     return found
 
 
-def _frame(rows: list[dict[str, Any]], columns: list[str]) -> Any:
+def _frame(rows: list[Json], columns: list[str]) -> Frame:
     polars = import_extra("polars", "data")
     return polars.DataFrame(
         {name: _series(polars, [row.get(name) for row in rows]) for name in columns}
     )
 
 
-def _series(polars: ModuleType, values: list[Any]) -> Any:
-    """A column of one type, or of objects, so that nothing becomes something else."""
+def _series(polars: ModuleType, values: list[Any]) -> Column:
+    """A column of one type, or of objects, so that no value is converted."""
     types = set(map(type, values)) - {type(None)}
     if types == {str}:
         return polars.Series(values, dtype=polars.String)

@@ -1,10 +1,10 @@
-"""Ids of a column, checked and numbered as they come; private."""
+"""Encoding ids as ints in the order in which they are read; private."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,9 +14,9 @@ from keras_multvae.typing import Column
 
 
 class CodedIds(NamedTuple):
-    """A column of ids: int32 indices into its unique ids, and those.
+    """A column of ids: int32 codes, which index its unique ids, and these ids.
 
-    An index of -1 stands for a missing id.
+    The code -1 stands for a missing id.
     """
 
     codes: np.ndarray
@@ -24,11 +24,11 @@ class CodedIds(NamedTuple):
 
 
 def encode(ids: np.ndarray) -> CodedIds:
-    """Encodes what `as_ids` gave; the unique ids come out sorted."""
+    """Encodes the result of `as_ids`; the unique ids are sorted."""
     if ids.dtype.kind == "i":
         low, high = (int(ids.min()), int(ids.max())) if len(ids) else (0, 0)
         if high - low < 8 * len(ids):
-            # Most ids are numbers in a short range: a table is faster than a sort.
+            # Most ids are ints in a short range, where counting is faster than sorting.
             shifted = ids - low
             table = np.zeros(high - low + 1, "int32")
             table[shifted] = 1
@@ -45,17 +45,17 @@ def encode(ids: np.ndarray) -> CodedIds:
 
 
 class IdEncoder:
-    """The different ids of a column, numbered as they come."""
+    """Encodes the ids of a column, chunk by chunk."""
 
     def __init__(self, what: str, whole_floats: bool = False) -> None:
         self.what = what
-        # Ints come as floats where pandas found some missing, so only if those go.
+        # pandas reads ints as floats if some are missing, so accept floats only then.
         self._whole_floats = whole_floats
         self._ints = CodedIds(np.empty(0, "int32"), np.empty(0, "int64"))
         self._names: dict[str, int] = {}
 
     def encode(self, column: Column, at: Callable[[int], str]) -> np.ndarray:
-        """The int32 numbers of a chunk's ids."""
+        """The int32 codes of a chunk's ids."""
         with blaming(self.what):
             gaps = missing_of(column)
             if gaps is not None:
@@ -72,7 +72,7 @@ class IdEncoder:
     def _check_kind(
         self, column: CodedIds, ints: bool, at: Callable[[int], str]
     ) -> None:
-        others: Any = self._names if ints else self._ints.ids
+        others: Column = self._names if ints else self._ints.ids
         if not len(column.codes) or not len(others):
             return
         bad, first = column.ids[column.codes[0]], next(iter(others))
@@ -82,8 +82,8 @@ class IdEncoder:
             "the ids to one type."
         )
 
-    def sorted(self, convert: Callable[[Any], np.ndarray]) -> CodedIds:
-        """All ids, converted and sorted, and the place of each number among them."""
+    def sorted(self, convert: Callable[[Column], np.ndarray]) -> CodedIds:
+        """All ids, converted and sorted, and the place of each code among them."""
         ids: np.ndarray = np.empty(len(self._ints.ids), "int64")
         ids[self._ints.codes] = self._ints.ids
         if self._names:
@@ -92,6 +92,7 @@ class IdEncoder:
             return encode(convert(ids))
 
     def _number(self, names: np.ndarray) -> np.ndarray:
+        """The codes of text ids; new ids get new codes."""
         known = self._names
         fresh = [name for name in names if name not in known]
         known.update(
@@ -100,6 +101,7 @@ class IdEncoder:
         return np.fromiter(map(known.__getitem__, names), "int32", len(names))
 
     def _number_ints(self, ids: np.ndarray) -> np.ndarray:
+        """The codes of int ids; new ids get new codes."""
         codes, known = self._ints
         place = np.searchsorted(known, ids)
         fresh = np.ones(len(ids), bool)
@@ -115,7 +117,7 @@ class IdEncoder:
 
 
 def missing_of(column: Column) -> np.ndarray | None:
-    """Where a column of a chunk misses a value; None where it does nowhere."""
+    """(rows,) bool, where a value is missing; None if none is."""
     if isinstance(column, CodedIds):
         return column.codes < 0 if column.codes.min(initial=0) < 0 else None
     return missing(column)
@@ -123,7 +125,7 @@ def missing_of(column: Column) -> np.ndarray | None:
 
 @contextmanager
 def blaming(what: str) -> Iterator[None]:
-    """Says of which column of ids an error is."""
+    """A context that adds the name of the column to errors about ids."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -141,8 +143,8 @@ def _missing_id(
     )
 
 
-def _as_whole(column: Column) -> Any:
-    """Whole floats as the ints that they were, if they are exact."""
+def _as_whole(column: Column) -> Column:
+    """Floats as ints, if all are whole and exact."""
     array = np.asarray(column) if isinstance(column, list) else column
     if array.dtype.kind == "O" and all(isinstance(v, float) for v in array.tolist()):
         array = array.astype("float64")
@@ -153,5 +155,6 @@ def _as_whole(column: Column) -> Any:
     return array.astype("int64")
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
+    """A NumPy scalar as a Python object; others unchanged."""
     return value.item() if isinstance(value, np.generic) else value

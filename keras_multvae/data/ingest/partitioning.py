@@ -1,4 +1,4 @@
-"""Events by runs of users of which each fits in memory; private."""
+"""Partitioning events into blocks of users that fit in memory; private."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from keras_multvae.data.ingest.numbering import CodedIds
 def by_user(
     events: dict[str, np.ndarray], users: CodedIds, items: CodedIds
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The events of one run of users after the other, in file order within each.
+    """Yields the events of each block of users, in file order within a block.
 
     Args:
-        events: Columns, in memory or mapped. `users` and `items` are numbers of ids.
-        users: The place of each number among the sorted ids, and those.
+        events: Columns, in memory or mapped. `users` and `items` are codes of ids.
+        users: The place of each code among the sorted ids, and these ids.
         items: Likewise.
 
     Yields:
-        The columns, with places for the numbers.
+        The columns, with places in place of codes.
     """
     numbers = np.zeros(len(users.codes), "int64")
     for users_of_part in slices(events["users"], RUN):
@@ -47,9 +47,10 @@ def by_user(
 def _grouped(
     events: dict[str, np.ndarray], run: np.ndarray, starts: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The events of the first run of users, then of the second, and so on, on disk.
+    """The events sorted by block of users, on disk.
 
-    `run` is of each number of a user, `starts` is where the runs begin, and their end.
+    `run` is the block of each user code; `starts` has the blocks' beginnings and their
+    end.
     """
     files = {name: SpillFile(array.dtype) for name, array in events.items()}
     places = starts[:-1].copy()

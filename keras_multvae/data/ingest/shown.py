@@ -1,4 +1,4 @@
-"""How far files of events are read, on standard error; private."""
+"""Progress of reading files of events, on standard error; private."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 from rich.progress import (
     BarColumn,
@@ -17,24 +16,25 @@ from rich.progress import (
 )
 
 from keras_multvae.progress import console
+from keras_multvae.typing import Frame
 
-# Seconds between two lines, where there is no terminal.
+# Seconds between two lines if standard error is no terminal.
 PAUSE = 10.0
 
 
 @contextmanager
 def reading(
     name: str, done: Callable[[], float], show: bool = True
-) -> Iterator[Callable[[Iterable[Any]], Iterable[Any]]]:
-    """Shows how far the events of a file are read, and how fast.
+) -> Iterator[Callable[[Iterable[Frame]], Iterable[Frame]]]:
+    """A context that shows the progress and the rate of reading events.
 
     Args:
-        name: Of what is read.
-        done: Gives the share of it that was read, from 0 to 1.
+        name: The name of the source.
+        done: Returns the share of it that has been read, from 0 to 1.
         show: Whether to show anything.
 
     Yields:
-        A function that takes frames of events and gives them on.
+        A function that passes frames of events through and counts them.
     """
     if not show:
         yield lambda frames: frames
@@ -50,7 +50,7 @@ def reading(
     with bar:
         task = bar.add_task(f"Reading {name}", total=1.0)
 
-        def shown(frames: Iterable[Any]) -> Iterator[Any]:
+        def shown(frames: Iterable[Frame]) -> Iterator[Frame]:
             began = said = time.monotonic()
             events = 0
             for frame in frames:
@@ -67,7 +67,7 @@ def reading(
                     console.print(f"Reading {name}: {words}{end}", markup=False)
             if bar.disable:
                 console.print(f"Read {name}: {words}", markup=False)
-            # What was read is still to be ordered and filtered.
+            # The events are still to be sorted and filtered.
             bar.update(task, completed=1.0, description=f"Ordering {words}")
 
         yield shown

@@ -1,7 +1,7 @@
-"""Delimited text, block by block, with every record accounted for; private.
+"""Reading delimited text block by block, without losing a record; private.
 
-polars reads the fields. What it would pass over in silence is found out here: quotes
-that mean nothing, records with a field too many or too few, other encodings.
+polars reads the fields. This module detects what polars would silently accept: stray
+quotes, records with too many or too few fields, other encodings.
 """
 
 from __future__ import annotations
@@ -18,32 +18,33 @@ from typing import Any, BinaryIO
 from keras_multvae.data.ingest.blocks import Block
 from keras_multvae.data.ingest.dialect import Dialect, likely_separator
 from keras_multvae.extras import import_extra
+from keras_multvae.typing import Frame
 
-# Bytes that are read at a time, and those that a quoted field may go on for.
+# The bytes of a block, and the maximum length of a quoted field.
 BLOCK, LONGEST = 1 << 22, 1 << 26
-# One of these stands in for a separator of several bytes: polars takes one byte.
+# Substitutes for separators of several bytes, as polars accepts one byte only.
 _STAND_INS = tuple(bytes([code]) for code in (0x1F, 0x1E, 0x1D, 0x1C, 0x01, 0x02))
 
 
 class TextError(ValueError):
-    """What is wrong with a text file, and in which line."""
+    """An error in a text file, with its line."""
 
 
 class TextFile:
     """A delimited text file.
 
     Args:
-        path: The file; it may be packed, by its suffix.
-        suffix: What it ends in, as ".tsv.gz".
-        dialect: How it is written.
+        path: The file, compressed or not, by its suffix.
+        suffix: Its suffix, such as ".tsv.gz".
+        dialect: Its dialect.
 
     Attributes:
-        names: Of the fields.
-        blank_lines: How many were passed over in the last reading.
-        bytes_read: How many bytes, unpacked, that reading has come through.
+        names: The names of the fields.
+        blank_lines: The number of blank lines skipped in the last reading.
+        bytes_read: The uncompressed bytes read in it so far.
 
     Raises:
-        ValueError: It has nothing in it, or its header cannot be read.
+        ValueError: The file is empty, or its header cannot be read.
     """
 
     def __init__(self, path: Path, suffix: str, dialect: Dialect) -> None:
@@ -65,11 +66,11 @@ class TextFile:
         self._check_first(fields, first.line_at(start))
         self.names = list(dialect.columns or fields)
 
-    def frames(self, columns: list[str]) -> Iterator[Any]:
-        """Frames of text of the wanted columns, one a block.
+    def frames(self, columns: list[str]) -> Iterator[Frame]:
+        """Yields frames of text columns, one for each block.
 
         Raises:
-            ValueError: What cannot be read as it stands there, with its line.
+            ValueError: A record that cannot be read, with its line.
         """
         polars = import_extra("polars", "data")
         self.blank_lines = 0
@@ -83,7 +84,7 @@ class TextFile:
             yield frame
 
     def line_of(self, record: int) -> int:
-        """The number of the line that a record begins in; reads the file again."""
+        """The number of the line where a record begins; reads the file again."""
         for block in self._blocks():
             if record < block.records:
                 return block.line_of(record)
@@ -91,7 +92,7 @@ class TextFile:
         raise IndexError(record)
 
     def hint(self) -> str:
-        """What option a file seems to want whose columns are not found; or nothing."""
+        """A hint at the option that would find missing columns, or ""."""
         other = likely_separator(self.first_record, self.separator)
         if other is not None:
             return (
@@ -105,12 +106,12 @@ class TextFile:
             )
         return ""
 
-    def _read(self, polars: ModuleType, block: Block, columns: list[str]) -> Any:
+    def _read(self, polars: ModuleType, block: Block, columns: list[str]) -> Frame:
         stray = block.first_stray_quote()
         if stray is not None:
             raise self._stray(block, stray)
         number = len(self.names)
-        # polars sees that a record has too many fields only if it reads the last.
+        # polars notices extra fields only if it reads the last column.
         places = {name: self.names.index(name) for name in columns}
         if not block.records:
             return polars.DataFrame(schema=dict.fromkeys(columns, polars.String))
@@ -139,7 +140,7 @@ class TextFile:
         )
 
     def _unread(self, block: Block, what: str) -> TextError:
-        """Which line polars stumbled over, and what may mend it."""
+        """The error for a line that polars cannot read, with a hint."""
         with self._blaming_bytes(block):
             block.data.decode()
         uneven = block.first_uneven(len(self.names))
@@ -164,13 +165,13 @@ class TextFile:
     def _stray(self, block: Block, offset: int) -> TextError:
         return TextError(
             f"{self._unreadable}: in line {block.line_at(offset)} a quote "
-            f"({self._quote}) neither opens nor closes a field. Where quotes mean "
-            "nothing, say so: quote='none', --quote none. Else double it inside of a "
+            f"({self._quote}) neither opens nor closes a field. If quotes are plain "
+            "text, pass quote='none' (--quote none); otherwise double it inside a "
             "quoted field."
         )
 
     def _check_first(self, fields: list[str], line: int) -> None:
-        """Whether the first record is what `columns` says it is."""
+        """Checks the first record against `columns`."""
         names = self._dialect.columns
         if names is None:
             return
@@ -188,7 +189,7 @@ class TextFile:
             )
 
     def _blocks(self, header: bool = True) -> Iterator[Block]:
-        """Blocks of whole records, the header left out if `header` and there is one."""
+        """Yields blocks of whole records, without the header if `header` is true."""
         skip = header and self._dialect.columns is None
         rest, line = b"", 1
         for piece in self._pieces():
@@ -213,6 +214,7 @@ class TextFile:
             raise self._stray(*self._unclosed(rest, line))
 
     def _unclosed(self, data: bytes, line: int) -> tuple[Block, int]:
+        """The block that an unclosed quote begins in, and its position."""
         block = self._block(data, line)
         stray = block.first_stray_quote()
         return block, int(block.quotes[0]) if stray is None else stray
@@ -231,7 +233,7 @@ class TextFile:
         return Block(data.replace(separator, stand_in), line, stand_in, quote)
 
     def _last_end(self, data: bytes) -> int:
-        """Where the last whole record ends."""
+        """The end of the last whole record."""
         end = data.rfind(b"\n") + 1
         quote = None if self._quote is None else self._quote.encode()
         if quote is None or end == 0 or data.count(quote, 0, end) % 2 == 0:
@@ -240,7 +242,7 @@ class TextFile:
         return int(ends[-1]) + 1 if len(ends) else 0
 
     def _pieces(self) -> Iterator[bytes]:
-        """The file's bytes as UTF-8; the last line has a line break."""
+        """Yields the file as UTF-8; the last line gets a line break."""
         encoding = self._dialect.encoding or "utf-8"
         decode = None
         if encoding != "utf-8":
@@ -265,6 +267,7 @@ class TextFile:
             yield b"\n"
 
     def _decoded(self, decode: Any, piece: bytes, line: int, encoding: str) -> bytes:
+        """A piece of the file, decoded to UTF-8; raises with the line of a bad byte."""
         try:
             text = decode.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
@@ -290,7 +293,7 @@ class TextFile:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """A file's bytes, unpacked if its name ends in .gz or .zst."""
+    """Opens a file, decompressed if its name ends in .gz or .zst."""
     packed = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
     if packed is None:
         with path.open("rb") as file:
@@ -302,7 +305,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file; PyArrow's files give none by themselves."""
+    """Yields the lines of a file, also of PyArrow's, which has no iterator."""
     rest = b""
     while piece := file.read(BLOCK):
         *lines, rest = (rest + piece).split(b"\n")

@@ -1,6 +1,6 @@
-"""Every way to say when something was, as seconds since 1970; private.
+"""Converting times of every kind to seconds since 1970; private.
 
-There is this one converter for arrays, frames, files and the dates of splits.
+It is the only converter: for arrays, frames, files and the dates of splits.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ EXPECTED = (
     "2021-03-01T10:00:00+01:00"
 )
 _A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-# From here on a number of seconds is beyond the year 5138, a number of milliseconds
-# beyond 1973, and so on.
+# As seconds such numbers are later than the year 5138, as milliseconds later than 1973,
+# and so on.
 _FROM = {"ms": 10**11, "us": 10**14, "ns": 10**17}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO = (
@@ -37,7 +37,7 @@ _ISO = (
 class Times(NamedTuple):
     """Instants: int64 seconds since 1970, and int32 nanoseconds after these, or None.
 
-    None where all are whole seconds.
+    The latter are None if all instants are whole seconds.
     """
 
     seconds: np.ndarray
@@ -47,12 +47,12 @@ class Times(NamedTuple):
 class Clock:
     """Converts the times of one source, chunk by chunk.
 
-    Numbers are seconds, unless they are so large that they can only be of a finer unit;
-    whoever has other numbers names the unit.
+    Numbers are seconds, unless they are so large that they must be of a finer unit.
+    Pass the unit for any others.
 
     Args:
         unit: One of UNITS.
-        name: Of the column, for messages.
+        name: The name of the column, for messages.
     """
 
     def __init__(self, unit: str = "auto", name: str = "timestamps") -> None:
@@ -64,11 +64,11 @@ class Clock:
         """The instants of a column of any kind.
 
         Args:
-            column: What `plain` gives, or a polars column of text.
-            at: Says where the row of an index is, as "row 7".
+            column: The result of `plain`, or a polars column of text.
+            at: Describes the row of an index, such as "row 7".
 
         Raises:
-            ValueError: One is no time, or the unit of numbers is not clear.
+            ValueError: A value is no time, or the unit of numbers is ambiguous.
         """
         if hasattr(column, "str") and hasattr(column, "null_count"):
             return self._of_text(column, at)
@@ -97,6 +97,7 @@ class Clock:
         return _times(seconds, fractions)
 
     def _of_numbers(self, array: np.ndarray, at: Callable[[int], str]) -> Times:
+        """The instants of numbers, in the clock's unit."""
         finite = np.isfinite(array)
         if not finite.all():
             row = int(np.argmin(finite))
@@ -118,6 +119,7 @@ class Clock:
         return _times(*_carried(seconds.astype("int64"), rest.astype("int64")))
 
     def _unit_of(self, array: np.ndarray, at: Callable[[int], str]) -> str:
+        """The unit of a column of numbers, by their size; raises if it is ambiguous."""
         if self._unit != "auto":
             return self._unit
         sizes = abs(array)
@@ -148,7 +150,7 @@ class Clock:
             "unit of all of them (time_unit=..., --time-unit s|ms|us|ns)."
         )
 
-    def _of_text(self, text: Any, at: Callable[[int], str]) -> Times:
+    def _of_text(self, text: Column, at: Callable[[int], str]) -> Times:
         polars = import_extra("polars", "data")
         parts = text.str.extract_groups(_ISO).struct.unnest()
         days = parts["date"].str.to_date("%Y-%m-%d", strict=False)
@@ -205,15 +207,17 @@ def _of_datetime64(array: np.ndarray) -> Times:
 
 
 def _times(seconds: np.ndarray, fractions: np.ndarray) -> Times:
+    """`Times`, with fractions of None if all are 0."""
     return Times(seconds, fractions.astype("int32") if fractions.any() else None)
 
 
 def _carried(seconds: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Carries a full second of nanoseconds over to the seconds."""
     over = rest >= 10**9
     return seconds + over, np.where(over, rest - 10**9, rest)
 
 
-def _polars_text(values: list[str]) -> Any:
+def _polars_text(values: list[str]) -> Column:
     polars = import_extra("polars", "data")
     return polars.Series("text", values, dtype=polars.String)
 
@@ -224,14 +228,14 @@ def _is_number(value: object) -> bool:
 
 
 def _nanoseconds(value: object) -> int | None:
-    """Since 1970, of a datetime, a date or NumPy's datetime64; None of all else."""
+    """Nanoseconds since 1970 of a datetime, date or datetime64; otherwise None."""
     if isinstance(value, np.datetime64):
         return int(value.astype("datetime64[ns]").astype("int64"))
     if isinstance(value, datetime):
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
         since = aware - _EPOCH
         whole = (since.days * 86400 + since.seconds) * 10**9
-        # pandas' Timestamps know nanoseconds, and so do their differences.
+        # pandas' Timestamps have nanoseconds, and so have their differences.
         rest = getattr(value, "nanosecond", 0)
         return whole + since.microseconds * 1000 + rest
     if isinstance(value, date):

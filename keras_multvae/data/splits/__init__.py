@@ -1,4 +1,4 @@
-"""Who trains, who validates, who tests."""
+"""Splits into training, validation and test parts."""
 
 from keras_multvae.data.splits.base import FoldIn, Split
 from keras_multvae.data.splits.by_time import leave_last_out, temporal_split

@@ -1,9 +1,8 @@
-"""Training, validation and test parts, and those of data that come split."""
+"""Training, validation and test parts, also of data that come already split."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -11,11 +10,12 @@ from scipy.sparse import csr_matrix
 from keras_multvae.data.columns.csr import FirstAppearances, csr_over
 from keras_multvae.data.columns.row_blocks import largest_of
 from keras_multvae.data.interactions import Interactions
+from keras_multvae.typing import Json
 
 
 @dataclass(frozen=True, eq=False)
 class FoldIn:
-    """Held-out users: what the model is shown of them, and what it must find.
+    """Held-out users: the input that the model gets, and the targets that it must rank.
 
     Args:
         input: Interactions folded in.
@@ -40,7 +40,7 @@ class FoldIn:
 
     @property
     def num_users(self) -> int:
-        """Held-out users."""
+        """The number of held-out users."""
         return self.input.num_users
 
     def __repr__(self) -> str:
@@ -52,13 +52,13 @@ class FoldIn:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What to train on, to choose settings by, and to report on.
+    """Training, validation and test parts of a data set.
 
     Args:
         train: The training interactions; their item vocabulary is that of all parts.
         validation: Optional held-out users for choosing settings.
         test: Optional held-out users for the final figures.
-        settings: How the split was made; goes into the prepared folder's manifest.
+        settings: How the split was made; stored in the prepared folder's manifest.
 
     Raises:
         ValueError: A part has other items than `train`.
@@ -67,7 +67,7 @@ class Split:
     train: Interactions
     validation: FoldIn | None = None
     test: FoldIn | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: Json = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("validation", "test"):
@@ -79,9 +79,9 @@ class Split:
                 )
 
     def histories(self) -> Interactions:
-        """All that is known of each user, whatever part it is in.
+        """All interactions of each user, from all parts.
 
-        What a `Recommender` is to keep, so that nobody is recommended what he has.
+        A `Recommender` keeps them so as not to recommend what a user already has.
 
         Returns:
             The interactions of the users of all parts, those of `train` first, over the
@@ -105,7 +105,7 @@ class Split:
         for part in parts:
             own = np.arange(part.num_users)
             rows.append(np.full(len(users), -1))
-            # Those of `train` come first, and need not be looked up.
+            # The users of `train` come first and need no look-up.
             place = own if part is self.train else users.lookup(part.users.ids)
             rows[-1][place] = own
         matrices = [
@@ -129,11 +129,11 @@ class Split:
         test: Interactions,
         validation: Interactions | None = None,
     ) -> Split:
-        """The split of a data set that comes with its own train and test files.
+        """Makes the split of a data set that has its own train and test files.
 
-        This is weak generalisation: the same users train and are tested, on clicks
-        that were held out. What the model is shown of a user are the training clicks,
-        for the test also those of the validation.
+        This is weak generalisation: the users of the test are users of the training,
+        with held-out clicks. The input of a user are the training clicks, for the test
+        also those of the validation.
 
         Args:
             train: What to train on.
@@ -169,7 +169,7 @@ class Split:
 
 
 def with_own_items(interactions: Interactions) -> Interactions:
-    """Over the items that occur in it, in the order of first appearance in the file."""
+    """Over the items that occur in it, in the order of first appearance."""
     appearances = FirstAppearances(interactions.num_items)
     for part in interactions.parts():
         appearances.add(part.arrays["indices"], part.file_order)
@@ -177,7 +177,7 @@ def with_own_items(interactions: Interactions) -> Interactions:
 
 
 def _holdout(seen: Interactions, held_out: Interactions, name: str) -> FoldIn:
-    """Held-out clicks as targets, with what else is known of their users as input."""
+    """Held-out clicks as targets, and other clicks of their users as input."""
     targets = held_out.with_items(seen.items)
     rows = seen.users.lookup(seen.users.from_text(targets.users.ids))
     if (rows < 0).any():
@@ -197,7 +197,7 @@ def _holdout(seen: Interactions, held_out: Interactions, name: str) -> FoldIn:
 
 
 def _with_clicks(seen: Interactions, more: Interactions) -> Interactions:
-    """The clicks of both, for the users of the first."""
+    """The clicks of both arguments, for the users of the first."""
     rows = seen.users.lookup(more.users.ids)
     moved = more.matrix.tocoo()
     shape = seen.matrix.shape

@@ -1,9 +1,8 @@
-"""Splits by time: at two dates, or each user's last events."""
+"""Splits by time: at two dates, or before each user's last events."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -18,11 +17,10 @@ def temporal_split(
 ) -> Split:
     """Splits at two dates that are the same for all users.
 
-    Training sees what happened before `validation_from`. Validation shows the model the
-    same period of each user and asks for what the user did from then until
-    `test_from`; the test shows everything before `test_from` and asks for the rest.
-    Items not seen in training are dropped, and so are held-out users left with no input
-    or no target.
+    Events before `validation_from` are for training. In the validation, these are the
+    input and events from then until `test_from` the targets; in the test, all events
+    before `test_from` are the input and the rest the targets. Items not seen in
+    training are dropped, and so are held-out users left with no input or no target.
 
     Args:
         interactions: With `timestamps`.
@@ -30,7 +28,7 @@ def temporal_split(
             ISO text (without a zone, in UTC), seconds or milliseconds since 1970, a
             duration before the last event ("30d" are the last thirty days; h, d or w),
             or the share of the events that are before, as 0.8.
-        test_from: When the test begins, likewise, and later.
+        test_from: When the test begins, likewise; later than `validation_from`.
 
     Returns:
         The split; the same user may be in several parts.
@@ -66,11 +64,11 @@ def temporal_split(
 
 
 def leave_last_out(interactions: Interactions) -> Split:
-    """Holds out each user's last event for the test and the one before for validation.
+    """Holds out each user's last event for the test, the one before for validation.
 
     Events of the same instant count in file order. Users with fewer than three events
-    train whole. The test's input includes the validation target. Items not seen in
-    training are dropped, and so are held-out users left with no target.
+    are only for training. The test's input includes the validation target. Items not
+    seen in training are dropped, and so are held-out users left with no target.
 
     Args:
         interactions: With `timestamps`.
@@ -103,7 +101,7 @@ def leave_last_out(interactions: Interactions) -> Split:
 _Parts = tuple[Interactions | None, FoldIn | None, FoldIn | None]
 
 
-def _split(parts: _Parts, source: Interactions, **settings: Any) -> Split:
+def _split(parts: _Parts, source: Interactions, **settings: object) -> Split:
     train, validation, test = parts
     assert train is not None
     settings["source_counts"] = source.counts
@@ -113,7 +111,7 @@ def _split(parts: _Parts, source: Interactions, **settings: Any) -> Split:
 def _periods(
     interactions: Interactions, starts: tuple[Moment, Moment]
 ) -> Iterator[np.ndarray]:
-    """0, 1 or 2 as an entry is for training, for the validation or for the test."""
+    """For each entry 0 (training), 1 (validation) or 2 (test)."""
     for part in interactions.parts():
         seconds = part.arrays["timestamps"]
         fractions = part.arrays.get("fractions")
@@ -122,13 +120,13 @@ def _periods(
 
 
 def _from_end(part: Part) -> np.ndarray:
-    """0, 1 or 2 as an entry is for training, for the validation or for the test."""
+    """For each entry 0 (training), 1 (validation) or 2 (test)."""
     sizes = np.diff(part.indptr)
     rows = np.repeat(np.arange(len(sizes)), sizes)
     times = [part.arrays[n] for n in ("fractions", "timestamps") if n in part.arrays]
     order = np.lexsort((part.file_order, *times, rows))
     from_end = np.empty(len(rows), "int64")
-    # `order` keeps users together, so a user's events end where its row does.
+    # `order` keeps users together, so a user's events end where its row ends.
     from_end[order] = part.indptr[1:][rows[order]] - 1 - np.arange(len(rows))
     return np.where((sizes >= 3)[rows], np.maximum(2 - from_end, 0), 0)
 
@@ -136,7 +134,7 @@ def _from_end(part: Part) -> np.ndarray:
 def _split_by_period(
     interactions: Interactions, periods: Iterable[np.ndarray]
 ) -> _Parts:
-    """Parts from 0, 1 or 2 for each entry; the test's input is what is before it."""
+    """The split by 0, 1 or 2 for each entry; the test's input has all before it."""
     period = np.concatenate([part.astype("uint8") for part in periods])
     seen = interactions.select_entries(period == 0)
     if seen.num_entries == 0:
@@ -155,6 +153,7 @@ def _split_by_period(
 
 
 def _non_empty(interactions: Interactions) -> np.ndarray:
+    """The indices of users with entries."""
     return np.flatnonzero(np.diff(interactions.matrix.indptr))
 
 

@@ -1,4 +1,4 @@
-"""When the parts of a split begin, as callers say it; private."""
+"""Parsing when the parts of a split begin; private."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_multvae.data.columns.mapped import slices
 from keras_multvae.data.ingest.times import EXPECTED, instant
+from keras_multvae.typing import Column
 
 _BEFORE_THE_END = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([hdw])")
 _SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
@@ -16,14 +17,14 @@ _SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 Moment = tuple[int, int]
 
 
-def moment(value: Any, timestamps: np.ndarray, name: str) -> Moment:
+def moment(value: Column, timestamps: np.ndarray, name: str) -> Moment:
     """A date, a duration before the end, or a share of the events, as an instant.
 
     Args:
-        value: Any time that `Clock` takes; text as "30d", the last thirty days; or a
-            number between 0 and 1, the share of the events that are before.
-        timestamps: Of all events, seconds since 1970.
-        name: Of the argument, for messages.
+        value: Any time that `Clock` accepts; text such as "30d", the last thirty days;
+            or a number between 0 and 1, the share of the events before it.
+        timestamps: Seconds since 1970 of all events.
+        name: The name of the argument, for messages.
 
     Returns:
         Seconds since 1970, and nanoseconds after these.
@@ -35,7 +36,7 @@ def moment(value: Any, timestamps: np.ndarray, name: str) -> Moment:
         duration = _BEFORE_THE_END.fullmatch(value.strip())
         if duration:
             length = float(duration[1]) * _SECONDS[duration[2]]
-            # The last second belongs to the duration, so what comes after it ends it.
+            # The duration includes the last second, so it ends one second later.
             return int(timestamps.max()) + 1 - round(length), 0
         value = _number(value)
     if isinstance(value, float | np.floating) and 0 < value < 1:
@@ -54,7 +55,7 @@ def moment(value: Any, timestamps: np.ndarray, name: str) -> Moment:
 def is_from(
     seconds: np.ndarray, fractions: np.ndarray | None, start: Moment
 ) -> np.ndarray:
-    """(events,) bool, which are at the instant `start` or later."""
+    """(events,) bool, whether each is at the instant `start` or later."""
     if start[1] == 0:
         return seconds >= start[0]
     later = seconds > start[0]
@@ -78,9 +79,9 @@ def _number(text: str) -> Any:
 
 
 def _at_share(timestamps: np.ndarray, share: float) -> int:
-    """The second of the event at that share of all, in the order of time.
+    """The second of the event at this share of all events in the order of time.
 
-    Found by halving, as timestamps may be more than fit in memory.
+    Found by bisection, as timestamps may not fit in memory.
     """
     before = int(share * len(timestamps) + 1e-9)
     low, high = int(timestamps.min()), int(timestamps.max())

@@ -1,4 +1,4 @@
-"""Strong generalisation: whole users are held out, by the paper's protocol."""
+"""Strong generalisation: holding out whole users by the paper's protocol."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def strong_generalization(
     min_items: int = 5,
     generator: np.random.Generator | None = None,
 ) -> Split:
-    """Holds out whole users, and of each a part of the items as targets.
+    """Holds out whole users, and a share of each one's items as targets.
 
-    By default this is the paper's protocol to the letter: NumPy's legacy random
-    stream, seeded anew for the permutation of the users, for the validation and for
-    the test targets. The items are those of the training users, in the order of their
-    first appearance in the file; held-out users lose the others.
+    By default this is exactly the paper's protocol: NumPy's legacy random stream,
+    seeded again for the permutation of the users, the validation targets and the test
+    targets. The items are those of the training users, in the order of their first
+    appearance in the file; held-out users lose the others.
 
     Args:
         interactions: All users, already filtered, in file order (`positions`); without
-            positions they count as ordered by (user, item).
+            positions, ordered by (user, item).
         num_validation_users: Int >= 0; 0 gives no validation part.
         num_test_users: Int >= 0; 0 gives no test part.
-        seed: Int, of the legacy stream.
+        seed: Int, the seed of the legacy stream.
         target_fraction: Float in (0, 1), the share of a held-out user's items that
             become targets, rounded down.
         min_items: Int, held-out users with fewer items keep all of them as input.
@@ -101,7 +101,7 @@ def _draw_users(
     num_test_users: int,
     random: np.random.RandomState | np.random.Generator,
 ) -> list[np.ndarray]:
-    """The users of the training, the validation and the test, sorted."""
+    """The sorted users of the training, the validation and the test."""
     num_train = num_users - num_validation_users - num_test_users
     if num_train < 1:
         raise ValueError(
@@ -120,12 +120,13 @@ def _draw_targets(
     target_fraction: float,
     min_items: int,
 ) -> FoldIn:
+    """Draws the targets of held-out users; the rest is their input."""
     is_target = np.zeros(interactions.num_entries, bool)
     for part in interactions.parts():
         file_order = part.file_order
         for start, end in pairwise(part.indptr.tolist()):
             size = end - start
-            # No draw at all for a short row: the stream must stay in step.
+            # No draw for a short row, to follow the protocol's random stream.
             if size >= min_items:
                 in_order = part.start + start + np.argsort(file_order[start:end])
                 count = int(target_fraction * size)

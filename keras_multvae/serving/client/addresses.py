@@ -11,13 +11,13 @@ HIDDEN = "***"
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server is.
+    """The address of a server.
 
     Attributes:
         scheme: "http", "https" or "grpc".
-        place: What stands after it, without a user and password.
-        headers: What goes with every request: the user and password, if there are any.
-        secrets: What no error may show.
+        place: The rest of the address, without user and password.
+        headers: Headers of every request: user and password, if any.
+        secrets: Texts that no error may show.
     """
 
     scheme: str
@@ -36,7 +36,7 @@ def parse_address(address: str) -> Address:
     """Reads an address.
 
     Raises:
-        ValueError: It is none that a `ServingClient` knows. No secret is shown.
+        ValueError: The address is invalid; the message shows no secret.
 
     Example:
 
@@ -49,7 +49,7 @@ def parse_address(address: str) -> Address:
     if not separator:
         scheme, rest = "grpc", address
     scheme = scheme.lower()
-    # A password may hold anything but "@", as long as it stands before the path.
+    # A password may contain anything but "@" and "/".
     login, at, place = rest.rpartition("@")
     host = place.partition("/")[0]
     bad = not host or any(mark in place or mark in host for mark in "?#\\")

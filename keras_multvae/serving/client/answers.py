@@ -1,15 +1,18 @@
-"""What an answer must look like: a server, or what stands before it, sends anything."""
+"""Checks of a server's answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
 from keras_multvae.serving.client.errors import ServingError
 
-# By signature, the outputs that there must be, and how many axes they have.
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+# The required outputs of each signature, and their number of axes.
 RANKED = {"item_ids": 2, "scores": 2, "valid": 1}
 ASKED = {
     "recommend": RANKED,
@@ -18,7 +21,7 @@ ASKED = {
     "score": {"scores": 2, "known": 2},
     "embed": {"mean": 2},
 }
-# Whatever Python and NumPy say of what cannot be read.
+# The errors of Python and NumPy for malformed data.
 MALFORMED = (
     ArithmeticError,
     AttributeError,
@@ -27,11 +30,14 @@ MALFORMED = (
     TypeError,
     ValueError,
 )
+# The "inputs" and "outputs" of a signature, with the dtype of each.
+Signature: TypeAlias = dict[str, dict[str, "DTypeLike"]]
+Signatures: TypeAlias = dict[str, Signature]
 T = TypeVar("T")
 
 
 def understood(function: Callable[[], T]) -> T:
-    """What a function makes of an answer; `ServingError` where it can make nothing."""
+    """Calls a function that reads an answer; `ServingError` if it cannot."""
     try:
         return function()
     except ServingError:
@@ -40,7 +46,7 @@ def understood(function: Callable[[], T]) -> T:
         text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise ServingError(
             "The server's answer is not that of a model of export_saved_model "
-            f"({text}). Check the address and what stands between."
+            f"({text}). Check the address, and any proxy."
         ) from None
 
 
@@ -50,10 +56,10 @@ def check_answer(
     """Raises `ValueError` unless the outputs fit the request and each other.
 
     Args:
-        signature: Which one was asked.
-        outputs: What came.
-        rows: Int, the rows of the request.
-        width: Int, the columns that it asked for, if it did.
+        signature: The name of the signature.
+        outputs: The outputs received.
+        rows: Int, the number of rows of the request.
+        width: Int, the number of requested columns, or None.
     """
     wanted = ASKED.get(signature, {})
     for name, axes in wanted.items():
@@ -81,5 +87,5 @@ def check_answer(
 
 
 def concatenated(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The outputs of several requests as those of one."""
+    """Joins the outputs of several requests."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

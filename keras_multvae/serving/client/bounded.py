@@ -1,8 +1,8 @@
-"""HTTP requests that end in time, whatever the server does, with answers of a bound.
+"""HTTP requests with a time limit, and answers with a size limit.
 
-A time-out of a socket bounds each reading from it, so a server that sends a byte now
-and then is never too late. So a request runs in a thread of its own, which the caller
-leaves when the time is over; what the thread waits for is then closed, and it ends.
+A socket's time-out limits each read, so a server that sends a byte now and then never
+exceeds it. So each request runs in a thread. When the time is over, the caller returns
+and closes the connection, so that the thread ends.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import urllib3
@@ -23,10 +23,10 @@ _CURRENT = threading.local()
 
 
 class TooLateError(Exception):
-    """The time is over.
+    """The time limit is exceeded.
 
     Attributes:
-        connected: Whether the server was reached.
+        connected: Whether a connection was made.
     """
 
     def __init__(self, connected: bool = True) -> None:
@@ -39,10 +39,10 @@ class TooLargeError(Exception):
 
 
 class _Try:
-    """One request, and the connection that it waits for."""
+    """A request, and the connection that it uses."""
 
     def __init__(self) -> None:
-        self._connection: Any = None
+        self._connection: object = None
         self._over = False
         self._lock = threading.Lock()
         self.connected = False
@@ -55,7 +55,7 @@ class _Try:
                 raise TooLateError
 
     def end(self) -> None:
-        """Breaks the connection, so that whoever waits for it goes on."""
+        """Closes the connection, so that a thread that waits for it continues."""
         with self._lock:
             self._over = True
             waited = getattr(self._connection, "sock", None)
@@ -65,7 +65,7 @@ class _Try:
 
 
 class _Noted:
-    """A connection of urllib3's that tells its thread's request what it waits for."""
+    """A connection of urllib3 that registers with the request of its thread."""
 
     def connect(self) -> None:
         _note(self, False)
@@ -94,17 +94,18 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
 
 
 def _note(connection: object, connected: bool) -> None:
+    """Registers a connection with the request of this thread."""
     current = getattr(_CURRENT, "value", None)
     if current is not None:
         current.waits_for(connection, connected)
 
 
 class Http:
-    """Asks servers, and keeps connections to them.
+    """Sends requests to servers, and pools connections.
 
     Args:
-        seconds: Float, the time of a request, from looking up the name of the server
-            to the last byte of its answer.
+        seconds: Float, the time limit of a request, from the look-up of the server's
+            name to the last byte of its answer.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -116,13 +117,13 @@ class Http:
 
     def ask(
         self, method: str, url: str, body: bytes | None, headers: dict[str, str]
-    ) -> tuple[int, Any, bytes]:
+    ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of an answer.
 
         Raises:
-            TooLateError: There was no whole answer in time.
+            TooLateError: No complete answer arrived in time.
             TooLargeError: The answer is too large.
-            urllib3.exceptions.HTTPError: Whatever else goes wrong on the way.
+            urllib3.exceptions.HTTPError: Any other failure.
         """
         return _in_time(self._seconds, lambda: self._ask(method, url, body, headers))
 
@@ -132,7 +133,7 @@ class Http:
 
     def _ask(
         self, method: str, url: str, body: bytes | None, headers: dict[str, str]
-    ) -> tuple[int, Any, bytes]:
+    ) -> tuple[int, Mapping[str, str], bytes]:
         answer = self._pool.request(
             method,
             url,
@@ -144,7 +145,7 @@ class Http:
         )
         try:
             parts, size = [], 0
-            # Not `stream`, which reads lines of any length between chunks.
+            # Not `stream`, which would read lines of any length between chunks.
             while part := answer.read(PIECE):
                 size += len(part)
                 if size > MAX_BYTES:
@@ -158,7 +159,7 @@ class Http:
 
 
 def _in_time(seconds: float, function: Callable[[], T]) -> T:
-    """What a function gives, if it does so in time."""
+    """Calls a function with a time limit, and returns its result."""
     this, ended = _Try(), threading.Event()
     found: list[T] = []
     failed: list[BaseException] = []

@@ -1,10 +1,10 @@
-"""`Recommender`'s questions, asked of a server."""
+"""`Recommender`'s methods, answered by a server."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from keras_multvae.recommender.histories import Rows, as_rows, listed
 from keras_multvae.serving.client.addresses import parse_address
 from keras_multvae.serving.client.answers import (
     ASKED,
+    Signature,
+    Signatures,
     check_answer,
     concatenated,
     understood,
@@ -26,26 +28,29 @@ from keras_multvae.serving.client.rest import RestTransport
 from keras_multvae.serving.client.retrying import with_retries
 from keras_multvae.serving.client.rpc import RpcTransport
 from keras_multvae.serving.versions import LAST_VERSION
-from keras_multvae.typing import Histories, Json
+from keras_multvae.typing import Histories, Id, Json
 
-ROWS = 256  # users of a request; more are asked for in several
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+ROWS = 256  # users in a request; more are split into several
 
 
 class ServingClient:
-    """Asks a server what one would ask a `Recommender`.
+    """Recommends through a server, with methods of `Recommender`.
 
     The server is TensorFlow Serving or `keras-multvae serve`, with a SavedModel of
     `export_saved_model`. Item ids that the model does not know are ignored.
 
-    A try that finds no server, or one too busy (UNAVAILABLE, status 429, 502, 503 or
-    504), is repeated after a pause, or when the server says (`Retry-After`), as
-    predictions may be asked for twice. Nothing else is: no request that was refused,
-    and none that timed out while the server worked on it.
+    A request is retried if there is no server or it is too busy (UNAVAILABLE, status
+    429, 502, 503 or 504), after a pause or when the server says (`Retry-After`). This
+    is safe, as predictions change nothing. Other failures are not retried: neither
+    refused requests nor those that time out while the server works on them.
 
     Args:
-        address: "http://host:8501" for REST, with "user:password@" before the host
-            where that is asked for; "host:8500" or "grpc://host:8500" for gRPC, which
-            needs TensorFlow and the package tensorflow-serving-api.
+        address: "http://host:8501" for REST, with "user:password@" before the host if
+            required; "host:8500" or "grpc://host:8500" for gRPC, which needs TensorFlow
+            and the package tensorflow-serving-api.
         model: Name of the model on the server.
         version: Int >= 1; by default the latest.
         timeout: Float, seconds for each try, from looking up the server's name to the
@@ -54,15 +59,15 @@ class ServingClient:
 
     Raises:
         ValueError: An argument out of its range.
-        ImportError: What the address needs is not installed.
+        ImportError: The packages for this kind of address are not installed.
 
     All methods raise
 
     - `InvalidRequestError` for a request that the server refuses,
     - `ModelNotFoundError` for a model or version that it does not have,
     - `ServingTimeoutError` and `ServingUnavailableError`,
-    - `ServingError`, the base of these, for whatever else it reports, and for an
-      answer that is malformed or larger than 64 MiB.
+    - `ServingError`, their base class, for any other error, and for an answer that is
+      malformed or larger than 64 MiB.
 
     Example:
 
@@ -101,8 +106,8 @@ class ServingClient:
         histories: Histories,
         *,
         k: int = 10,
-        allow: Iterable[Any] | None = None,
-        deny: Iterable[Any] | None = None,
+        allow: Iterable[Id] | None = None,
+        deny: Iterable[Id] | None = None,
     ) -> Recommendations:
         """Ranks the items outside each history, as `Recommender.recommend` does.
 
@@ -110,12 +115,12 @@ class ServingClient:
             histories: Raw item ids (any iterable: a list, set, array, column,
                 iterator), or several such histories, as an iterable or as a dict from
                 users to them.
-            k: Int >= 1, items a user; users with fewer left get fewer.
+            k: Int >= 1, items for each user; fewer if fewer are left.
             allow: Optional raw ids; no other items are recommended.
             deny: Optional raw ids that are never recommended.
 
         Returns:
-            `Recommendations`, one entry a user; also for a single history.
+            `Recommendations`, one entry for each user, also for a single history.
 
         Raises:
             ValueError: k < 1, or an empty `allow`.
@@ -139,15 +144,15 @@ class ServingClient:
         )
         return self._recommendations(names, found)
 
-    def similar_items(self, item_ids: Sequence[Any], k: int = 10) -> Recommendations:
-        """The items whose output weights point the same way.
+    def similar_items(self, item_ids: Sequence[Id], k: int = 10) -> Recommendations:
+        """The items with the most similar output vectors.
 
         Args:
-            item_ids: Raw ids; one that the model does not know has none like it.
-            k: Int >= 1; no more come than the `k` of the export.
+            item_ids: Raw ids; unknown ones get no similar items.
+            k: Int >= 1; at most the `k` of the export are returned.
 
         Returns:
-            `Recommendations`, one entry an id; scores are cosines in [-1, 1].
+            `Recommendations`, one entry for each id; scores are cosines in [-1, 1].
         """
         k = checks.integer("k", k)
         items = listed(item_ids, "item_ids")
@@ -173,14 +178,14 @@ class ServingClient:
         Args:
             histories: As for `recommend`.
             candidates: A list of raw item ids for all users, or a list of such lists,
-                one a user.
+                one for each user.
 
         Returns:
             (users, candidates) float32, log pi_i(z) for a multinomial VAE; -inf for
             unknown ids, and where a user has fewer candidates than another.
 
         Raises:
-            ValueError: As many lists of candidates as users are needed.
+            ValueError: The wrong number of lists of candidates.
         """
         rows = self._rows(histories).rows
         given = self._rows(candidates, "candidates")
@@ -208,7 +213,7 @@ class ServingClient:
         self.close()
 
     @cached_property
-    def _signatures(self) -> dict[str, dict[str, dict[str, Any]]]:
+    def _signatures(self) -> Signatures:
         return with_retries(partial(understood, self._describe), self._retries)
 
     def _describe(self) -> dict[str, dict[str, Json]]:
@@ -218,7 +223,8 @@ class ServingClient:
                 raise ValueError(f"{name} has no input item_ids")
         return found
 
-    def _signature(self, name: str) -> dict[str, dict[str, Any]]:
+    def _signature(self, name: str) -> Signature:
+        """The inputs and outputs of a signature; raises if the model has none."""
         if name not in self._signatures:
             raise InvalidRequestError(
                 f"The model has no signature {name!r}, only "
@@ -229,11 +235,12 @@ class ServingClient:
 
     @property
     def _kind(self) -> str:
-        """What the model's ids are: "str" or "int"."""
+        """The kind of the model's ids: "str" or "int"."""
         dtype = self._signature("recommend")["inputs"]["item_ids"]
         return "str" if dtype is object else "int"
 
     def _rows(self, histories: Histories, name: str = "histories") -> Rows:
+        """Histories as lists of ids; refuses matrices and counts."""
         if is_matrix(histories):
             raise ValueError(
                 f"`{name}` must be lists of item ids: the server knows no columns. "
@@ -248,10 +255,10 @@ class ServingClient:
         return found
 
     def _ids(self, rows: Sequence[Any]) -> np.ndarray:
-        """(rows, 1 + longest) ids, filled up with those that stand for none.
+        """(rows, 1 + longest) ids, with a padding column first, and padded at the end.
 
-        So is the first column: TensorFlow Serving evens out requests that it batches
-        with their first element, which thus is no item.
+        TensorFlow Serving pads requests in a batch with their first element, which must
+        therefore be padding.
         """
         kind = self._kind
         type_ = str if kind == "str" else int | np.integer
@@ -290,19 +297,20 @@ class ServingClient:
         self,
         signature: str,
         inputs: dict[str, np.ndarray],
-        outputs: dict[str, Any],
+        outputs: Mapping[str, DTypeLike],
         width: int | None,
     ) -> dict[str, np.ndarray]:
+        """One request for some rows, with a checked answer."""
         found = self._transport.predict(signature, inputs, outputs)
         check_answer(signature, found, len(inputs["item_ids"]), width)
         return {
-            # A server that batches may answer with more columns than were asked for.
+            # A server that batches may return more columns than requested.
             name: array[:, :width] if width and array.ndim > 1 else array
             for name, array in found.items()
         }
 
     def _recommendations(
-        self, users: list[Any], found: dict[str, np.ndarray]
+        self, users: list[Id], found: dict[str, np.ndarray]
     ) -> Recommendations:
         items, scores = found["item_ids"], found["scores"]
         valid = np.minimum(found["valid"], scores.shape[1]).astype("int64")

@@ -1,18 +1,18 @@
-"""What can go wrong between a client and its server."""
+"""The errors of `ServingClient`."""
 
 from __future__ import annotations
 
 
 class ServingError(RuntimeError):
-    """The server could not answer; the base of all errors of `ServingClient`."""
+    """The server could not answer; the base class of all errors of `ServingClient`."""
 
 
 class InvalidRequestError(ServingError, ValueError):
-    """The server refuses the request: sent again, it would be refused again."""
+    """The server refused the request, and would refuse it again."""
 
 
 class ModelNotFoundError(ServingError, LookupError):
-    """The server has no such model, or not that version of it."""
+    """The server has no such model or version."""
 
 
 class ServingTimeoutError(ServingError, TimeoutError):
@@ -20,10 +20,10 @@ class ServingTimeoutError(ServingError, TimeoutError):
 
 
 class ServingUnavailableError(ServingError):
-    """The server is not there, or too busy, also after all retries.
+    """The server cannot be reached or is too busy, after all retries.
 
     Attributes:
-        retry_after: The seconds after which the server asks to be tried again, or None.
+        retry_after: The seconds after which the server asks for a retry, or None.
     """
 
     def __init__(self, text: str, retry_after: float | None = None) -> None:

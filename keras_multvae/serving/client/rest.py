@@ -7,13 +7,14 @@ import math
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import numpy as np
 
 from keras_multvae.extras import import_extra
 from keras_multvae.serving.client.addresses import Address
+from keras_multvae.serving.client.answers import Signatures
 from keras_multvae.serving.client.errors import (
     InvalidRequestError,
     ModelNotFoundError,
@@ -21,11 +22,19 @@ from keras_multvae.serving.client.errors import (
     ServingTimeoutError,
     ServingUnavailableError,
 )
+from keras_multvae.typing import Json, JsonValue
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 BUSY = (429, 502, 503, 504)
-DTYPES = {"DT_STRING": object, "DT_INT64": "int64", "DT_INT32": "int32"}
+DTYPES: dict[str, DTypeLike] = {
+    "DT_STRING": object,
+    "DT_INT64": "int64",
+    "DT_INT32": "int32",
+}
 DTYPES |= {"DT_FLOAT": "float32", "DT_BOOL": "bool"}
-# What JSON has for each.
+# The types of JSON values for each dtype.
 KINDS: dict[str, set[type]] = {
     "object": {str},
     "int64": {int},
@@ -70,7 +79,7 @@ class RestTransport:
         self._http = bounded.Http(timeout)
         self._timeout = timeout
 
-    def signatures(self) -> dict[str, dict[str, dict[str, Any]]]:
+    def signatures(self) -> Signatures:
         """{signature: {"inputs" or "outputs": {name: dtype}}}."""
         found = self._ask("GET", self._url + "/metadata")
         definitions = found["metadata"]["signature_def"]["signature_def"]
@@ -83,11 +92,15 @@ class RestTransport:
                 for side in ("inputs", "outputs")
             }
             for name, definition in definitions.items()
-            if definition.get("inputs")  # What loading itself runs has none.
+            # The signature that loading runs has no inputs.
+            if definition.get("inputs")
         }
 
     def predict(
-        self, signature: str, inputs: dict[str, np.ndarray], dtypes: dict[str, Any]
+        self,
+        signature: str,
+        inputs: dict[str, np.ndarray],
+        dtypes: Mapping[str, DTypeLike],
     ) -> dict[str, np.ndarray]:
         """The outputs of a signature, which has the dtypes of `signatures`."""
         body = {
@@ -95,7 +108,7 @@ class RestTransport:
             "inputs": {name: array.tolist() for name, array in inputs.items()},
         }
         found = self._ask("POST", self._url + ":predict", body)["outputs"]
-        if len(dtypes) == 1:  # Its name is left out.
+        if len(dtypes) == 1:  # The name of a single output is omitted.
             found = dict.fromkeys(dtypes, found)
         return {name: _array(found[name], kind) for name, kind in dtypes.items()}
 
@@ -103,7 +116,8 @@ class RestTransport:
         """Closes the connections."""
         self._http.close()
 
-    def _ask(self, method: str, url: str, body: object = None) -> Any:
+    def _ask(self, method: str, url: str, body: object = None) -> Json:
+        """Sends a request; returns the JSON of the answer; may raise `ServingError`."""
         content = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **self._address.headers}
         errors, bounded = self._errors, self._bounded
@@ -128,7 +142,7 @@ class RestTransport:
         try:
             return _content(url, status, given, data)
         except ServingError as error:
-            # The server may repeat what it was sent.
+            # The server may echo the request.
             error.args = (self._address.without_secrets(str(error)),)
             raise
 
@@ -138,7 +152,7 @@ class RestTransport:
         )
 
 
-def _content(url: str, status: int, headers: Mapping[str, str], data: bytes) -> Any:
+def _content(url: str, status: int, headers: Mapping[str, str], data: bytes) -> Json:
     """The JSON of an answer, or its error."""
     try:
         content = json.loads(data)
@@ -163,7 +177,7 @@ def _content(url: str, status: int, headers: Mapping[str, str], data: bytes) -> 
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that a server asks to wait, which it says in seconds or as a date."""
+    """The seconds that a server asks to wait; its header has seconds or a date."""
     text = headers.get("Retry-After", "").strip()
     if not text:
         return None
@@ -177,8 +191,8 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
-def _array(values: Any, kind: Any) -> np.ndarray:
-    """Nested lists as an array; NumPy would take numbers for text, and so on."""
+def _array(values: JsonValue, kind: DTypeLike) -> np.ndarray:
+    """Nested lists as an array; refuses values of another type."""
     array = np.array(values, object)
     found = set(map(type, array.reshape(-1).tolist()))
     wanted = KINDS[np.dtype(kind).name]

@@ -1,4 +1,4 @@
-"""Trying again, ever more slowly."""
+"""Retries with increasing pauses."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import TypeVar
 from keras_multvae.serving.client.errors import ServingUnavailableError
 
 FIRST_SECONDS, MAX_SECONDS = 0.1, 5.0
-MAX_ASKED_SECONDS = 60.0  # A server that asks for more is given up.
+MAX_ASKED_SECONDS = 60.0  # If a server asks for more, there is no retry.
 T = TypeVar("T")
 
 
 def with_retries(attempt: Callable[[], T], retries: int) -> T:
-    """Calls `attempt`, and again while the server is unavailable.
+    """Calls `attempt` repeatedly while the server is unavailable.
 
-    Between two calls it waits, twice as long each time, less a random share of it: many
-    clients that a server lost at once shall not come back at once. A server that says
-    when to come back is not asked before, and not at all if that is long.
+    The pause doubles each time, minus a random share, so that clients that lost a
+    server at the same time do not all return together. If the server says when to
+    retry, it waits that long, or gives up if that is too long.
 
     Args:
-        attempt: What to call.
+        attempt: The function to call.
         retries: Int >= 0, calls after the first.
 
     Returns:
-        What `attempt` gives.
+        The result of `attempt`.
 
     Raises:
-        ServingUnavailableError: The last call's.
+        ServingUnavailableError: The error of the last call.
     """
     for number in range(retries):
         try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_multvae.serving.client.answers import Signatures
 from keras_multvae.serving.client.errors import (
     InvalidRequestError,
     ModelNotFoundError,
@@ -14,6 +15,10 @@ from keras_multvae.serving.client.errors import (
     ServingTimeoutError,
     ServingUnavailableError,
 )
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from numpy.typing import DTypeLike
 
 ERRORS: dict[str, type[ServingError]] = {
     "INVALID_ARGUMENT": InvalidRequestError,
@@ -66,7 +71,7 @@ class RpcTransport:
         )
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def signatures(self) -> dict[str, dict[str, dict[str, Any]]]:
+    def signatures(self) -> Signatures:
         """{signature: {"inputs" or "outputs": {name: dtype}}}."""
         request = self._metadata_pb2.GetModelMetadataRequest(
             metadata_field=["signature_def"]
@@ -84,11 +89,14 @@ class RpcTransport:
                 for side in ("inputs", "outputs")
             }
             for name, definition in found.signature_def.items()
-            if definition.inputs  # What loading itself runs has none.
+            if definition.inputs  # The signature that loading runs has no inputs.
         }
 
     def predict(
-        self, signature: str, inputs: dict[str, np.ndarray], dtypes: dict[str, Any]
+        self,
+        signature: str,
+        inputs: dict[str, np.ndarray],
+        dtypes: Mapping[str, DTypeLike],
     ) -> dict[str, np.ndarray]:
         """The outputs of a signature, which has the dtypes of `signatures`."""
         request = self._predict_pb2.PredictRequest()
@@ -112,7 +120,8 @@ class RpcTransport:
         """Closes the channel."""
         self._channel.close()
 
-    def _ask(self, method: Callable[..., Any], request: Any) -> Any:
+    def _ask(self, method: Callable[..., Message], request: Message) -> Message:
+        """Calls a method of the service; converts gRPC's errors to `ServingError`."""
         request.model_spec.name = self._model
         if self._version is not None:
             request.model_spec.version.value = self._version
