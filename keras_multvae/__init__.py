@@ -28,6 +28,7 @@ _PUBLIC = {
     "InteractionEncoder": "layers",
     "ItemDecoder": "layers",
     "Likelihood": "losses",
+    "ItemFeatures": "features",
     "LinearBeta": "schedules",
     "LinearPath": "training",
     "LogisticNLL": "losses",

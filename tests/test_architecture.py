@@ -25,6 +25,7 @@ ROOMS = [
     "registry",
     "abilities",
     "progress",
+    "features",
     "backend",
     "bags",
     "data",

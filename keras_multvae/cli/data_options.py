@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from keras_multvae.cli.model_options import converter
+from keras_multvae.features.encoding import KINDS, SEPARATOR
 from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE_INT
 
 SPLITS = ("strong", "time", "last-out", "holdout")
@@ -119,7 +120,17 @@ def add_prepare_options(sub: argparse.ArgumentParser) -> None:
     add_reading_options(sub)
     _filter_options(sub.add_argument_group("what is kept"))
     _split_options(sub.add_argument_group("the split"))
-    _title_options(sub.add_argument_group("titles"))
+    group = sub.add_argument_group("titles and features")
+    group.add_argument("--items", help="file of any of these kinds, with titles")
+    add_items_file_options(group)
+    group.add_argument(
+        "--features",
+        type=_features,
+        metavar="NAME[:KIND],...",
+        help="columns there that tell what items are, for those that nobody has "
+        "clicked yet; KIND is labels, words or number, by default number where all "
+        "values are and labels elsewhere",
+    )
     sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
 
 
@@ -134,6 +145,8 @@ def check_prepare(parsed: argparse.Namespace) -> str | None:
     timed = parsed.timestamp_column is not None or "timestamp" in named
     if parsed.split in ("time", "last-out") and not timed:
         return f"--split {parsed.split} needs --timestamp-column."
+    if parsed.features is not None and parsed.items is None:
+        return "--features needs --items, the file that has these columns."
     if parsed.validation_file is not None and parsed.test_file is None:
         return "--validation-file needs --test-file."
     for split, needed, options in (
@@ -237,12 +250,17 @@ def _split_options(group: Any) -> None:
         )
 
 
-def _title_options(group: Any) -> None:
-    group.add_argument("--items", help="file of any of these kinds, with titles")
+def add_items_file_options(group: Any) -> None:
+    """How a file of items is written."""
     group.add_argument(
         "--items-id-column", help="of item ids there; default: --item-column"
     )
-    group.add_argument("--title-column", default="title", help="of titles there")
+    group.add_argument(
+        "--title-column", default="title", help="of titles there; none for no titles"
+    )
+    group.add_argument(
+        "--label-separator", default=SEPARATOR, help="between the labels of an item"
+    )
     for name, what in (
         ("separator", "between its fields"),
         ("encoding", "of it"),
@@ -254,6 +272,21 @@ def _title_options(group: Any) -> None:
         metavar="NAME,NAME,...",
         help="its fields, if it has no header",
     )
+
+
+def _features(text: str) -> list[tuple[str, str | None]]:
+    """Names of columns, and what each is to be read as."""
+    found: list[tuple[str, str | None]] = []
+    for each in _names(text):
+        name, colon, kind = each.rpartition(":")
+        if not colon:
+            name, kind = each, ""
+        if not name or (colon and kind not in KINDS):
+            raise argparse.ArgumentTypeError(
+                f"{each!r} is no NAME or NAME:KIND; KIND is one of {', '.join(KINDS)}"
+            )
+        found.append((name, kind or None))
+    return found
 
 
 def _names(text: str) -> list[str]:

@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from keras_multvae.cli.data_options import COLUMNS, DIALECT, filters_of, given
+from keras_multvae.cli.item_files import features_of, titles_of
 from keras_multvae.cli.output import answer, working
 from keras_multvae.data import (
     Interactions,
     Split,
     leave_last_out,
     read_interactions,
-    read_titles,
     save_prepared,
     strong_generalization,
     temporal_split,
 )
 from keras_multvae.data.columns.spilled import spilling_into
-from keras_multvae.data.vocabulary import Vocabulary
 
 # What was lost, and to what, as it is told; `{}` is the number.
 LOSSES = {
@@ -48,13 +47,16 @@ def _prepare(arguments: argparse.Namespace) -> None:
     interactions = read_interactions(
         arguments.ratings, progress=True, **reading, **filters
     )
-    titles = None
+    titles, features, described = None, None, 0
     if arguments.items is not None:
-        titles = _titles(arguments, interactions.items)
+        titles = titles_of(arguments, interactions.items)
     with nullcontext() if arguments.split == "holdout" else working("Splitting"):
         split = _split(arguments, interactions, reading, filters)
+    if arguments.features is not None:
+        features, described = features_of(arguments, split.train.items)
     with working(f"Writing {arguments.out}"):
-        save_prepared(split, arguments.out, titles, {**reading, **filters})
+        settings = {**reading, **filters}
+        save_prepared(split, arguments.out, titles, settings, features)
     held_out = {
         f"{part}_users": 0
         if getattr(split, part) is None
@@ -89,6 +91,12 @@ def _prepare(arguments: argparse.Namespace) -> None:
             f"{here:,} of {items:,} items have a title; {len(titles) - known:,} titles "
             "are of items that are not kept."
         )
+    if features is not None:
+        report["features"] = {
+            "items": described,
+            **{each.name: [each.kind, each.matrix.shape[1]] for each in features},
+        }
+        lines.append(f"{described:,} of {items:,} items have features: {features}.")
     answer(report, "\n".join([*lines, f"Written to {arguments.out}"]), arguments.json)
 
 
@@ -154,31 +162,3 @@ def _given_split(
     test = read(arguments.test_file)
     assert test is not None  # the parser asks for it
     return Split.from_holdout(train, test, read(arguments.validation_file))
-
-
-def _titles(arguments: argparse.Namespace, items: Vocabulary) -> dict[int | str, str]:
-    """Titles from the file of --items.
-
-    Raises:
-        ValueError: None of them is of an item of the events.
-    """
-    titles = read_titles(
-        arguments.items,
-        arguments.items_id_column or arguments.item_column,
-        arguments.title_column,
-        arguments.items_separator or arguments.separator,
-        quote=arguments.quote,
-        encoding=arguments.items_encoding or arguments.encoding,
-        null=arguments.null,
-        columns=arguments.items_columns,
-        id_type=arguments.id_type,
-        items=items,
-    )
-    if titles and not (items.lookup(list(titles)) >= 0).any():
-        raise ValueError(
-            f"No title in {arguments.items} is of an item of the events: its ids are "
-            f"as {next(iter(titles))!r}, those of the events as {items.ids[0]!r}. "
-            "Name the column of ids with --items-id-column, or keep ids as text with "
-            "--id-type str."
-        )
-    return titles

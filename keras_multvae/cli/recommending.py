@@ -45,6 +45,7 @@ def recommend(arguments: argparse.Namespace) -> None:
         recommender.items,
         histories=histories,
         titles=recommender.titles,
+        features=recommender.features,
     )
     options = _options(arguments, recommender.items)
     if arguments.out is None:

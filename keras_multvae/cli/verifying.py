@@ -11,6 +11,7 @@ from keras_multvae import Recommender
 from keras_multvae.cli.output import answer
 from keras_multvae.cluster import job
 from keras_multvae.data import load_interactions, load_prepared, prepared
+from keras_multvae.features import storage as features_folder
 from keras_multvae.files import (
     DamagedFileError,
     check_files,
@@ -29,6 +30,7 @@ MANIFEST = "manifest.json"
 KINDS: dict[str, tuple[str, int, Callable[[Path], Any] | None]] = {
     prepared.PREPARED: ("prepared folder", prepared.VERSION, load_prepared),
     prepared.INTERACTIONS: ("interactions folder", prepared.VERSION, load_interactions),
+    features_folder.FORMAT: ("features folder", features_folder.VERSION, None),
     storage.FORMAT: ("recommender", storage.VERSION, Recommender.load),
     job.FORMAT: ("recommendations", job.VERSION, None),
     checkpoint.FORMAT: (

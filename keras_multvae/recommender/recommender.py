@@ -13,6 +13,8 @@ from scipy import sparse
 from keras_multvae import checks
 from keras_multvae.abilities import Embeds, HasItemVectors, Ranks, require
 from keras_multvae.data import Interactions, Vocabulary
+from keras_multvae.data.prepared import check_features
+from keras_multvae.features import ItemFeatures
 from keras_multvae.files import DamagedFileError
 from keras_multvae.ranking import take_rows
 from keras_multvae.recommender import parquet, storage
@@ -26,11 +28,12 @@ from keras_multvae.recommender.reasons import reasons_of
 from keras_multvae.recommender.recommendations import Recommendations, as_titles
 from keras_multvae.recommender.selected import collected, rankings_of
 from keras_multvae.recommender.similar import similar
+from keras_multvae.recommender.vectors import VectorSearch
 from keras_multvae.training.record import TrainingRecord
 from keras_multvae.typing import Histories, Model
 
 
-class Recommender:
+class Recommender(VectorSearch):
     """Recommends items by their own ids, with a trained model.
 
     Args:
@@ -40,9 +43,11 @@ class Recommender:
             up. Kept by `save`.
         titles: Optional dict or pandas Series, title by raw item id, for display.
         training: Optional record of where the model came from, kept by `save`.
+        features: Optional `ItemFeatures` of the same items, in their order; kept by
+            `save`.
 
     Raises:
-        ValueError: A model with another number of items than the vocabulary.
+        ValueError: A model, histories or features with other items than the vocabulary.
 
     Example:
 
@@ -65,6 +70,7 @@ class Recommender:
         histories: Interactions | None = None,
         titles: object = None,
         training: TrainingRecord | None = None,
+        features: ItemFeatures | None = None,
     ) -> None:
         require(model, Ranks, "A Recommender")
         if model.num_items != len(items):
@@ -74,11 +80,13 @@ class Recommender:
             )
         if histories is not None and histories.items != items:
             raise ValueError("`histories` must have the items of the recommender.")
+        check_features(features, len(items))
         self.model = model
         self.items = items
         self.histories = histories
         self.titles = as_titles(titles)
         self.training = training
+        self.features = features
 
     def recommend(
         self,
@@ -232,63 +240,6 @@ class Recommender:
         mean, variance = self.model.embed(take_rows(matrix, rows))
         return mean, variance
 
-    def query_vectors(
-        self,
-        histories: Histories = None,
-        *,
-        user_ids: Sequence[Any] | Literal["all"] | None = None,
-        on_unknown: OnUnknown = "raise",
-    ) -> np.ndarray:
-        """Vectors of users to look up the nearest `item_vectors` of.
-
-        The inner product of a user's vector with an item's is the item's logit. It
-        ranks the items as `recommend` does, but for the seen ones, which are not left
-        out; log pi_i(z) of a multinomial VAE is the logit less a constant of the user.
-        So an index for maximum inner product search finds recommendations without
-        going through all items: examples/approximate_search.py.
-
-        Args:
-            histories: See `recommend`.
-            user_ids: See `recommend`.
-            on_unknown: See `recommend`.
-
-        Returns:
-            float32 (users, units + 1): what the decoder's last layer takes, and a 1
-            that the item's bias is multiplied by.
-
-        Raises:
-            TypeError: A model without item vectors.
-            UnknownIdError: See `recommend`, and so for `ValueError`.
-
-        Example:
-
-        >>> from keras_multvae import MultVAE
-        >>> model = MultVAE(num_items=3, latent_dim=2, hidden_dims=(4,), seed=0)
-        >>> recommender = Recommender(model, Vocabulary(["a", "b", "c"]))
-        >>> queries = recommender.query_vectors([["a"], ["b", "c"]])
-        >>> (queries @ recommender.item_vectors().T).shape
-        (2, 3)
-        """
-        require(self.model, HasItemVectors, "query_vectors()")
-        _, matrix, rows = self._selected(histories, user_ids, on_unknown)
-        hidden = self.model.query_vectors(take_rows(matrix, rows))
-        return np.concatenate([hidden, np.ones((len(hidden), 1), "float32")], axis=1)
-
-    def item_vectors(self) -> np.ndarray:
-        """Vectors of all items, in the vocabulary's order; see `query_vectors`.
-
-        Returns:
-            float32 (items, units + 1): the decoder's output weights of each item, and
-            its bias.
-
-        Raises:
-            TypeError: A model without item vectors.
-        """
-        require(self.model, HasItemVectors, "item_vectors()")
-        vectors = [self.model.item_vectors, self.model.item_biases[:, None]]
-        # Search libraries want rows that lie one after the other.
-        return np.ascontiguousarray(np.concatenate(vectors, axis=1))
-
     def _selected(
         self,
         histories: Histories,
@@ -312,7 +263,7 @@ class Recommender:
         return self.histories
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes model, vocabularies, titles and histories as one folder, atomically.
+        """Writes all that it has as one folder, atomically.
 
         Args:
             folder: The folder to make. An older recommender there is replaced once
@@ -329,6 +280,7 @@ class Recommender:
             self.histories,
             self.titles,
             self.training,
+            self.features,
         )
 
     @classmethod
@@ -340,10 +292,9 @@ class Recommender:
             DamagedFileError: A foreign, truncated or newer folder, or one of a model
                 that is not known here (see `register_model`).
         """
-        model, items, histories, titles, training = storage.read(Path(folder))
+        model, items, *others = storage.read(Path(folder))
+        names = ("histories", "titles", "training", "features")
         try:
-            return cls(
-                model, items, histories=histories, titles=titles, training=training
-            )
+            return cls(model, items, **dict(zip(names, others, strict=True)))
         except ValueError as error:
             raise DamagedFileError(f"{folder} is mixed up: {error}") from None
