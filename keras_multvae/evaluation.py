@@ -222,9 +222,25 @@ def values_of_scores(
         seen: CSR (users, num_items), what is left out of the ranking.
         targets: CSR (users, num_items), at least one in each row.
     """
+    _, k = _parse(metric)
+    top = top_k(scores, k, excluded=seen)
+    return values_of_top(metric, top, targets, np.ones(len(scores), bool))
+
+
+def values_of_top(
+    metric: str, top: TopK, targets: sparse.csr_matrix, users: np.ndarray
+) -> np.ndarray:
+    """A per-user metric of rankings that are at hand, float64, one for each of `users`.
+
+    Args:
+        metric: See `evaluate_ranking`; not coverage.
+        top: As deep as the metric asks for.
+        targets: CSR (rankings, num_items).
+        users: (rankings,) bools: whose values are wanted, each with a target.
+    """
     kind, k = _parse(metric)
-    hits = _hits(top_k(scores, k, excluded=seen), targets)
-    return _PER_USER[kind](hits[:, :k], np.diff(targets.indptr), k)
+    hits = _hits(top, targets)[users, :k]
+    return _PER_USER[kind](hits, np.diff(targets.indptr)[users], k)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ ROOMS = [
     "evaluation",
     "baselines",
     "training",
+    "cold_start",
     "selection",
     "plots",
     "recommender",

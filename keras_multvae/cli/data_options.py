@@ -44,6 +44,28 @@ def add_reading_options(sub: argparse.ArgumentParser) -> None:
         help="when it was: seconds or milliseconds since 1970, dates, ISO text",
     )
     group.add_argument("--value-column", help="weights of events, e.g. play counts")
+    add_text_options(group)
+    group.add_argument(
+        "--decimal",
+        choices=[".", ","],
+        default=".",
+        help="before the fraction of a number in a text file",
+    )
+    group.add_argument(
+        "--time-unit",
+        choices=["auto", "s", "ms", "us", "ns"],
+        default="auto",
+        help="of times that are numbers; auto: by their size",
+    )
+    group.add_argument(
+        "--drop-missing",
+        action="store_true",
+        help="drop rows in which something is missing, in place of refusing them",
+    )
+
+
+def add_text_options(group: argparse._ActionsContainer) -> None:
+    """How text files are written, of events as of items."""
     group.add_argument(
         "--separator",
         help="between the fields of a text file, as ';', '::' or tab; default: comma, "
@@ -69,27 +91,10 @@ def add_reading_options(sub: argparse.ArgumentParser) -> None:
         help="fields of a text file without a header, as user,item,rating,timestamp",
     )
     group.add_argument(
-        "--decimal",
-        choices=[".", ","],
-        default=".",
-        help="before the fraction of a number in a text file",
-    )
-    group.add_argument(
         "--id-type",
         choices=["auto", "str", "int"],
         default="auto",
         help="of ids in text files; auto: ints where each stays the same text",
-    )
-    group.add_argument(
-        "--time-unit",
-        choices=["auto", "s", "ms", "us", "ns"],
-        default="auto",
-        help="of times that are numbers; auto: by their size",
-    )
-    group.add_argument(
-        "--drop-missing",
-        action="store_true",
-        help="drop rows in which something is missing, in place of refusing them",
     )
 
 
@@ -122,7 +127,7 @@ def add_prepare_options(sub: argparse.ArgumentParser) -> None:
     _split_options(sub.add_argument_group("the split"))
     group = sub.add_argument_group("titles and features")
     group.add_argument("--items", help="file of any of these kinds, with titles")
-    add_items_file_options(group)
+    _items_file_options(group)
     group.add_argument(
         "--features",
         type=_features,
@@ -250,8 +255,7 @@ def _split_options(group: Any) -> None:
         )
 
 
-def add_items_file_options(group: Any) -> None:
-    """How a file of items is written."""
+def _items_file_options(group: Any) -> None:
     group.add_argument(
         "--items-id-column", help="of item ids there; default: --item-column"
     )

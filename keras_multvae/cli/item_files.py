@@ -10,22 +10,23 @@ from keras_multvae.typing import Json, RawId, Value
 
 # In the place of the column of titles, where a file has none.
 NO_TITLES = "none"
+# How text is written: as the events are, and in its own way where that is told.
+_SAME, _OWN = ("quote", "null", "id_type"), ("separator", "encoding", "columns")
 
 
 def _reading(arguments: argparse.Namespace) -> Json:
     """How the file of items is written, where the events may be written otherwise."""
-    return {
-        "separator": arguments.items_separator or arguments.separator,
-        "quote": arguments.quote,
-        "encoding": arguments.items_encoding or arguments.encoding,
-        "null": arguments.null,
-        "columns": arguments.items_columns,
-        "id_type": arguments.id_type,
-    }
+    found = {name: getattr(arguments, name) for name in (*_SAME, *_OWN)}
+    # Of `prepare`, whose events have options of these names.
+    for name in _OWN:
+        own = getattr(arguments, f"items_{name}", None)
+        if own is not None or (name == "columns" and "ratings" in arguments):
+            found[name] = own
+    return found
 
 
 def _id_column(arguments: argparse.Namespace) -> str:
-    column: str = arguments.items_id_column or arguments.item_column
+    column: str = getattr(arguments, "items_id_column", None) or arguments.item_column
     return column
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras_multvae import __version__
+from keras_multvae.cli.add_items_options import add_add_items_options
 from keras_multvae.cli.common_options import PARTS, add_import_option
 from keras_multvae.cli.compare_options import add_compare_options
 from keras_multvae.cli.data_options import add_prepare_options, check_prepare
@@ -88,6 +89,10 @@ def add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
 
 def _commands() -> tuple[tuple[str, str, str, _AddOptions], ...]:
     """Names, functions as "module:name", summaries, and what adds the options."""
+    return (*_commands_that_train(), *_commands_of_models())
+
+
+def _commands_that_train() -> tuple[tuple[str, str, str, _AddOptions], ...]:
     return (
         (
             "prepare",
@@ -114,6 +119,11 @@ def _commands() -> tuple[tuple[str, str, str, _AddOptions], ...]:
             "Train several models and put their test figures side by side.",
             add_compare_options,
         ),
+    )
+
+
+def _commands_of_models() -> tuple[tuple[str, str, str, _AddOptions], ...]:
+    return (
         (
             "recommend",
             "recommending:recommend",
@@ -137,6 +147,12 @@ def _commands() -> tuple[tuple[str, str, str, _AddOptions], ...]:
             "commands:serve",
             "Serve a SavedModel over HTTP, with a page to try it on.",
             _serve_options,
+        ),
+        (
+            "add-items",
+            "adding:add_items",
+            "Add items that nobody has clicked yet to a model, by their features.",
+            add_add_items_options,
         ),
         ("verify", "verifying:verify", "Check a folder for damage.", _verify_options),
         (

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import sparse
 
-# (items, width) float32, sparse where most of it is 0.
-Matrix: TypeAlias = np.ndarray | sparse.csr_matrix
+from keras_multvae.typing import Column
+
+# (items, width) float32: an array, or CSR where most of it is 0.
+Matrix: TypeAlias = Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +61,18 @@ class Feature:
     def num_items(self) -> int:
         """Rows of the matrix."""
         return int(self.matrix.shape[0])
+
+    def column(self) -> Column:
+        """The feature as `encoded` takes it: labels of each item, numbers, vectors."""
+        if self.kind == "number":
+            return self.matrix.ravel()
+        if self.values is None:
+            return self.matrix
+        ends = self.matrix.indptr
+        return [
+            [self.values[column] for column in self.matrix.indices[start:stop]]
+            for start, stop in pairwise(ends)
+        ]
 
     def take(self, rows: np.ndarray) -> Feature:
         """The feature of the items `rows`, in that order; -1 for an unknown one.

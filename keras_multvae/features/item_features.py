@@ -78,18 +78,22 @@ class ItemFeatures:
         )
 
     def like(
-        self, columns: Mapping[str, Column], separator: str = SEPARATOR
+        self,
+        columns: Mapping[str, Column] | ItemFeatures,
+        separator: str = SEPARATOR,
     ) -> ItemFeatures:
         """The same features of other items, from their columns.
 
         Args:
-            columns: As in `from_columns`; columns beside these features are passed
+            columns: As in `from_columns`, or features; those beside these are passed
                 over. A label or word that no item had says nothing.
             separator: Between labels.
 
         Raises:
             ValueError: A feature is missing, or does not fit.
         """
+        if isinstance(columns, ItemFeatures):
+            columns = {feature.name: feature.column() for feature in columns}
         missing = [name for name in self.names if name not in columns]
         if missing:
             raise ValueError(

@@ -10,7 +10,7 @@ from keras import ops
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.models.base import RankingModel
 from keras_multvae.models.placement import placement_of
-from keras_multvae.typing import Clicks, Tensor
+from keras_multvae.typing import Clicks, Tensor, Variable
 
 
 class Autoencoder(RankingModel):
@@ -42,6 +42,11 @@ class Autoencoder(RankingModel):
     def output_bias(self) -> Any:
         """The variable with the bias of each item's logit."""
         return self.decoder.bias
+
+    @property
+    def output_table(self) -> Variable:
+        """The variable with the vector of each item's logit."""
+        return self.decoder.item_table[0]
 
     @property
     def item_vectors(self) -> np.ndarray:

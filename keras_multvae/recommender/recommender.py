@@ -18,6 +18,7 @@ from keras_multvae.features import ItemFeatures
 from keras_multvae.files import DamagedFileError
 from keras_multvae.ranking import take_rows
 from keras_multvae.recommender import parquet, storage
+from keras_multvae.recommender.growing import GrowingCatalogue
 from keras_multvae.recommender.histories import (
     OnUnknown,
     listed,
@@ -33,7 +34,7 @@ from keras_multvae.training.record import TrainingRecord
 from keras_multvae.typing import Histories, Model
 
 
-class Recommender(VectorSearch):
+class Recommender(VectorSearch, GrowingCatalogue):
     """Recommends items by their own ids, with a trained model.
 
     Args:
@@ -292,9 +293,15 @@ class Recommender(VectorSearch):
             DamagedFileError: A foreign, truncated or newer folder, or one of a model
                 that is not known here (see `register_model`).
         """
-        model, items, *others = storage.read(Path(folder))
-        names = ("histories", "titles", "training", "features")
+        model, items, histories, titles, training, features = storage.read(Path(folder))
         try:
-            return cls(model, items, **dict(zip(names, others, strict=True)))
+            return cls(
+                model,
+                items,
+                histories=histories,
+                titles=titles,
+                training=training,
+                features=features,
+            )
         except ValueError as error:
             raise DamagedFileError(f"{folder} is mixed up: {error}") from None
