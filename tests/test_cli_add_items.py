@@ -34,7 +34,6 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         options = ["--items", "items.csv", "--features", "colour,price"]
-        options += ["--validation-users", "20"]
         assert main(["prepare", "log.csv", "--out", "prepared", *options]) == 0
         train = ["--epochs", "3", "--batch-size", "20", "--latent-dim", "4"]
         assert main(["train", "prepared", "--out", "model", *train]) == 0
@@ -44,7 +43,7 @@ def folder(tmp_path_factory):
 def test_new_items_are_in_the_model(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     command = ["add-items", "model", "new.csv", "--out", "grown", "--json"]
-    assert main([*command, "--prepared", "prepared"]) == 0
+    assert main(command) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["new_items"], report["known_items"]) == (2, 1)
     assert 0 <= report["calibration"]["warm_loss"] <= 0.005
@@ -55,6 +54,8 @@ def test_new_items_are_in_the_model(folder, monkeypatch, capsys):
     # A missing price is the mean of those that were known.
     np.testing.assert_allclose(found.features["price"].matrix[-2:].ravel(), [20, 29.5])
     assert main(["verify", "grown"]) == 0
+    assert main([*command, "--prepared", "prepared", "--warm-loss", "0.1"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["new_items"] == 2
     assert main(["add-items", "grown", "new.csv", "--out", "again"]) == 0
     assert "0 new items, beside 62; 3 of the file were known" in capsys.readouterr().out
 
