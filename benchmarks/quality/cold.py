@@ -41,12 +41,13 @@ ROWS = (
     "without the new items",
     "mean vector (with_new_items)",
     "popularity of the features",
-    "nearest by content",
+    "nearest by content, cosine",
+    "nearest by content, TF-IDF",
     "add_items",
-    "add_items, --warm-loss 0.02",
-    "add_items, --warm-loss 0.05",
+    "add_items, warm_loss 0.02",
+    "add_items, warm_loss 0.02, boost 0.5",
 )
-BUDGETS = {ROWS[4]: 0.005, ROWS[5]: 0.02, ROWS[6]: 0.05}
+OPTIONS = {ROWS[5]: (0.005, 0.0), ROWS[6]: (0.02, 0.0), ROWS[7]: (0.02, 0.5)}
 
 
 class Data(NamedTuple):
@@ -165,12 +166,13 @@ def scores_of(draw: Draw, model: Any) -> dict[str, np.ndarray]:
         ROWS[0]: before,
         ROWS[1]: model.with_new_items(len(draw.items)).score(draw.history),
         ROWS[2]: np.tile(popularity(draw, counts), (len(before), 1)),
-        ROWS[3]: nearest(draw),
+        ROWS[3]: nearest(draw, rare=False),
+        ROWS[4]: nearest(draw, rare=True),
     }
     late = draw.features.take(np.arange(draw.known, len(draw.items)))
-    for name, budget in BUDGETS.items():
+    for name, (budget, boost) in OPTIONS.items():
         grown = shop.add_items(
-            new, late, judges=draw.split.validation, warm_loss=budget
+            new, late, judges=draw.split.validation, warm_loss=budget, boost=boost
         )
         found[name] = grown.model.score(draw.history)
     return found
@@ -187,9 +189,15 @@ def popularity(draw: Draw, counts: np.ndarray) -> np.ndarray:
     return np.concatenate([counts, of_new]).astype("float32")
 
 
-def nearest(draw: Draw) -> np.ndarray:
-    """Cosines of items with what the history's items are on average, by features."""
+def nearest(draw: Draw, rare: bool) -> np.ndarray:
+    """Cosines of items with what the history's items are on average, by features.
+
+    With `rare`, a label counts by the logarithm of how rare it is.
+    """
     rows = draw.features.unit_rows()
+    if rare:
+        count = np.maximum((rows[: draw.known] > 0).sum(axis=0), 1)
+        rows = rows @ sparse.diags_array(np.log(draw.known / np.asarray(count).ravel()))
     norms = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
     unit = sparse.diags_array(1 / np.maximum(norms, 1e-9)) @ rows
     return np.asarray((draw.history @ unit @ unit.T).todense(), "float32")

@@ -23,8 +23,16 @@ def evaluate(arguments: argparse.Namespace) -> None:
     """Model and prepared folder -> figures."""
     recommender = Recommender.load(arguments.model)
     part = part_of(recommender, arguments.prepared, arguments.part, arguments.model)
+    train = part_of(recommender, arguments.prepared, "train", arguments.model)
     with working(f"Ranking for {part.num_users:,} users"):
-        report = evaluate_ranking(recommender.model, part, arguments.metrics)
+        report = evaluate_ranking(
+            recommender.model,
+            part,
+            arguments.metrics,
+            train=train,
+            features=recommender.features,
+            label=arguments.label,
+        )
     answer(report.to_dict(), str(report), arguments.json)
 
 

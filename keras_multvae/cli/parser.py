@@ -251,7 +251,12 @@ def _evaluate_options(sub: argparse.ArgumentParser) -> None:
         "--metrics",
         type=lambda text: text.split(","),
         default="recall@20,recall@50,ndcg@100",
-        help="names with @k, separated by commas",
+        help="names with @k, separated by commas; besides accuracy: coverage, gini, "
+        "novelty, diversity, serendipity, popularity_lift, miscalibration, "
+        "ndcg_by_decile",
+    )
+    sub.add_argument(
+        "--label", help="for miscalibration: a feature of labels that the model keeps"
     )
     sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
     add_import_option(sub)

@@ -56,12 +56,16 @@ class Known:
 
 
 def with_items(
-    model: Model, known: Known, warm_loss: float = 0.005, seed: int = 0
+    model: Model,
+    known: Known,
+    warm_loss: float = 0.005,
+    boost: float = 0.0,
+    seed: int = 0,
 ) -> tuple[Model, Calibration]:
     """A copy of the model with new items after its own; see `Recommender.add_items`."""
     require(model, HasItemVectors, "add_items()")
     require(model, TakesNewItems, "add_items()")
-    return _Addition(model, known, seed).done(warm_loss)
+    return _Addition(model, known, seed).done(warm_loss, boost)
 
 
 class _Addition:
@@ -104,11 +108,12 @@ class _Addition:
         """Features of the known items."""
         return self.known.design[: self.items]
 
-    def done(self, warm_loss: float) -> tuple[Model, Calibration]:
+    def done(self, warm_loss: float, boost: float) -> tuple[Model, Calibration]:
         """The model with the new items."""
         regression = Regression(self.design, self.weights)
         penalty = regression.fit(self.vectors @ self.metric).penalty
         choice = calibrated(self._folds(penalty), warm_loss)
+        choice = choice._replace(shift=choice.shift + boost)
         few = self._few_clicks(regression, penalty)
         near = None
         if self.path is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ class GrowingCatalogue:
         histories: Interactions | None = None,
         judges: FoldIn | None = None,
         warm_loss: float = 0.005,
+        boost: float = 0.0,
         seed: int = 0,
     ) -> Recommender:
         """A recommender that also knows items that nobody has clicked yet.
@@ -63,6 +65,8 @@ class GrowingCatalogue:
                 the histories, a fifth of whose clicks are hidden.
             warm_loss: Float in [0, 1], the share of NDCG@100 that the items of before
                 may lose. More has new ones recommended more often.
+            boost: Finite float, what is added to new items' logits besides, beyond that
+                budget.
             seed: Int >= 0, of what is drawn at random.
 
         Returns:
@@ -91,6 +95,7 @@ class GrowingCatalogue:
         [100, 101]
         """
         warm_loss = checks.share("warm_loss", warm_loss)
+        boost = checks.number("boost", boost, at_least=-math.inf)
         seed = checks.integer("seed", seed, at_least=0)
         ids = listed(item_ids, "item_ids")
         own, new = self._features_of(ids, features)
@@ -112,7 +117,7 @@ class GrowingCatalogue:
                 judges_of(clicks, seed) if judges is None else judges,
                 _with_items(stored, items).matrix,
             )
-            grown, calibration = with_items(self.model, known, warm_loss, seed)
+            grown, calibration = with_items(self.model, known, warm_loss, boost, seed)
         found = type(self)(
             grown,
             items,

@@ -82,7 +82,8 @@ class Catalogue:
         if self.labels is None:
             raise ValueError(
                 "This measure goes by labels of the items. Give `features=` and "
-                "`label=`, the name of one of them, to evaluate_ranking()."
+                "`label=`, the name of one of them, to evaluate_ranking(); --label "
+                "NAME to evaluate."
             )
         labels = sparse.csr_matrix(self.labels, dtype="float64")
         sums = np.asarray(labels.sum(axis=1)).ravel()
@@ -157,7 +158,7 @@ def novelty(top: TopK, catalogue: Catalogue) -> np.ndarray:
 def popularity_lift(
     top: TopK, catalogue: Catalogue, history: sparse.csr_matrix
 ) -> np.ndarray:
-    """How much more popular a list's items are than the history's, as a share, (users,).
+    """How much more popular a list is than its history, as a share, (users,).
 
     (GAP of the list - GAP of the history) / GAP of the history, GAP the mean of the
     items' clicks: Abdollahpouri et al., RecSys 2019. NaN without a history.
@@ -227,7 +228,7 @@ def miscalibration(
 
 
 def mix_of(weights: sparse.csr_matrix, mixes: sparse.csr_matrix) -> np.ndarray:
-    """Shares of labels in lists or histories, (users, labels); NaN where there are none.
+    """Shares of labels in lists or histories, (users, labels); NaN without a label.
 
     Args:
         weights: CSR (users, items), what each item counts.
