@@ -45,6 +45,7 @@ _PUBLIC = {
     "Recipe": "training",
     "Recommendations": "recommender",
     "Recommender": "recommender",
+    "Reranking": "reranking",
     "SampledSoftmax": "models",
     "Sampling": "layers",
     "ServingClient": "serving.client",

@@ -39,6 +39,7 @@ ROOMS = [
     "callbacks",
     "ranking",
     "evaluation",
+    "reranking",
     "baselines",
     "training",
     "cold_start",

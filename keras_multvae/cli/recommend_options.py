@@ -82,6 +82,9 @@ def check_recommend(parsed: argparse.Namespace) -> str | None:
             return f"{given[0]} goes with FILE, not with {option}."
     if parsed.reasons and parsed.out is not None:
         return "--reasons goes without --out: its file has no place for them."
+    wrong = _check_reranking(parsed)
+    if wrong is not None:
+        return wrong
     if parsed.engine == "ray" and parsed.out is None:
         return "--engine ray needs --out FOLDER."
     if parsed.engine == "ray" and parsed.user:
@@ -89,6 +92,17 @@ def check_recommend(parsed: argparse.Namespace) -> str | None:
     if parsed.engine != "ray" and (parsed.address or parsed.workers):
         return "--address and --workers need --engine ray."
     return check_ratings(parsed)
+
+
+def _check_reranking(parsed: argparse.Namespace) -> str | None:
+    by_label = parsed.calibration or parsed.at_most is not None
+    if by_label and parsed.by is None:
+        return "--calibration and --at-most need --by FEATURE, the labels they go by."
+    if parsed.diversity + parsed.calibration > 1:
+        return "--diversity and --calibration are shares: together at most 1."
+    if parsed.engine == "ray" and (by_label or parsed.diversity):
+        return "--diversity, --calibration and --at-most go without --engine ray."
+    return None
 
 
 def _ranking_options(group: argparse._ActionsContainer) -> None:
@@ -106,6 +120,30 @@ def _ranking_options(group: argparse._ActionsContainer) -> None:
         default=0,
         metavar="N",
         help="items of the history to name as the reasons of each recommendation",
+    )
+    for name, what in (
+        ("diversity", "what unlikeness to what is on the list already counts"),
+        ("calibration", "what the history's mix of the labels of --by counts"),
+    ):
+        group.add_argument(
+            f"--{name}",
+            type=_share,
+            default=0.0,
+            metavar="SHARE",
+            help=f"from 0 to 1, {what}, in place of the score",
+        )
+    group.add_argument(
+        "--at-most",
+        type=_positive,
+        metavar="N",
+        help="items of any one label of --by in a list",
+    )
+    group.add_argument("--by", metavar="FEATURE", help="of labels, as genres")
+    group.add_argument(
+        "--candidates",
+        type=_positive,
+        default=100,
+        help="best items among which --diversity, --calibration and --at-most choose",
     )
     for name, what in (("allow", "recommend no others"), ("deny", "never recommend")):
         group.add_argument(

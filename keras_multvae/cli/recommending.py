@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from keras_multvae import Recommender, recommend_on_ray
+from keras_multvae import Recommender, Reranking, recommend_on_ray
 from keras_multvae.cli.commands import part_of
 from keras_multvae.cli.data_options import (
     COLUMNS,
@@ -220,6 +220,11 @@ def _options(arguments: argparse.Namespace, items: Vocabulary | None) -> dict[st
         options["niche"] = arguments.niche
     if arguments.reasons:
         options["reasons"] = arguments.reasons
+    rerank = Reranking(
+        **given(arguments, ("diversity", "calibration", "at_most", "by", "candidates"))
+    )
+    if rerank.changes:
+        options["rerank"] = rerank
     return options
 
 

@@ -30,6 +30,7 @@ from keras_multvae.recommender.recommendations import Recommendations, as_titles
 from keras_multvae.recommender.selected import collected, rankings_of
 from keras_multvae.recommender.similar import similar
 from keras_multvae.recommender.vectors import VectorSearch
+from keras_multvae.reranking import Reranking
 from keras_multvae.training.record import TrainingRecord
 from keras_multvae.typing import Histories, Model
 
@@ -103,6 +104,7 @@ class Recommender(VectorSearch, GrowingCatalogue):
         on_unknown: OnUnknown = "raise",
         batch_size: int | None = None,
         progress: bool = False,
+        rerank: Reranking | None = None,
     ) -> Recommendations:
         """Ranks the items for users given by their histories or ids.
 
@@ -125,6 +127,8 @@ class Recommender(VectorSearch, GrowingCatalogue):
             on_unknown: "raise" or "skip" item ids that the model does not know.
             batch_size: Int >= 1, users scored at a time; by default what memory allows.
             progress: Bool, whether to show on standard error how far it is.
+            rerank: Optional `Reranking`: lists that are diverse, that have the
+                history's mix of a feature, or not too much of one kind.
 
         Returns:
             `Recommendations`, one entry a user; also for a single history. Scores are
@@ -151,6 +155,8 @@ class Recommender(VectorSearch, GrowingCatalogue):
             on_unknown=on_unknown,
             batch_size=batch_size,
             progress=progress,
+            rerank=rerank,
+            features=self.features,
         )
         top = collected(rankings, len(rows), min(k, len(self.items)))
         why = reasons_of(self.model, matrix, rows, top, reasons) if reasons else None
@@ -173,7 +179,7 @@ class Recommender(VectorSearch, GrowingCatalogue):
             path: The file. An older one is replaced once the new one is complete.
             user_ids: Users whose stored histories to take, or "all".
             **options: `k`, `exclude_seen`, `allow`, `deny`, `niche`, `on_unknown`,
-                `batch_size` and `progress`, as in `recommend`.
+                `batch_size`, `progress` and `rerank`, as in `recommend`.
 
         Returns:
             Rows written.
@@ -202,7 +208,9 @@ class Recommender(VectorSearch, GrowingCatalogue):
             None, user_ids, options.get("on_unknown", "raise")
         )
         users = self._stored.users
-        rankings = rankings_of(self.model, self.items, matrix, rows, **options)
+        rankings = rankings_of(
+            self.model, self.items, matrix, rows, features=self.features, **options
+        )
         return parquet.write(path, users, self.items, rankings)
 
     def similar_items(
