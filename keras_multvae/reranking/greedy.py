@@ -5,19 +5,20 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.evaluation.beyond_accuracy import SMOOTHING, Catalogue, mix_of
+from keras_multvae.evaluation.beyond_accuracy import Catalogue, mix_of
 from keras_multvae.ranking import TopK
-from keras_multvae.reranking.settings import Reranking
+from keras_multvae.reranking.labels import Labels, ListMix
+from keras_multvae.reranking.settings import Items, Reranking
 
-# Users at a time: their candidates' cosines stay in the cache.
-BLOCK = 128
+# Users at a time: what is read for each place stays in the cache.
+BLOCK = 256
 
 
 def reranked(
     top: TopK,
     k: int,
     reranking: Reranking,
-    items: Catalogue,
+    items: Items,
     history: sparse.csr_matrix,
 ) -> TopK:
     """The lists that a re-ranking makes of candidates.
@@ -55,7 +56,7 @@ class _Block:
         self,
         top: TopK,
         reranking: Reranking,
-        items: Catalogue,
+        items: Items,
         history: sparse.csr_matrix,
     ) -> None:
         self.top, self.wanted = top, reranking
@@ -65,25 +66,14 @@ class _Block:
         self.value = np.where(top.counted, share * _relevance(top), -np.inf)
         self.value = self.value.astype("float32")
         if reranking.diversity:
-            self.cosines = _cosines(top.indices, items)
+            self.cosines = _cosines(top.indices, items.catalogue)
             self.nearest = np.zeros((users, count), "float32")
-        if reranking.by is not None:
-            self._take_labels(items, history)
-
-    def _take_labels(self, items: Catalogue, history: sparse.csr_matrix) -> None:
-        """The labels of all candidates, entry after entry, as CSR has them."""
-        flat = self.top.indices.ravel()
-        own = items.mixes[flat]
-        rows = np.repeat(np.arange(len(flat)), np.diff(own.indptr))
-        self.entries = rows, rows // self.count, own.indices
-        self.amounts = own.data.astype("float32")
-        self.starts = own.indptr
-        labels = own.shape[1]
-        self.on_list = np.zeros((len(self.users), labels), "float32")
-        self.times = np.zeros((len(self.users), labels), "int32")
-        mix = np.nan_to_num(mix_of(history, items.mixes)).astype("float32")
-        self.mix = mix
-        self.labelled = np.zeros(len(self.users), "float32")
+        self.labels = None
+        if reranking.at_most is not None:
+            self.labels = Labels(top.indices, items.catalogue.mixes)
+        if reranking.calibration:
+            mix = np.nan_to_num(mix_of(history, items.catalogue.mixes))
+            self.mix = ListMix(items.pairs, top.indices, mix.astype("float32"))
 
     def chosen(self, k: int) -> TopK:
         """The lists."""
@@ -96,7 +86,7 @@ class _Block:
             if self.wanted.diversity and place:
                 now = now - np.float32(self.wanted.diversity) * self.nearest
             if self.wanted.calibration:
-                now = now + np.float32(self.wanted.calibration) * self._mix_gains()
+                now = now + np.float32(self.wanted.calibration) * self.mix.gains()
             pick = now.argmax(axis=1)
             there = now[self.users, pick] > -np.inf
             indices[:, place] = np.where(
@@ -116,48 +106,13 @@ class _Block:
                 self.nearest = of_pick
             else:
                 np.maximum(self.nearest, of_pick, out=self.nearest)
-        if self.wanted.by is None:
-            return
-        rows = (self.users * self.count + pick)[there]
-        lengths = np.diff(self.starts)[rows]
-        places = np.repeat(self.starts[rows] - np.cumsum(lengths) + lengths, lengths)
-        places = places + np.arange(lengths.sum())
-        _, owners, labels = (each[places] for each in self.entries)
-        self.on_list[owners, labels] += self.amounts[places]
-        self.times[owners, labels] += 1
-        self.labelled[self.users[there]] += lengths > 0
-        if self.wanted.at_most is not None:
-            rows, owners, labels = self.entries
-            full = (self.times >= self.wanted.at_most)[owners, labels]
-            self.value.ravel()[rows[full]] = -np.inf
-
-    def _mix_gains(self) -> np.ndarray:
-        """Minus the KL of a list with each candidate, but for p log p, (users, n).
-
-        sum_l p_l log((1 - a) q_l + a p_l), of which a candidate changes the terms of
-        its own labels alone.
-        """
-        _, owners, labels = self.entries
-        kept, small = np.float32(1 - SMOOTHING), np.float32(SMOOTHING) * self.mix
-        some = np.maximum(small, np.finfo("float32").tiny)
-        # Where the candidate has labels, and where it has none.
-        sizes = (self.labelled + 1)[:, None]
-        with_one = np.log(kept * self.on_list / sizes + some)
-        amounts = (self.on_list[owners, labels] + self.amounts) * (
-            kept / (self.labelled + 1)
-        )[owners]
-        terms = np.log(amounts + some[owners, labels]) - with_one[owners, labels]
-        terms *= self.mix[owners, labels]
-        padded = np.append(terms, np.float32(0))
-        ends = self.starts
-        gains = np.add.reduceat(padded, np.minimum(ends[:-1], len(terms)))
-        has = np.diff(ends) > 0
-        base = (self.mix * with_one).sum(axis=1)
-        sizes = np.maximum(self.labelled, 1)[:, None]
-        without = (self.mix * np.log(kept * self.on_list / sizes + some)).sum(axis=1)
-        shape = self.value.shape
-        gains = np.where(has, gains, 0).reshape(shape) + base[:, None]
-        return np.where(has.reshape(shape), gains, without[:, None])
+        if self.wanted.calibration:
+            self.mix.add(self.users[there], pick[there])
+        if self.labels is not None:
+            assert self.wanted.at_most is not None
+            entries = self.labels.entries_of(self.users[there], pick[there])
+            full = self.labels.count(entries, self.wanted.at_most)
+            self.value.ravel()[full] = -np.inf
 
 
 def _relevance(top: TopK) -> np.ndarray:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from keras_multvae import checks
 from keras_multvae.abilities import HasItemVectors, can
 from keras_multvae.evaluation.beyond_accuracy import Catalogue
 from keras_multvae.features import ItemFeatures
+from keras_multvae.reranking.labels import LabelPairs
 from keras_multvae.typing import Model
 
 
@@ -74,6 +76,18 @@ class Reranking:
         return bool(self.diversity or self.calibration or self.at_most is not None)
 
 
+@dataclass
+class Items:
+    """What re-ranking has to know of the items."""
+
+    catalogue: Catalogue
+
+    @cached_property
+    def pairs(self) -> LabelPairs:
+        """Their labels, as `LabelPairs`."""
+        return LabelPairs(self.catalogue.mixes)
+
+
 def items_of(
     reranking: Reranking, model: Model, features: ItemFeatures | None
 ) -> Items:
@@ -102,7 +116,4 @@ def items_of(
                 "`diversity` compares items by features or by item vectors, and this "
                 f"{type(model).__name__} has neither. Give the recommender features."
             )
-    return found
-
-
-Items = Catalogue
+    return Items(found)
