@@ -26,6 +26,8 @@ RawId: TypeAlias = Any
 Value: TypeAlias = Any
 # Arguments by name that are handed on.
 Options: TypeAlias = Any
+# Axes of matplotlib, which is optional.
+Axes: TypeAlias = Any
 # An object of JSON.
 Json: TypeAlias = dict[str, Any]
 # What Keras tells callbacks.

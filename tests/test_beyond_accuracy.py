@@ -160,5 +160,8 @@ def test_the_command_measures_by_the_prepared_folder(tmp_path, monkeypatch, caps
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {"users", *names.split(",")}
     assert found["novelty@10"]["mean"] > 0
+    capped = ["--at-most", "3", "--by", "kind", "--candidates", "10"]
+    assert main([*command[:-1], "gini@10,ndcg@10", *capped]) == 0
+    assert json.loads(capsys.readouterr().out)["ndcg@10"] != found["ndcg@10"]
     assert main(command) == 1
     assert "--label" in capsys.readouterr().err

@@ -10,11 +10,13 @@ from typing import Any
 from keras_multvae import (
     ModelCard,
     Recommender,
+    Reranking,
     evaluate_ranking,
     export_saved_model,
     write_serving_config,
 )
 from keras_multvae.cli.output import answer, working
+from keras_multvae.cli.recommend_options import reranking_of
 from keras_multvae.data import Split, load_prepared
 from keras_multvae.extras import import_extra
 
@@ -32,6 +34,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
             train=train,
             features=recommender.features,
             label=arguments.label,
+            rerank=Reranking(**reranking_of(arguments)),
         )
     answer(report.to_dict(), str(report), arguments.json)
 

@@ -20,8 +20,10 @@ from keras_multvae.cli.model_options import (
 )
 from keras_multvae.cli.recommend_options import (
     add_recommend_options,
+    add_reranking_options,
     add_similar_options,
     check_recommend,
+    check_reranking,
 )
 from keras_multvae.cli.tune_options import add_tune_options
 from keras_multvae.compat import DefaultsHelpFormatter
@@ -71,7 +73,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
     """What only several options together can get wrong."""
-    checks = {"prepare": check_prepare, "recommend": check_recommend}
+    checks = {
+        "prepare": check_prepare,
+        "recommend": check_recommend,
+        "evaluate": check_reranking,
+    }
     if parsed.command in checks:
         wrong = checks[parsed.command](parsed)
         if wrong is not None:
@@ -258,6 +264,7 @@ def _evaluate_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--label", help="for miscalibration: a feature of labels that the model keeps"
     )
+    add_reranking_options(sub.add_argument_group("lists chosen anew"))
     sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
     add_import_option(sub)
 

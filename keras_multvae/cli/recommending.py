@@ -22,6 +22,7 @@ from keras_multvae.cli.data_options import (
 )
 from keras_multvae.cli.output import answer, say, working
 from keras_multvae.cli.preparing import losses
+from keras_multvae.cli.recommend_options import reranking_of
 from keras_multvae.data import Interactions, Vocabulary
 from keras_multvae.data.ingest.text import lines_of, opened
 from keras_multvae.progress import counting
@@ -220,11 +221,9 @@ def _options(arguments: argparse.Namespace, items: Vocabulary | None) -> dict[st
         options["niche"] = arguments.niche
     if arguments.reasons:
         options["reasons"] = arguments.reasons
-    rerank = Reranking(
-        **given(arguments, ("diversity", "calibration", "at_most", "by", "candidates"))
-    )
-    if rerank.changes:
-        options["rerank"] = rerank
+    rerank = reranking_of(arguments)
+    if rerank:
+        options["rerank"] = Reranking(**rerank)
     return options
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from scipy import sparse
@@ -17,7 +18,8 @@ from keras_multvae.evaluation.beyond_accuracy import OF_ALL, catalogue_of
 from keras_multvae.evaluation.report import RankingReport
 from keras_multvae.evaluation.tally import BY_DECILE, Tally
 from keras_multvae.features import ItemFeatures
-from keras_multvae.ranking import TopK, rank, take_rows, top_k
+from keras_multvae.ranking import TopK, take_rows, top_k
+from keras_multvae.reranking import Reranking, rank_anew
 
 METRICS = (*accuracy.PER_USER, *beyond_accuracy.PER_USER, BY_DECILE, *OF_ALL)
 # What settings are chosen by, on validation users.
@@ -34,6 +36,7 @@ def evaluate_ranking(
     train: Interactions | sparse.csr_matrix | None = None,
     features: ItemFeatures | None = None,
     label: str | None = None,
+    rerank: Reranking | None = None,
 ) -> RankingReport:
     """Ranks all items for each held-out user and measures how the targets fare.
 
@@ -56,6 +59,7 @@ def evaluate_ranking(
         features: Optional features of the items, by which lists are diverse; else they
             are by the model's item vectors.
         label: The name of a feature of labels, for "miscalibration".
+        rerank: Optional, how lists are chosen anew before they are measured.
 
     Returns:
         A `RankingReport`.
@@ -89,6 +93,7 @@ def evaluate_ranking(
     catalogue = catalogue_of(model, clicks, features, label)
     tallies = {name: Tally(kind, k, catalogue) for name, (kind, k) in parsed.items()}
     deepest = max(k for _, k in parsed.values())
+    rank = partial(rank_anew, features=features, reranking=rerank)
     inputs, targets = fold_in.input.matrix, fold_in.targets.matrix
     for batch, top in rank(model, inputs, deepest, rows=users, batch_size=batch_size):
         wanted = targets[batch]

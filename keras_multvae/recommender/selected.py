@@ -13,10 +13,9 @@ from keras_multvae.abilities import Ranks
 from keras_multvae.data import Vocabulary
 from keras_multvae.features import ItemFeatures
 from keras_multvae.progress import counting
-from keras_multvae.ranking import TopK, rank, take_rows
+from keras_multvae.ranking import TopK
 from keras_multvae.recommender.histories import OnUnknown, listed
-from keras_multvae.reranking import Items, Reranking, reranked
-from keras_multvae.reranking.settings import items_of
+from keras_multvae.reranking import Reranking, rank_anew
 
 Rankings = Iterator[tuple[np.ndarray, TopK]]
 
@@ -86,35 +85,19 @@ def rankings_of(
     k = checks.integer("k", k)
     if batch_size is not None:
         batch_size = checks.integer("batch_size", batch_size)
-    if rerank is not None and not rerank.changes:
-        rerank = None
-    about = None if rerank is None else items_of(rerank, model, features)
-    rankings: Rankings = rank(
+    rankings = rank_anew(
         model,
         matrix,
-        k if rerank is None else max(k, rerank.candidates),
+        k,
+        reranking=rerank,
+        features=features,
         rows=rows,
         exclude_seen=exclude_seen,
         allowed=allowed_items(items, allow, deny, on_unknown),
         offsets=offsets_of(model, niche),
         batch_size=batch_size,
     )
-    if rerank is not None and about is not None:
-        rankings = _reranked(rankings, k, rerank, about, matrix)
     return _counted(rankings, len(rows)) if progress else rankings
-
-
-def _reranked(
-    rankings: Rankings,
-    k: int,
-    rerank: Reranking,
-    about: Items,
-    matrix: sparse.csr_matrix,
-) -> Rankings:
-    """Lists chosen anew among the candidates of each batch."""
-    for users, top in rankings:
-        history = take_rows(matrix, users)
-        yield users, reranked(top, k, rerank, about, history)
 
 
 def collected(rankings: Rankings, num_users: int, k: int) -> TopK:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.evaluation.beyond_accuracy import Catalogue, mix_of
 from keras_multvae.ranking import TopK
+from keras_multvae.ranking.catalogue import Catalogue, mix_of
 from keras_multvae.reranking.labels import Labels, ListMix
 from keras_multvae.reranking.settings import Items, Reranking
 

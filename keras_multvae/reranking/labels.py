@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.evaluation.beyond_accuracy import SMOOTHING
+from keras_multvae.ranking.catalogue import SMOOTHING
 
 
 class Labels:

@@ -7,8 +7,8 @@ from functools import cached_property
 
 from keras_multvae import checks
 from keras_multvae.abilities import HasItemVectors, can
-from keras_multvae.evaluation.beyond_accuracy import Catalogue
 from keras_multvae.features import ItemFeatures
+from keras_multvae.ranking.catalogue import Catalogue
 from keras_multvae.reranking.labels import LabelPairs
 from keras_multvae.typing import Model
 

@@ -10,9 +10,16 @@ import numpy as np
 import pytest
 from conftest import make_clicks
 
-from keras_multvae import EASE, MultVAE, Popularity, Recommender, Reranking
+from keras_multvae import (
+    EASE,
+    MultVAE,
+    Popularity,
+    Recommender,
+    Reranking,
+    evaluate_ranking,
+)
 from keras_multvae.cli import main
-from keras_multvae.data import Interactions
+from keras_multvae.data import FoldIn, Interactions
 from keras_multvae.features import ItemFeatures
 from keras_multvae.ranking import rank
 
@@ -183,3 +190,31 @@ def test_the_command_reranks(shop, tmp_path, monkeypatch, capsys):
     for wrong in (["--at-most", "1"], ["--diversity", "1.5"]):
         with pytest.raises(SystemExit):
             main(["recommend", "model", "--all", *wrong])
+
+
+@pytest.mark.once
+def test_an_evaluation_measures_the_lists_that_were_chosen(shop):
+    targets = Interactions.from_matrix(make_clicks(USERS, ITEMS, 0.2, seed=5))
+    fold_in = FoldIn(shop.histories, targets)
+    rerank = Reranking(diversity=0.5, candidates=30)
+    found, plain = (
+        evaluate_ranking(
+            shop.model,
+            fold_in,
+            ["diversity@6", "hit_rate@6"],
+            features=shop.features,
+            rerank=each,
+        )
+        for each in (rerank, None)
+    )
+    lists = shop.recommend(user_ids="all", k=6, rerank=rerank).items
+    vectors = np.asarray(shop.features.unit_rows()).tolist()
+    rows = np.flatnonzero(np.diff(targets.matrix.indptr))
+    expected = [loops.diversity(lists[row].tolist(), vectors) for row in rows]
+    np.testing.assert_allclose(found.values["diversity@6"], expected, rtol=1e-5)
+    hits = [
+        bool(set(lists[row]) & set(targets.matrix[row].indices.tolist()))
+        for row in rows
+    ]
+    np.testing.assert_array_equal(found.values["hit_rate@6"], hits)
+    assert found.mean("diversity@6") > plain.mean("diversity@6")
