@@ -23,7 +23,6 @@ from keras_multvae.cold_start.calibration import (
 )
 from keras_multvae.cold_start.evidence import (
     HALF_KNOWN,
-    USERS,
     FewClicks,
     half_known,
 )
@@ -33,8 +32,8 @@ from keras_multvae.data import FoldIn
 from keras_multvae.features.feature import Matrix
 from keras_multvae.typing import Model
 
-# Numbers of an audience's scores at a time.
-MOST_SCORES = 1 << 24
+# Judges, and numbers of their scores, at most.
+USERS, MOST_SCORES = 1000, 1 << 24
 
 
 @dataclass
@@ -82,6 +81,10 @@ class _Addition:
         judges = known.judges
         most = max(MOST_SCORES // self.items, 1)
         users = np.flatnonzero(np.diff(judges.targets.matrix.indptr))
+        if len(users) == 0:
+            raise ValueError(
+                f"`judges` must have users with something to find. Received: {judges}."
+            )
         users = np.random.default_rng(seed).permutation(users)[: min(USERS, most)]
         self.seen = judges.input.matrix[np.sort(users)].astype("float32")
         self.targets = judges.targets.matrix[np.sort(users)]
@@ -255,7 +258,14 @@ class _Addition:
         fitted.penalty = penalty
         by_features = regression.predict(self.design, fitted)
         by_features[regression.judged] = regression.left_out(told, fitted)
-        return FewClicks(self.seen, self.queries, self.weights, told, by_features)
+        return FewClicks(
+            sparse.csr_matrix(clicks[:, : self.items]),
+            self.network.query_vectors,
+            self.weights,
+            told,
+            by_features,
+            self.seed,
+        )
 
 
 def _root_of_covariance(queries: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import sparse
 
@@ -11,8 +13,9 @@ from keras_multvae.cold_start.ridge import Fitted, Regression
 HALF_KNOWN, MOST_HALF_KNOWN = 10.0, 1000.0
 # Clicks of which known items are shown, to learn what so many of a new one tell.
 SHOWN = (1, 3, 10, 30)
-# Users whose vectors stand for all.
-USERS = 1000
+# Users whose vectors tell what items' users have in common, and groups of items that
+# are looked at together.
+MOST_USERS, GROUPS = 5000, 5
 
 
 def half_known(counts: np.ndarray, squares: np.ndarray) -> float:
@@ -83,46 +86,69 @@ class FewClicks:
 
     A second regression goes from `behaviour` to the rows. With n clicks its prediction
     counts n / (n + kappa), that from the features the rest: empirical Bayes, kappa as
-    the known items have it when they are shown with few clicks.
+    the known items have it when they are shown with few clicks. The users' vectors are
+    made without the items that are looked at, as those of a new item's users are.
 
     Args:
         clicks: CSR (users, items) of the known items.
-        queries: (users, units), the users' vectors.
+        queries_of: From histories, CSR (users, items), to vectors (users, units).
         weights: (items,), how well each item is known.
         rows: (items, any), what the items' rows give, by which kappa is judged.
         by_features: (items, any), the same by features, each item left out.
+        seed: Int >= 0.
     """
 
     def __init__(
         self,
         clicks: sparse.csr_matrix,
-        queries: np.ndarray,
+        queries_of: Callable[[sparse.csr_matrix], np.ndarray],
         weights: np.ndarray,
         rows: np.ndarray,
         by_features: np.ndarray,
+        seed: int = 0,
     ) -> None:
-        self._regression = Regression(behaviour(clicks, queries), weights)
+        rng = np.random.default_rng(seed)
+        rows_of_users = np.flatnonzero(np.diff(clicks.indptr) >= 2)
+        users = np.sort(rng.permutation(rows_of_users)[:MOST_USERS])
+        clicks = sparse.csr_matrix(clicks[users], dtype="float32")
+        group = rng.integers(GROUPS, size=clicks.shape[1])
+        found: list[np.ndarray] = []
+        for number in range(GROUPS):
+            apart = group == number
+            others = sparse.csr_matrix(clicks @ sparse.diags_array(~apart * 1.0))
+            others.eliminate_zeros()
+            queries = queries_of(others.astype("float32"))
+            own = sparse.csc_matrix(clicks @ sparse.diags_array(apart * 1.0))
+            own.eliminate_zeros()
+            shown = [shown_clicks(own, n, seed=n) for n in SHOWN]
+            told = [behaviour(each, queries) for each in (own.tocsr(), *shown)]
+            found = [
+                np.where(apart[:, None], new, old)
+                for new, old in zip(told, found or told, strict=True)
+            ]
+        counts = np.asarray((clicks > 0).sum(axis=0)).ravel()
+        self._regression = Regression(found[0], weights * (counts > 0))
         self.fitted = self._regression.fit(rows)
-        columns = clicks.tocsc()
-        counts = np.diff(columns.indptr)
-        errors: list[tuple[int, np.ndarray, np.ndarray]] = []
-        for shown in SHOWN:
-            enough = np.flatnonzero(counts >= 2 * shown)
-            if len(enough) < len(SHOWN):
-                continue
-            few = shown_clicks(columns, shown, seed=shown)
-            found = self._regression.predict(behaviour(few, queries), self.fitted)
-            errors.append((shown, enough, found))
-        grid = 10.0 ** np.arange(-1, 3.25, 0.25)
-        losses = [
-            sum(
-                float(((mix(found, by_features, shown, kappa) - rows)[each] ** 2).sum())
-                for shown, each, found in errors
-            )
-            for kappa in grid
-        ]
+        self.half_known = self._best(found[1:], counts, rows, by_features)
+
+    def _best(
+        self,
+        shown: list[np.ndarray],
+        counts: np.ndarray,
+        rows: np.ndarray,
+        by_features: np.ndarray,
+    ) -> float:
+        """The kappa with the least error on known items that are shown with a few."""
+        grid = 10.0 ** np.arange(-1, 4.25, 0.25)
+        losses = np.zeros(len(grid))
+        for number, told in zip(SHOWN, shown, strict=True):
+            enough = counts >= 2 * number
+            found = self._regression.predict(told[enough], self.fitted)
+            for place, kappa in enumerate(grid):
+                mixed = mix(found, by_features[enough], number, kappa)
+                losses[place] += ((mixed - rows[enough]) ** 2).sum()
         # Of equal ones the largest: then features alone are believed.
-        self.half_known = float(grid[len(grid) - 1 - int(np.argmin(losses[::-1]))])
+        return float(grid[len(grid) - 1 - int(np.argmin(losses[::-1]))])
 
     def fit(self, rows: np.ndarray) -> Fitted:
         """The regression to other rows, with the same penalty."""

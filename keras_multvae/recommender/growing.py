@@ -105,6 +105,11 @@ class GrowingCatalogue:
                 "add_items() learns from clicks, and this recommender keeps no "
                 "histories. Pass `histories`, or train it without --no-histories."
             )
+        if judges is not None and judges.input.items != self.items:
+            raise ValueError(
+                "`judges` must have the items of the recommender, in their order. "
+                f"Received: {judges.input.items}, expected {self.items}."
+            )
         kept = np.flatnonzero(self.items.lookup(ids) < 0)
         items, grown, calibration = self.items, self.model, self.calibration
         if len(kept):

@@ -17,7 +17,7 @@ from keras_multvae import (
     backend,
 )
 from keras_multvae.cold_start.tables import item_tables
-from keras_multvae.data import Interactions, Vocabulary
+from keras_multvae.data import FoldIn, Interactions, Vocabulary
 from keras_multvae.features import ItemFeatures
 
 ITEMS, USERS = 24, 60
@@ -197,6 +197,22 @@ def test_what_a_recommender_lacks_is_said(change, error, message):
     shop = Recommender(parts.pop("model"), shop.items, **parts)
     with pytest.raises(error, match=message):
         shop.add_items(NEW, {"vector": VECTORS[ITEMS:]})
+
+
+@pytest.mark.parametrize("other", ["items", "targets"])
+def test_judges_must_be_able_to_judge(other):
+    shop = shop_of(MODELS["MultVAE"]())
+    clicks = shop.histories
+    nothing = Interactions.from_matrix(
+        sparse.csr_matrix(clicks.matrix.shape, dtype="float32"), items=clicks.items.ids
+    )
+    judges, message = FoldIn(clicks, nothing), "something to find"
+    if other == "items":
+        items = clicks.items.take(np.arange(ITEMS)[::-1])
+        message = "must have the items of the recommender"
+        judges = FoldIn(clicks.with_items(items), nothing.with_items(items))
+    with pytest.raises(ValueError, match=message):
+        shop.add_items(NEW, {"vector": VECTORS[ITEMS:]}, judges=judges)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,13 @@ from scipy import sparse
 
 from keras_multvae.cold_start import linear_path
 from keras_multvae.cold_start.calibration import Lists
-from keras_multvae.cold_start.evidence import behaviour, half_known, mix, shown_clicks
+from keras_multvae.cold_start.evidence import (
+    FewClicks,
+    behaviour,
+    half_known,
+    mix,
+    shown_clicks,
+)
 from keras_multvae.cold_start.ridge import PENALTIES, Regression
 
 pytestmark = pytest.mark.once
@@ -102,6 +108,36 @@ def test_shown_clicks_are_so_many_of_each_item():
 def test_mix_moves_from_features_to_clicks():
     few = mix(np.ones((2, 1)), np.zeros((2, 1)), np.array([[0], [30]]), 10.0)
     assert few.ravel().tolist() == [0, 0.75]
+
+
+def test_few_clicks_count_as_much_as_they_tell():
+    """Rows that users' tastes give, and features that say half of it or nothing."""
+    rng = np.random.default_rng(5)
+    taste, rows = rng.normal(size=(800, 3)), rng.normal(size=(90, 3))
+    clicks = sparse.csr_matrix(
+        (taste @ rows.T + rng.gumbel(size=(800, 90)) > 1).astype("float32")
+    )
+
+    def queries_of(histories):
+        assert histories.shape == clicks.shape
+        return taste
+
+    halves = [
+        FewClicks(clicks, queries_of, np.ones(90), rows, by_features).half_known
+        for by_features in (np.zeros((90, 3)), rows / 2, rows)
+    ]
+    # What features tell well, few clicks do not change.
+    assert halves[0] < halves[1] < halves[2]
+    few = FewClicks(clicks, queries_of, np.ones(90), rows, np.zeros((90, 3)))
+    new = rng.normal(size=(40, 3))
+    theirs = taste @ new.T + rng.gumbel(size=(800, 40)) > 1
+    found = few.mixed(
+        np.zeros((40, 3)),
+        sparse.csr_matrix(theirs.astype("float32")),
+        taste,
+        few.fit(rows),
+    )
+    assert ((found - new) ** 2).mean() < 0.5 * (new**2).mean()
 
 
 def test_path_grows_by_the_rows_and_columns_of_neighbours():
