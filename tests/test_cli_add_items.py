@@ -64,7 +64,14 @@ def test_what_is_wrong_is_one_line(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     (folder / "other.csv").write_text("item_id,colour\n200,red\n")
     options = ["--out", "no"]
+    bare = Recommender.load("model")
+    bare.features = None
+    bare.save("bare")
+    assert main(["add-items", "bare", "new.csv", "--out", "from", "--prepared",
+                 "prepared"]) == 0  # fmt: skip
+    capsys.readouterr()
     for arguments, message in (
+        (["bare", "new.csv", *options], "knows no features"),
         (["model", "other.csv", *options], "price"),
         (["model", "new.csv", "--prepared", "model", *options], "model"),
         (["none", "new.csv", *options], "There is no folder none"),

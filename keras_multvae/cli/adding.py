@@ -17,20 +17,23 @@ def add_items(arguments: argparse.Namespace) -> None:
     # What would stop the writing stops it before the work.
     storage.check_out(Path(arguments.out))
     recommender = Recommender.load(arguments.model)
-    if recommender.features is None:
-        raise ValueError(
-            f"{arguments.model} knows no features of its items. Prepare the data with "
-            "--items FILE --features NAME,..., and train anew."
-        )
     judges = None
     if arguments.prepared is not None:
-        split = load_prepared(arguments.prepared).split
-        judges = split.validation
-        if judges is None or split.train.items != recommender.items:
+        prepared = load_prepared(arguments.prepared)
+        judges = prepared.split.validation
+        if judges is None or prepared.split.train.items != recommender.items:
             raise ValueError(
                 f"{arguments.prepared} must have validation users, and the items of "
                 f"{arguments.model}."
             )
+        if recommender.features is None:  # as of a model that tune wrote
+            recommender.features = prepared.features
+    if recommender.features is None:
+        raise ValueError(
+            f"{arguments.model} knows no features of its items. Prepare the data with "
+            "--items FILE --features NAME,..., and train anew; or name the folder with "
+            "--prepared, if it has them."
+        )
     titled = [] if arguments.title_column == NO_TITLES else [arguments.title_column]
     names = list(dict.fromkeys([*recommender.features.names, *titled]))
     ids, columns = columns_of(arguments, recommender.items, names)
