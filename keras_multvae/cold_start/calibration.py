@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae.evaluation import CHOSEN_BY, values_of_top
-from keras_multvae.ranking import top_k
+from keras_multvae.ranking import TopK, top_k
 
 # What is tried: how far a new item's vector is stretched from the mean of all, as a
 # regression shrinks it towards that; and what is added to its logit.
@@ -131,24 +131,32 @@ def _values(
         return None
     with_own, with_any = np.diff(own.indptr) > 0, np.diff(audience.targets.indptr) > 0
     logits = audience.logits.copy()
+    logits[:, places] = -np.inf
+    lists = Lists(logits, audience.seen)
+    # Nobody has seen what stands for a new item, so a list is made of the best others
+    # and of these.
+    others = top_k(logits, PLACES, audience.seen)
+    items = np.concatenate([others.indices, np.tile(places, (len(logits), 1))], axis=1)
 
-    def measured() -> tuple[float, float]:
-        top = top_k(logits, PLACES, audience.seen)
+    def measured(new: np.ndarray) -> tuple[float, float]:
+        top = top_k(np.concatenate([others.scores, new], axis=1), PLACES)
+        indices = np.take_along_axis(items, top.indices, axis=1)
+        valid = np.isfinite(top.scores).sum(axis=1)
+        top = TopK(indices, top.scores, valid)
         return (
             values_of_top(CHOSEN_BY, top, own, with_own).sum(),
             values_of_top(CHOSEN_BY, top, audience.targets, with_any).sum(),
         )
 
-    logits[:, places] = -np.inf
-    lists = Lists(logits, audience.seen)
-    before = measured()
+    before = measured(np.full((len(logits), len(places)), -np.inf, "float32"))
     warm, whole = np.zeros((2, len(SCALES), len(SHIFTS)))
     for row, scale in enumerate(SCALES):
         personal = audience.queries @ predicted.stretched(scale).T + predicted.path
+        bounds = lists.bounds(personal)
         for column, shift in enumerate(SHIFTS):
-            biases = lists.bounded(predicted.biases + shift, personal)
-            logits[:, places] = personal + biases
-            warm[row, column], whole[row, column] = measured()
+            biases = np.clip(predicted.biases + shift, *bounds)
+            new = (personal + biases).astype("float32")
+            warm[row, column], whole[row, column] = measured(new)
     return before, warm, whole
 
 
@@ -177,16 +185,21 @@ class Lists:
             biases: (new,).
             personal: (users, new), the logits without them.
         """
-        users = len(personal)
-        if users == 0 or not np.isfinite(self._last).any():
-            return biases
-        needed = np.sort(self._last[:, None] - personal, axis=0)
-        fewest = int(users * FEWEST_LISTS)
-        lower = needed[fewest - 1] if fewest else np.full(len(biases), -np.inf)
-        # At this rank the item would be on one list more than it may be.
-        upper = needed[min(max(round(self._most), fewest + 1), users - 1)]
-        # By a rounding more than is needed, and less.
-        upper = np.nextafter(upper.astype("float32"), -np.inf, dtype="float32")
-        lower = np.nextafter(np.asarray(lower, "float32"), np.inf, dtype="float32")
-        found: np.ndarray = np.minimum(np.maximum(biases, lower), upper)
+        found: np.ndarray = np.clip(biases, *self.bounds(personal))
         return found
+
+    def bounds(self, personal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The least and the largest bias of each item, see `bounded`."""
+        users, new = personal.shape
+        lower, upper = np.full((2, new), np.inf, "float32")
+        lower = -lower
+        if users and np.isfinite(self._last).any():
+            needed = np.sort(self._last[:, None] - personal, axis=0).astype("float32")
+            fewest = int(users * FEWEST_LISTS)
+            # At this rank the item would be on one list more than it may be.
+            upper = needed[min(max(round(self._most), fewest + 1), users - 1)]
+            # By a rounding more than is needed, and less.
+            upper = np.nextafter(upper, -np.inf, dtype="float32")
+            if fewest:
+                lower = np.nextafter(needed[fewest - 1], np.inf, dtype="float32")
+        return lower, upper
