@@ -94,7 +94,10 @@ def _prepare(arguments: argparse.Namespace) -> None:
     if features is not None:
         report["features"] = {
             "items": described,
-            **{each.name: [each.kind, each.matrix.shape[1]] for each in features},
+            "columns": {
+                each.name: {"kind": each.kind, "width": each.matrix.shape[1]}
+                for each in features
+            },
         }
         lines.append(f"{described:,} of {items:,} items have features: {features}.")
     answer(report, "\n".join([*lines, f"Written to {arguments.out}"]), arguments.json)

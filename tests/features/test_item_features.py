@@ -213,9 +213,11 @@ def test_prepare_reads_them(tmp_path, monkeypatch, capsys):
     report = json.loads(capsys.readouterr().out)["features"]
     assert report == {
         "items": 2,
-        "colours": ["labels", 2],
-        "price": ["number", 1],
-        "about": ["words", 1],
+        "columns": {
+            "colours": {"kind": "labels", "width": 2},
+            "price": {"kind": "number", "width": 1},
+            "about": {"kind": "words", "width": 1},
+        },
     }
     found = load_prepared("prepared")
     place = found.split.train.items.index(list("abc"))
