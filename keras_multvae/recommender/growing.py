@@ -64,7 +64,8 @@ class GrowingCatalogue:
                 by whom it is chosen how strongly new items compete; by default users of
                 the histories, a fifth of whose clicks are hidden.
             warm_loss: Float in [0, 1], the share of NDCG@100 that the items of before
-                may lose. More has new ones recommended more often.
+                may lose to new ones without a click; clicks in `histories` are not
+                reckoned with. More has new ones recommended more often.
             boost: Finite float, what is added to new items' logits besides, beyond that
                 budget.
             seed: Int >= 0, of what is drawn at random.
