@@ -78,7 +78,7 @@ def main() -> None:
     model = MultVAE(split.train.num_items, seed=rank)
     model.compile()
     batch_size = options.batch_size // world * world
-    batches = UserBatches(split.train, batch_size, blocks=world)
+    batches = UserBatches(split.train, batch_size, partitions=world)
     steps = options.epochs * len(batches)
     model.set_beta_schedule(LinearBeta(cap=0.2, total_steps=steps * 2.5))
     for epoch, loss in enumerate(train(model, batches, options.epochs), start=1):

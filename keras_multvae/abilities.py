@@ -55,11 +55,11 @@ class HasItemVectors(Protocol):
         """CSR (users, num_items) -> float32 (users, units)."""
 
 
-class HasItemTables(Protocol):
+class HasItemEmbeddings(Protocol):
     """Keeps a vector of each item where clicks go in and logits out: `ImplicitSLIM`."""
 
     @property
-    def item_tables(self) -> list[tuple[Any, int]]:
+    def item_embeddings(self) -> list[tuple[Any, int]]:
         """Each table once, the variable and its axis of the items."""
 
 
@@ -81,10 +81,10 @@ class GivesLogits(Protocol):
         """A batch -> logits (users, num_items), in inference."""
 
 
-class Spreads(Protocol):
-    """Can have items at the end that are none: `distribution.spread`."""
+class PadsItems(Protocol):
+    """Can have items at the end that are none: `distribution.shard`."""
 
-    fillers: int
+    padding_items: int
 
     @property
     def output_bias(self) -> Any:
@@ -111,11 +111,11 @@ _WORDS: dict[type, str] = {
     FitsClicks: "a model that is fitted to a matrix, as EASE",
     HasBeta: "a model with a beta, as MultVAE",
     HasItemVectors: "a model with item vectors, as MultVAE",
-    HasItemTables: "a model with item tables, as MultVAE or RecVAE",
+    HasItemEmbeddings: "a model with item embeddings, as MultVAE or RecVAE",
     Embeds: "a model with a latent space, as MultVAE",
     GivesLogits: "a Keras model that gives logits, as MultVAE",
     TakesNewItems: "a network with item vectors, as MultVAE",
-    Spreads: "a model with `output_bias`, as MultVAE",
+    PadsItems: "a model with `output_bias`, as MultVAE",
 }
 
 

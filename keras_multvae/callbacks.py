@@ -1,4 +1,4 @@
-"""Callbacks: the KL weight, and the closed form for item tables."""
+"""Callbacks: the KL weight, and the closed form for item embeddings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae import backend, checks
-from keras_multvae.abilities import HasBeta, HasItemTables, can, require
+from keras_multvae.abilities import HasBeta, HasItemEmbeddings, can, require
 from keras_multvae.schedules import BetaSchedule, ConstantBeta, CyclicalBeta, LinearBeta
 from keras_multvae.typing import Logs
 
@@ -134,9 +134,9 @@ class FreezeBeta(keras.callbacks.Callback):
 
 
 class ImplicitSLIM(keras.callbacks.Callback):
-    """Brings the item tables near to a linear model's, every so many epochs.
+    """Brings the item embeddings near to a linear model's, every so many epochs.
 
-    Before an epoch whose number, from 0, is a multiple of `every`, each item table W
+    Before an epoch whose number, from 0, is a multiple of `every`, each item embedding matrix W
     (units, items) of the model, the encoder's first and the decoder's last, becomes
     `alpha W A^T (I + alpha C A^T)^-1 C`. A is W with 0 for items of few clicks,
     `M = (l2 A + A X^T X) D^2`, `C = l2 M + M X^T X`, `D = diag(1 / (n + l2))`, X the
@@ -161,7 +161,7 @@ class ImplicitSLIM(keras.callbacks.Callback):
         ValueError: An argument out of range, data without an item of `min_clicks`
             clicks, or, when training begins, another number of items than the model's.
         TypeError: `interactions` is no such matrix, or, when training begins, the
-            model has no item tables.
+            model has no item embeddings.
 
     Example:
 
@@ -215,8 +215,8 @@ class ImplicitSLIM(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Checks that model and clicks go together."""
-        require(self.model, HasItemTables, "ImplicitSLIM")
-        items = self.model.num_items - self.model.fillers
+        require(self.model, HasItemEmbeddings, "ImplicitSLIM")
+        items = self.model.num_items - self.model.padding_items
         if self.clicks.shape[1] != items:
             raise ValueError(
                 f"The model has {items} items, and the clicks of ImplicitSLIM are "
@@ -229,8 +229,8 @@ class ImplicitSLIM(keras.callbacks.Callback):
         # there, by a callback that may come before this one.
         if epoch == 0 or epoch % self.every:
             return
-        for variable, axis in self.model.item_tables:
-            table = np.array(backend.whole(variable), "float64")
+        for variable, axis in self.model.item_embeddings:
+            table = np.array(backend.to_host(variable), "float64")
             rows = table if axis == 0 else table.T
             items = self.clicks.shape[1]
             # What follows the items, on several devices, are none.

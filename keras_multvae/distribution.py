@@ -8,16 +8,16 @@ import keras
 import numpy as np
 
 from keras_multvae import backend
-from keras_multvae.abilities import Spreads, require
-from keras_multvae.models.growth import compile_alike, copy_state
-from keras_multvae.models.placement import undistributed
+from keras_multvae.abilities import PadsItems, require
+from keras_multvae.models.weight_transfer import compile_alike, copy_state
+from keras_multvae.models.device_scope import single_device
 from keras_multvae.typing import Model
 
 USERS, ITEMS = "users", backend.ITEMS
 
 
 def item_layout_map(device_mesh: Any) -> Any:
-    """Where the weights of our models lie when their item tables are split up.
+    """Where the weights of our models lie when their item embeddings are split up.
 
     The encoder's first kernel, the decoder's last one and its bias are split up by
     item, and the optimiser's moments with them. All else, some hundredth of the
@@ -47,7 +47,7 @@ def item_layout_map(device_mesh: Any) -> Any:
     layouts["(.*/)?(old_)?encoder/kernel"] = (ITEMS, None)
     layouts["(.*/)?item_logits/kernel"] = (None, ITEMS)
     layouts["(.*/)?item_logits/bias"] = (ITEMS,)
-    # Of a `TableDecoder`, whose tables have a row an item.
+    # Of a `EmbeddingDecoder`, whose tables have a row an item.
     layouts["(.*/)?decoder/(kernel|bias)"] = (ITEMS, None)
     return layouts
 
@@ -110,7 +110,7 @@ def data_parallel() -> Any:
 
 
 def item_parallel(parts: int | None = None) -> Any:
-    """A `keras.distribution.ModelParallel` that splits the item tables up.
+    """A `keras.distribution.ModelParallel` that splits the item embeddings up.
 
     Memory for the tables, and the arithmetic on them, are divided by `parts`. What is
     sent for a batch is some rows (users, hidden units), where `data_parallel` sends
@@ -152,12 +152,12 @@ def item_parallel(parts: int | None = None) -> Any:
     )
 
 
-def spread(model: Model) -> Any:
+def shard(model: Model) -> Any:
     """A copy of a model on the devices of the distribution in force.
 
     Weights, optimiser, random state and beta's count go along, so a training goes on.
     Every process must call it with the same model. Where a catalogue does not divide by
-    the parts of the item tables, the copy has up to `parts - 1` items more, which have
+    the parts of the item embeddings, the copy has up to `parts - 1` items more, which have
     no clicks, no probability and no gradient.
 
     Args:
@@ -172,9 +172,9 @@ def spread(model: Model) -> Any:
     Example:
 
     >>> from keras_multvae import MultVAE
-    >>> from keras_multvae.distribution import gathered, spread
+    >>> from keras_multvae.distribution import unshard, shard
     >>> model = MultVAE(num_items=30, latent_dim=4)
-    >>> spread(model) is model  # no distribution is in force
+    >>> shard(model) is model  # no distribution is in force
     True
     """
     distribution = keras.distribution.distribution()
@@ -182,20 +182,20 @@ def spread(model: Model) -> Any:
         return model
     mesh = distribution.device_mesh
     parts = dict(zip(mesh.axis_names, mesh.shape, strict=True)).get(ITEMS, 1)
-    fillers = -model.num_items % parts
-    if fillers:
-        require(model, Spreads, f"A catalogue that does not divide by {parts}")
-    return _copy(model, fillers)
+    padding_items = -model.num_items % parts
+    if padding_items:
+        require(model, PadsItems, f"A catalogue that does not divide by {parts}")
+    return _copy(model, padding_items)
 
 
-def gathered(model: Model) -> Any:
-    """The opposite of `spread`: a whole copy of a model, on one device.
+def unshard(model: Model) -> Any:
+    """The opposite of `shard`: a whole copy of a model, on one device.
 
     For saving, evaluation, recommendations and export. Every process must call it, and
     each gets a copy.
 
     Args:
-        model: What `spread` gave.
+        model: What `shard` gave.
 
     Returns:
         The copy, compiled as the model is; the model itself where there is no
@@ -205,38 +205,38 @@ def gathered(model: Model) -> Any:
 
     >>> from keras_multvae import MultVAE
     >>> with data_parallel().scope():
-    ...     gathered(spread(MultVAE(num_items=30, latent_dim=4))).num_items
+    ...     unshard(shard(MultVAE(num_items=30, latent_dim=4))).num_items
     30
     """
     if keras.distribution.distribution() is None:
         return model
-    with undistributed():
-        return _copy(model, -model.fillers)
+    with single_device():
+        return _copy(model, -model.padding_items)
 
 
-def gathered_weights(model: Model) -> list[np.ndarray]:
-    """The weights that `gathered(model)` has, as copies, in their order.
+def unsharded_weights(model: Model) -> list[np.ndarray]:
+    """The weights that `unshard(model)` has, as copies, in their order.
 
     Nothing is gathered of the optimiser, which has twice as much.
     """
-    if model.fillers:
-        with undistributed():
-            model = _copy(model, -model.fillers, compiled=False)
-    return [np.array(backend.whole(weight)) for weight in model.weights]
+    if model.padding_items:
+        with single_device():
+            model = _copy(model, -model.padding_items, compiled=False)
+    return [np.array(backend.to_host(weight)) for weight in model.weights]
 
 
 def _copy(model: Model, more_items: int, compiled: bool = True) -> Any:
     config = {**model.get_config(), "num_items": model.num_items + more_items}
     copy = type(model).from_config(config)
-    copy.fillers = model.fillers + more_items
+    copy.padding_items = model.padding_items + more_items
     if compiled:
         compile_alike(model, copy)
-    copy_state(model, copy, _filler)
+    copy_state(model, copy, _padding_value)
     return copy
 
 
-def _filler(model: Model, variable: object) -> float:
-    return model.likelihood.absent_logit if variable is model.output_bias else 0.0
+def _padding_value(model: Model, variable: object) -> float:
+    return model.likelihood.padding_logit if variable is model.output_bias else 0.0
 
 
 def _check_jax() -> None:

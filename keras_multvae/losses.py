@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_multvae import backend, bags, checks
+from keras_multvae import backend, ragged, checks
 from keras_multvae.typing import Json, Tensor
 
 
@@ -16,7 +16,7 @@ class SampledLogits(NamedTuple):
     """What a step computes where it does not compute all logits.
 
     Args:
-        clicked: (entries,), the logit of each entry of the bag batch.
+        clicked: (entries,), the logit of each entry of the ragged batch.
         sampled: (users, num_sampled), the logits of items drawn at random, each less
             the logarithm of the probability that it is among those drawn.
         hits: (users, num_sampled) bool, what of these not to count.
@@ -42,7 +42,7 @@ class Likelihood(keras.losses.Loss):
     # Whether targets may be any numbers >= 0, rather than 0 and 1.
     takes_counts = True
     # A logit whose item adds nothing to the likelihood, nor to its gradient.
-    absent_logit = -1e4
+    padding_logit = -1e4
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Targets and logits (users, items) -> negative log-likelihoods (users,)."""
@@ -85,8 +85,8 @@ class MultinomialNLL(Likelihood):
         """See the class; `y_pred` may be `SampledLogits`."""
         if isinstance(y_pred, SampledLogits):
             return self.sampled(y_true, y_pred)
-        if bags.is_bags(y_true):
-            return bags.multinomial_nll(y_true, y_pred)
+        if ragged.is_ragged(y_true):
+            return ragged.multinomial_nll(y_true, y_pred)
         total = _sum_over_clicks(y_true, y_pred, lambda x, f: x)
         product = _sum_over_clicks(y_true, y_pred, lambda x, f: x * f)
         return total * ops.logsumexp(y_pred, axis=-1) - product
@@ -103,7 +103,7 @@ class MultinomialNLL(Likelihood):
             - [Jean et al., 2015](https://arxiv.org/abs/1412.2007), section 3.1
         """
         x = ops.cast(y_true["values"], logits.clicked.dtype)
-        rows, users = bags.rows(y_true), bags.num_users(y_true)
+        rows, users = ragged.segment_ids(y_true), ragged.num_users(y_true)
         lowest = ops.full_like(logits.clicked, -1e30)
         clicked = ops.where(x > 0, logits.clicked, lowest)
         sampled = ops.where(logits.hits, -1e30, logits.sampled)
@@ -114,10 +114,10 @@ class MultinomialNLL(Likelihood):
         of_sampled = ops.max(ops.stop_gradient(sampled), axis=1)
         largest = ops.maximum(of_clicks, of_sampled)
         shifted = ops.where(x > 0, ops.exp(clicked - ops.take(largest, rows)), 0.0)
-        total = bags.segment_sum(y_true, shifted)
+        total = ragged.segment_sum(y_true, shifted)
         total = total + ops.sum(ops.exp(sampled - largest[:, None]), axis=1)
         log_norm = ops.log(total) + largest
-        return bags.segment_sum(y_true, x) * log_norm - bags.segment_sum(
+        return ragged.segment_sum(y_true, x) * log_norm - ragged.segment_sum(
             y_true, x * logits.clicked
         )
 
@@ -145,7 +145,7 @@ class GaussianNLL(Likelihood):
         - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), equation 3
     """
 
-    absent_logit = 0.0
+    padding_logit = 0.0
 
     def __init__(
         self,
@@ -241,8 +241,8 @@ def _sum_over_clicks(
     y_true: Tensor, y_pred: Tensor, term: Callable[[Any, Any], Any]
 ) -> Tensor:
     """Sum of term(x_ui, f_ui) over the items that each user clicked: (users,)."""
-    sparse = bags.is_bags(y_true)
+    sparse = ragged.is_ragged(y_true)
     x = ops.cast(y_true["values"] if sparse else y_true, y_pred.dtype)
-    f = bags.gather(y_true, y_pred) if sparse else y_pred
+    f = ragged.gather_nd(y_true, y_pred) if sparse else y_pred
     terms = ops.where(x > 0, term(x, f), ops.zeros_like(x))
-    return bags.segment_sum(y_true, terms) if sparse else ops.sum(terms, axis=-1)
+    return ragged.segment_sum(y_true, terms) if sparse else ops.sum(terms, axis=-1)

@@ -19,7 +19,7 @@ from keras_multvae.typing import Json, Tensor, Variable
 class FusedAdam(keras.optimizers.Adam):
     """`keras.optimizers.Adam`, whose step reads and writes each number once.
 
-    The item tables hold most of the weights, so an optimiser that makes a pass over
+    The item embeddings hold most of the weights, so an optimiser that makes a pass over
     memory for every operation of its formula takes longer than the network. This one
     calls the fused kernel of TensorFlow or PyTorch; on JAX the compiler fuses Keras'
     own formula. Arguments, state and results are those of `keras.optimizers.Adam`.
@@ -45,7 +45,7 @@ class FusedAdam(keras.optimizers.Adam):
     _to_load: Any = None
 
     @property
-    def takes_rows(self) -> bool:
+    def takes_sparse_gradients(self) -> bool:
         """Whether a table's gradient may be some of its rows."""
         return not (
             self.amsgrad
@@ -76,14 +76,14 @@ class FusedAdam(keras.optimizers.Adam):
         self, gradient: Tensor, variable: Variable, learning_rate: Tensor
     ) -> None:
         """See `keras.optimizers.Optimizer.update_step`."""
-        rows = backend.row_gradient(gradient) if self.takes_rows else None
+        rows = backend.sparse_gradient(gradient) if self.takes_sparse_gradients else None
         index = compat.variable_index(self, variable)
         momentums, velocities = compat.moments(self)
         if rows is not None:
             ids, gradients = rows
             # From the step, so that a resumed training rounds as it would have.
             seed = self.iterations * len(momentums) + index
-            update = partial(backend.adam_rows, ids=ids, gradient=gradients, seed=seed)
+            update = partial(backend.sparse_adam_update, ids=ids, gradient=gradients, seed=seed)
         elif not self.amsgrad and backend.fuses_adam(gradient, variable):
             update = partial(backend.adam_update, gradient=gradient)
         else:
@@ -148,7 +148,7 @@ class AlternatingAdam(FusedAdam):
         self._first: set[int] = set()
 
     @property
-    def takes_rows(self) -> bool:
+    def takes_sparse_gradients(self) -> bool:
         """False: a step is of whole tables."""
         return False
 

@@ -37,6 +37,6 @@ Logs: TypeAlias = dict[str, Any]
 class Batch(TypedDict):
     """A compact sparse batch; docs/architecture.md has the layout."""
 
-    bag_sizes: Tensor
+    entries_per_user: Tensor
     item_ids: Tensor
     values: Tensor

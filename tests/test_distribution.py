@@ -11,12 +11,12 @@ from keras_multvae.data import UserBatches
 from keras_multvae.distribution import (
     _copy,
     data_parallel,
-    gathered,
+    unshard,
     item_layout_map,
     item_parallel,
-    spread,
+    shard,
 )
-from keras_multvae.models.growth import copy_state
+from keras_multvae.models.weight_transfer import copy_state
 
 on_jax = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="keras.distribution is for JAX"
@@ -25,7 +25,7 @@ on_jax = pytest.mark.skipif(
 
 def test_without_a_distribution_nothing_is_copied():
     model = MultVAE(12, 3, (6,))
-    assert spread(model) is model and gathered(model) is model
+    assert shard(model) is model and unshard(model) is model
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="there it works")
@@ -40,7 +40,7 @@ def test_other_backends_are_told_where_to_look(make):
     [(MultVAE, "multinomial"), (MultDAE, "gaussian"), (MultVAE, "logistic")],
 )
 def test_fillers_change_neither_loss_nor_training(clicks, kind, likelihood):
-    """What `spread` adds where the items do not divide by the parts."""
+    """What `shard` adds where the items do not divide by the parts."""
     options = {"likelihood": likelihood, "dropout": 0.5, "seed": 1}
     plain = kind(12, 3, (6,), **options)
     plain.compile()
@@ -74,7 +74,7 @@ def test_the_layout_finds_every_item_table():
         MultDAE(12, 3, ()),
         MultVAE(12, 3, (6,), head=SampledSoftmax(2)),
         MultVAE(12, 3, (6,), head=SampledSoftmax(2), tied=True),
-        MultVAE(12, 3, (6,), head=SampledSoftmax(2, table_dtype="bfloat16")),
+        MultVAE(12, 3, (6,), head=SampledSoftmax(2, embedding_dtype="bfloat16")),
     ):
         for variable in model.trainable_variables:
             layout = layouts[variable.path]
@@ -90,9 +90,9 @@ def test_what_cannot_be_distributed(clicks):
         item_parallel(2)
     with pytest.raises(ValueError, match='axis named "items"'):
         item_layout_map(keras.distribution.DeviceMesh((1,), ["model"]))
-    batches = UserBatches(clicks, 20, blocks=2)
+    batches = UserBatches(clicks, 20, partitions=2)
     with data_parallel().scope():
-        model = spread(MultVAE(12, 3, (6,)))
+        model = shard(MultVAE(12, 3, (6,)))
         model.compile()
         model.fit(batches, verbose=0)
         batches._own = slice(1, 2)  # as of another process

@@ -44,7 +44,7 @@ def test_an_update_is_the_formula_whatever_the_blocks(users, monkeypatch):
         lambda: MultVAE(ITEMS, 3, (5,), head=SampledSoftmax(5), seed=1),
         lambda: _copy(MultVAE(ITEMS, 3, (5,), seed=1), 2),
     ],
-    ids=["multvae", "recvae", "tied", "sampled", "fillers"],
+    ids=["multvae", "recvae", "tied", "sampled", "padding_items"],
 )
 def test_both_tables_of_a_model_are_updated(make):
     model = make()
@@ -56,7 +56,7 @@ def test_both_tables_of_a_model_are_updated(make):
     for epoch in range(4):
         slim.on_epoch_begin(epoch)
     assert slim.updates == 1
-    tables = {id(variable): axis for variable, axis in model.item_tables}
+    tables = {id(variable): axis for variable, axis in model.item_embeddings}
     assert len(tables) == (1 if getattr(model, "tied", False) else 2)
     for variable, old in zip(model.weights, before, strict=True):
         new = keras.ops.convert_to_numpy(variable)

@@ -18,7 +18,7 @@ def tensors(batch):
     return {key: keras.ops.convert_to_tensor(value) for key, value in batch.items()}
 
 
-def as_bags(clicks):
+def as_ragged(clicks):
     return tensors(pack(clicks, np.arange(clicks.shape[0])))
 
 
@@ -30,11 +30,11 @@ def call(loss, targets, logits):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("form", ["dense", "bags"])
+@pytest.mark.parametrize("form", ["dense", "ragged"])
 def test_equals_the_oracle(name, form):
     clicks = make_clicks(20, 15)
     logits = np.random.default_rng(1).normal(size=(20, 15), scale=3)
-    targets = as_bags(clicks) if form == "bags" else clicks.toarray()
+    targets = as_ragged(clicks) if form == "ragged" else clicks.toarray()
     expected = oracle.nll(name, clicks.toarray().astype("float64"), logits)
     np.testing.assert_allclose(
         call(get_likelihood(name), targets, logits), expected, rtol=2e-5, atol=1e-5
@@ -45,7 +45,7 @@ def test_counts_weigh_the_multinomial():
     counts = sparse.csr_matrix([[3.0, 0, 1]])
     logits = np.array([[0.5, -1.0, 2.0]])
     expected = -(counts.toarray() * special.log_softmax(logits)).sum()
-    for targets in (as_bags(counts), counts.toarray()):
+    for targets in (as_ragged(counts), counts.toarray()):
         np.testing.assert_allclose(
             call(MultinomialNLL(), targets, logits), [expected], rtol=1e-6
         )
@@ -55,13 +55,13 @@ def test_multinomial_of_a_uniform_guess_is_clicks_times_log_items():
     clicks = make_clicks(5, 50)
     expected = np.diff(clicks.indptr) * np.log(50)
     np.testing.assert_allclose(
-        call(MultinomialNLL(), as_bags(clicks), np.zeros((5, 50))), expected, rtol=1e-6
+        call(MultinomialNLL(), as_ragged(clicks), np.zeros((5, 50))), expected, rtol=1e-6
     )
 
 
 def test_multinomial_does_not_change_with_a_shift_of_the_logits():
     clicks, logits = make_clicks(5, 50), np.random.default_rng(0).normal(size=(5, 50))
-    a, b = (call(MultinomialNLL(), as_bags(clicks), x) for x in (logits, logits + 7))
+    a, b = (call(MultinomialNLL(), as_ragged(clicks), x) for x in (logits, logits + 7))
     np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
@@ -72,7 +72,7 @@ def test_logistic_at_zero_is_log_two_an_item():
 
 def test_gaussian_at_the_clicks_is_zero():
     clicks = make_clicks(4, 9)
-    values = call(GaussianNLL(), as_bags(clicks), clicks.toarray())
+    values = call(GaussianNLL(), as_ragged(clicks), clicks.toarray())
     np.testing.assert_allclose(values, 0, atol=1e-6)
 
 
@@ -130,7 +130,7 @@ def test_bad_arguments_are_named():
         get_likelihood("poisson")
     with pytest.raises(ValueError, match="`clicked_confidence` must be"):
         GaussianNLL(0.0)
-    with pytest.raises(ValueError, match="bag_sizes, item_ids, values"):
+    with pytest.raises(ValueError, match="entries_per_user, item_ids, values"):
         call(MultinomialNLL(), tensors({"ids": np.zeros(3)}), np.zeros((1, 3)))
 
 

@@ -19,7 +19,7 @@ RECIPES = [
         MultVAE.Config(8, (5, 4), tied=True, head=SampledSoftmax(7, "in_batch")),
         learning_rate=0.01,
         anneal_steps=20,
-        blocks=2,
+        partitions=2,
         seed=-3,
     ),
     Recipe(MultDAE.Config(likelihood="gaussian", l2=0.5), batch_size=7, beta_cap=0),

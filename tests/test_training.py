@@ -342,4 +342,4 @@ def test_users_weigh_by_their_clicks_and_the_rate_decays(tmp_path):
 def test_batches_and_epochs_fit_the_data(users, batch_size, epochs):
     assert Recipe().sizes(users) == (batch_size, epochs)
     assert Recipe(batch_size=7, epochs=3).sizes(users) == (7, 3)
-    assert Recipe(blocks=4).sizes(users)[0] % 4 == 0
+    assert Recipe(partitions=4).sizes(users)[0] % 4 == 0

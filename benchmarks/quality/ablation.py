@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from benchmarks.quality.runs import METRIC, PAPER, Store, arguments, load, table
-from keras_multvae import BetaAnneal, ConstantBeta, MultVAE, bags, evaluate_ranking
+from keras_multvae import BetaAnneal, ConstantBeta, MultVAE, ragged, evaluate_ranking
 from keras_multvae.data import FoldIn, Interactions, Split, UserBatches
 from keras_multvae.layers import InteractionEncoder, Sampling
 
@@ -37,7 +37,7 @@ class RawEncoder(InteractionEncoder):
     """No division by the L2 norm; on dense rows, for brevity."""
 
     def _sparse(self, inputs: Any, kernel: Any, training: bool) -> Any:
-        return self._dense(bags.to_dense(inputs, self.num_items), training)
+        return self._dense(ragged.to_dense(inputs, self.num_items), training)
 
     def _dense(self, inputs: Any, training: bool) -> Any:
         return keras.ops.matmul(self._drop(inputs, training), self.kernel)

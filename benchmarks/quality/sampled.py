@@ -41,7 +41,7 @@ VARIANTS = {
     "2,000 in batch": sampled(sampler="in_batch"),
     "500 log-uniform": sampled(500),
     "2,000 log-uniform, tied": change(sampled(), tied=True),
-    "2,000 log-uniform, 16-bit tables": sampled(table_dtype="bfloat16"),
+    "2,000 log-uniform, 16-bit tables": sampled(embedding_dtype="bfloat16"),
 }
 
 

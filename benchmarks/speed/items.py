@@ -11,7 +11,7 @@ from benchmarks.speed.tables import markdown, number, ratio, spread
 RATE = "users/s"
 RESIDENT = "peak RSS, GiB"
 ITEMS = (20_000, 100_000, 300_000, 1_000_000)
-# Beside the largest, with the item tables in 16 bits.
+# Beside the largest, with the item embeddings in 16 bits.
 NARROW = "bfloat16"
 # Latent size, width and candidates a step.
 UNITS, NUM_SAMPLED = 200, 2000
@@ -27,7 +27,7 @@ def measure(options: Options) -> Result:
     batches = -(-options.users // options.batch_size)
     steps = max(batches // options.rounds, 1)
     works = [*((items, None) for items in ITEMS), (ITEMS[-1], NARROW)]
-    for items, table_dtype in works:
+    for items, embedding_dtype in works:
         clicks = options.clicks(items=items)
         for key in options.systems:
             entry = catalogue.OURS[key]
@@ -38,13 +38,13 @@ def measure(options: Options) -> Result:
                 batch_size=options.batch_size,
                 units=UNITS,
                 num_sampled=NUM_SAMPLED,
-                table_dtype=table_dtype,
+                embedding_dtype=embedding_dtype,
             )
             with Worker(system, options.threads) as worker:
                 worker.call("warm_up")
                 with worker.watch() as peak:
                     _, seconds = worker.call("parts", steps=steps)
-                name = label(entry.name, items, table_dtype)
+                name = label(entry.name, items, embedding_dtype)
                 users = steps * options.batch_size
                 rates[name] = [users / each for each in seconds]
                 peaks[name] = [peak["VmRSS"] / 2**30]
@@ -59,9 +59,9 @@ def measure(options: Options) -> Result:
     )
 
 
-def label(system: str, items: int, table_dtype: str | None = None) -> str:
+def label(system: str, items: int, embedding_dtype: str | None = None) -> str:
     """The name of a system's row."""
-    tables = f" in {table_dtype}" if table_dtype else ""
+    tables = f" in {embedding_dtype}" if embedding_dtype else ""
     return f"{system}, {items:,} items{tables}"
 
 

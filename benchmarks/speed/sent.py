@@ -34,7 +34,7 @@ rows.data[:] = 1
 model = MultVAE(items)
 model.compile()
 with getattr(distribution, sys.argv[1])().scope():
-    distribution.spread(model).fit(UserBatches(rows, users), verbose=0)
+    distribution.shard(model).fit(UserBatches(rows, users), verbose=0)
 """
 KINDS = {"data": "data_parallel", "items": "item_parallel"}
 BYTES = {"pred": 1, "bf16": 2, "f32": 4, "s32": 4, "u32": 4}

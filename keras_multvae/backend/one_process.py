@@ -8,16 +8,16 @@ import numpy as np
 from keras_multvae.typing import Variable
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """See `keras_multvae.backend`."""
     return True
 
 
-def whole(variable: Variable) -> np.ndarray:
+def to_host(variable: Variable) -> np.ndarray:
     """See `keras_multvae.backend`."""
     return keras.ops.convert_to_numpy(variable)
 
 
-def agreed(value: bool) -> bool:
+def broadcast(value: bool) -> bool:
     """See `keras_multvae.backend`."""
     return value

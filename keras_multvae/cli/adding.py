@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keras_multvae import Recommender
 from keras_multvae.cli.item_files import NO_TITLES, columns_of
-from keras_multvae.cli.output import answer, working
+from keras_multvae.cli.output import print_result, status
 from keras_multvae.data import load_prepared
 from keras_multvae.recommender import storage
 
@@ -41,7 +41,7 @@ def add_items(arguments: argparse.Namespace) -> None:
     if titled:
         given = zip(ids, columns[titled[0]], strict=True)
         titles = {item: str(title) for item, title in given if title is not None}
-    with working(f"Reading off what {len(ids):,} items are like"):
+    with status(f"Reading off what {len(ids):,} items are like"):
         grown = recommender.add_items(
             ids,
             recommender.features.like(columns, arguments.label_separator),
@@ -56,7 +56,7 @@ def add_items(arguments: argparse.Namespace) -> None:
         "\nJudged by known items that stood for new ones: NDCG@100 of the others falls "
         f"by {found.warm_loss:.2%}, that of all rises by {found.gain:.2%}."
     )  # fmt: skip
-    answer(
+    print_result(
         {
             "out": arguments.out,
             "new_items": new,

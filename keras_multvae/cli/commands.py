@@ -15,7 +15,7 @@ from keras_multvae import (
     export_saved_model,
     write_serving_config,
 )
-from keras_multvae.cli.output import answer, working
+from keras_multvae.cli.output import print_result, status
 from keras_multvae.cli.recommend_options import reranking_of
 from keras_multvae.data import Split, load_prepared
 from keras_multvae.extras import import_extra
@@ -26,7 +26,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     recommender = Recommender.load(arguments.model)
     part = part_of(recommender, arguments.prepared, arguments.part, arguments.model)
     train = part_of(recommender, arguments.prepared, "train", arguments.model)
-    with working(f"Ranking for {part.num_users:,} users"):
+    with status(f"Ranking for {part.num_users:,} users"):
         report = evaluate_ranking(
             recommender.model,
             part,
@@ -36,7 +36,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
             label=arguments.label,
             rerank=Reranking(**reranking_of(arguments)),
         )
-    answer(report.to_dict(), str(report), arguments.json)
+    print_result(report.to_dict(), str(report), arguments.json)
 
 
 def part_of(recommender: Recommender, prepared: object, part: str, model: str) -> Any:
@@ -65,10 +65,10 @@ def export(arguments: argparse.Namespace) -> None:
         split = _split(recommender, arguments.prepared, arguments.model)
         card = replace(card, train=split.train)
         if split.test is not None:
-            with working(f"Ranking for {split.test.num_users:,} users"):
+            with status(f"Ranking for {split.test.num_users:,} users"):
                 report = evaluate_ranking(recommender.model, split.test)
             card = replace(card, report=report)
-    with working("Exporting under TensorFlow"):
+    with status("Exporting under TensorFlow"):
         folder = export_with_files(
             recommender,
             Path(arguments.out),

@@ -10,7 +10,7 @@ from typing import Any
 from keras_multvae import Comparison, LinearPath, Recipe, Recommender
 from keras_multvae import compare as compare_models
 from keras_multvae.cli.compare_options import LINEAR
-from keras_multvae.cli.output import answer
+from keras_multvae.cli.output import print_result
 from keras_multvae.data import Prepared, load_prepared
 from keras_multvae.data.columns.spilled import spilling_into
 from keras_multvae.files import replace_folder, write_json
@@ -37,7 +37,7 @@ def compare(arguments: argparse.Namespace) -> None:
     found = compare_models(prepared.split, models, progress=True)
     if out is not None:
         _write(found, prepared, out)
-    answer(
+    print_result(
         {**found.to_dict(), **({} if out is None else {"out": str(out)})},
         str(found) + ("" if out is None else f"\nWritten to {out}"),
         arguments.json,

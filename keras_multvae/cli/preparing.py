@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_multvae.cli.data_options import COLUMNS, DIALECT, filters_of, given
 from keras_multvae.cli.item_files import features_of, titles_of
-from keras_multvae.cli.output import answer, working
+from keras_multvae.cli.output import print_result, status
 from keras_multvae.data import (
     Interactions,
     Split,
@@ -50,11 +50,11 @@ def _prepare(arguments: argparse.Namespace) -> None:
     titles, features, described = None, None, 0
     if arguments.items is not None:
         titles = titles_of(arguments, interactions.items)
-    with nullcontext() if arguments.split == "holdout" else working("Splitting"):
+    with nullcontext() if arguments.split == "holdout" else status("Splitting"):
         split = _split(arguments, interactions, reading, filters)
     if arguments.features is not None:
         features, described = features_of(arguments, split.train.items)
-    with working(f"Writing {arguments.out}"):
+    with status(f"Writing {arguments.out}"):
         settings = {**reading, **filters}
         save_prepared(split, arguments.out, titles, settings, features)
     held_out = {
@@ -100,7 +100,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
             },
         }
         lines.append(f"{described:,} of {items:,} items have features: {features}.")
-    answer(report, "\n".join([*lines, f"Written to {arguments.out}"]), arguments.json)
+    print_result(report, "\n".join([*lines, f"Written to {arguments.out}"]), arguments.json)
 
 
 def losses(counts: dict[str, int]) -> list[str]:

@@ -20,7 +20,7 @@ from keras_multvae.cli.data_options import (
     events_options_given,
     given,
 )
-from keras_multvae.cli.output import answer, say, working
+from keras_multvae.cli.output import print_result, log, status
 from keras_multvae.cli.preparing import losses
 from keras_multvae.cli.recommend_options import reranking_of
 from keras_multvae.data import Interactions, Vocabulary
@@ -59,7 +59,7 @@ def recommend(arguments: argparse.Namespace) -> None:
         **options,
     )
     unknown = {name: histories.counts[name] for name in _unknown(histories)}
-    answer(
+    print_result(
         {"out": arguments.out, "users": len(user_ids), "rows": rows, **unknown},
         "\n".join(
             [
@@ -84,7 +84,7 @@ def similar(arguments: argparse.Namespace) -> None:
             )
     found = recommender.similar_items(ids, arguments.k)
     for index, item in enumerate(ids):
-        answer(
+        print_result(
             {
                 "item": item,
                 "title": recommender.titles.get(item),
@@ -151,11 +151,11 @@ def _read(
     lists = isinstance(first_of(path, arguments.encoding), list)
     if lists:
         _check_no_events_options(arguments, but="--encoding")
-    with working(f"Reading {path}"):
+    with status(f"Reading {path}"):
         found = of_events(path, items, arguments.on_unknown, **_reading(arguments))
     if arguments.out is None:
         for line in _left_out(found):
-            say(line)
+            log(line)
     return found, found.users.ids, "history" if lists else "user"
 
 
@@ -245,7 +245,7 @@ def _listed(name: str, items: Vocabulary, arguments: argparse.Namespace) -> list
         found += items.from_text(_ids_in(Path(each))) if is_file else [item]
     unknown = sum(item not in items for item in found)
     if unknown and arguments.on_unknown == "skip":
-        say(f"{unknown:,} of {len(found):,} ids of --{name} are unknown.")
+        log(f"{unknown:,} of {len(found):,} ids of --{name} are unknown.")
     return found
 
 
@@ -282,7 +282,7 @@ def _print(
             found = recommender.recommend(user_ids=batch, **options)
             for index, name in enumerate(found.users):
                 who = {"user": name} if kind == "user" else {}
-                answer(
+                print_result(
                     {**who, **found.to_dict(index)},
                     f"{kind} {name}:\n{found.describe(index)}",
                     arguments.json,
@@ -313,7 +313,7 @@ def _recommend_on_ray(arguments: argparse.Namespace) -> None:
         progress=True,
         **_options(arguments, items),
     )
-    answer(
+    print_result(
         {"out": arguments.out, "rows": rows},
         f"{rows:,} recommendations.\nWritten to {arguments.out}/parts",
         arguments.json,

@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_multvae import Recommender, backend
 from keras_multvae.cli.model_options import given_recipe
-from keras_multvae.cli.output import TrainingProgress, answer, say
+from keras_multvae.cli.output import TrainingProgress, print_result, log
 from keras_multvae.data import Vocabulary, load_prepared
 from keras_multvae.data.columns.spilled import spilling_into
 from keras_multvae.distribution import data_parallel, initialize, item_parallel
@@ -43,17 +43,17 @@ def train(arguments: argparse.Namespace) -> None:
         warm_start=warm_start,
         tensorboard=arguments.tensorboard,
     )
-    if not backend.is_first():
+    if not backend.is_main_process():
         return
     if report:
-        say(
+        log(
             f"{report['known_items']:,} items began with the weights of "
             f"{arguments.warm_start}, {report['new_items']:,} are new to it, "
             f"{report['gone_items']:,} of its items are gone."
         )
     best = max(history, key=lambda row: row.get("val_ndcg_at_100", row["epoch"]))
     ndcg = best.get("val_ndcg_at_100")
-    answer(
+    print_result(
         {"out": arguments.out, "epochs": len(history), "best": best, **report},
         f"Best epoch {best['epoch']:.0f} of {len(history)}"
         + ("." if ndcg is None else f", validation NDCG@100 {ndcg:.4f}.")
@@ -124,7 +124,7 @@ def train_and_save(
     state = out.with_name(out.name + ".training")
     if not (resume or overwrite):
         _check_new(out, state)
-    first = backend.is_first()
+    first = backend.is_main_process()
     curves = None if tensorboard is None else Curves(Path(tensorboard))
     shown = [TrainingProgress(prepared.split.train.num_users), curves]
     with nullcontext() if distribution is None else distribution.scope():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from keras_multvae.cli.output import answer
+from keras_multvae.cli.output import print_result
 from keras_multvae.data import load_prepared
 from keras_multvae.training.record import read_recipe
 from keras_multvae.tuning import tune as tune_models
@@ -31,7 +31,7 @@ def tune(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         progress=True,
     )
-    answer(
+    print_result(
         {
             "out": arguments.out,
             "ndcg@100": found.value,

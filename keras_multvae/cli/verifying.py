@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_multvae import Recommender
-from keras_multvae.cli.output import answer
+from keras_multvae.cli.output import print_result
 from keras_multvae.cluster import job
 from keras_multvae.data import load_interactions, load_prepared, prepared
 from keras_multvae.features import storage as features_folder
@@ -54,7 +54,7 @@ def verify(arguments: argparse.Namespace) -> None:
         )
     for each in found:
         line = checked(*each)
-        answer({}, line, False)
+        print_result({}, line, False)
 
 
 def folders_in(folder: Path) -> Iterator[tuple[Path, Path]]:

@@ -27,7 +27,7 @@ from keras_multvae.cold_start.evidence import (
     half_known,
 )
 from keras_multvae.cold_start.ridge import Regression
-from keras_multvae.cold_start.tables import ItemTable, item_tables
+from keras_multvae.cold_start.tables import ItemTable, item_embeddings
 from keras_multvae.data import FoldIn
 from keras_multvae.features.feature import Matrix
 from keras_multvae.typing import Model
@@ -76,7 +76,7 @@ class _Addition:
         self.network = model if self.path is None else model.without_linear_path()
         self.items = model.num_items
         self.new = known.design.shape[0] - self.items
-        rows = {each.kind: each.rows() for each in item_tables(self.network)}
+        rows = {each.kind: each.rows() for each in item_embeddings(self.network)}
         self.vectors, self.biases = rows["vectors"], rows["biases"]
         judges = known.judges
         most = max(MOST_SCORES // self.items, 1)
@@ -124,7 +124,7 @@ class _Addition:
                 self.design, self.known.design[self.items :], self.weights
             )
         grown = self.network.with_new_items(self.items + self.new)
-        tables = item_tables(grown)
+        tables = item_embeddings(grown)
         found = [self._predicted(regression, each, penalty, few) for each in tables]
         kinds = [table.kind for table in tables]
         vectors, biases = kinds.index("vectors"), kinds.index("biases")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_multvae import backend
-from keras_multvae.models.growth import item_axes, network_weights
+from keras_multvae.models.weight_transfer import item_axes, network_weights
 from keras_multvae.typing import Model, Variable
 
 
@@ -27,18 +27,18 @@ class ItemTable:
 
     def rows(self) -> np.ndarray:
         """Its values, float32 (items, any)."""
-        values = np.moveaxis(backend.whole(self.weight), self.axis, 0)
+        values = np.moveaxis(backend.to_host(self.weight), self.axis, 0)
         return values.reshape(len(values), -1).astype("float32")
 
     def assign_last(self, rows: np.ndarray) -> None:
         """Takes the rows of the last items, (rows, any)."""
-        values = np.array(backend.whole(self.weight))
+        values = np.array(backend.to_host(self.weight))
         moved = np.moveaxis(values, self.axis, 0)
         moved[len(moved) - len(rows) :] = rows.reshape(len(rows), *moved.shape[1:])
         self.weight.assign(values)
 
 
-def item_tables(model: Model) -> list[ItemTable]:
+def item_embeddings(model: Model) -> list[ItemTable]:
     """The tables of a network; the sampler's tables of popularity are none."""
     vectors, biases = model.output_table, model.output_bias
     found = []

@@ -28,7 +28,7 @@ class UserBatches(keras.utils.PyDataset):
     where there are weights and no targets, the latter are an array (users, 0).
     Inputs and targets are dicts of three arrays, each sliceable on axis 0:
 
-    - `bag_sizes` (users,) int32: stored entries of each user;
+    - `entries_per_user` (users,) int32: stored entries of each user;
     - `item_ids` (entries,) int32 and `values` (entries,) float32: item and value of
       each entry, user after user.
 
@@ -49,31 +49,31 @@ class UserBatches(keras.utils.PyDataset):
             predicted from the input.
         sample_weight: Optional (users,) non-negative weights; those of `interactions`
             by default.
-        blocks: Int, equal parts on axis 0, which data-parallel training deals out to
+        partitions: Int, equal parts on axis 0, which data-parallel training deals out to
             its replicas; `batch_size` must be a multiple. By default one a replica
             where a `keras.distribution` is in force, else 1. A last batch that does
             not divide gets empty users with weight 0, the others the more, so that
             means stay. Dropout goes by the place of an entry in the batch, so a
             training is the same, to rounding, on any number of replicas that divides
-            a given number of blocks.
+            a given number of partitions.
         **kwargs: `workers`, `use_multiprocessing`, `max_queue_size` of
             `keras.utils.PyDataset`.
 
     Raises:
         TypeError: `interactions` or `targets` are no matrix.
         ValueError: No users, negative or non-finite values, unequal numbers of users,
-            targets without an entry or equal to the input, `blocks` that the replicas
+            targets without an entry or equal to the input, `partitions` that the replicas
             do not divide.
 
     Under a `keras.distribution` of several processes each reads, and yields, its part
-    of every batch; with `blocks=1`, all of it.
+    of every batch; with `partitions=1`, all of it.
 
     Example:
 
     >>> from scipy import sparse
     >>> clicks = sparse.csr_matrix([[0, 1, 1], [1, 0, 0]])
     >>> (batch,) = UserBatches(clicks, batch_size=2, shuffle=False)[0]
-    >>> int(batch["bag_sizes"][0]), batch["item_ids"][:3].tolist()
+    >>> int(batch["entries_per_user"][0]), batch["item_ids"][:3].tolist()
     (2, [1, 2, 0])
     """
 
@@ -85,25 +85,25 @@ class UserBatches(keras.utils.PyDataset):
         seed: int = 0,
         targets: Clicks = None,
         sample_weight: object = None,
-        blocks: int | None = None,
+        partitions: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         batch_size = checks.integer("batch_size", batch_size)
-        if blocks is not None:
-            blocks = checks.integer("blocks", blocks)
-        blocks, self._own = _own_blocks(blocks)
-        if batch_size % blocks:
+        if partitions is not None:
+            partitions = checks.integer("partitions", partitions)
+        partitions, self._own = _own_partitions(partitions)
+        if batch_size % partitions:
             raise ValueError(
-                "`batch_size` must be a multiple of `blocks` (one a replica by "
+                "`batch_size` must be a multiple of `partitions` (one a replica by "
                 "default, where a distribution is in force). Received: "
-                f"batch_size={batch_size}, blocks={blocks}."
+                f"batch_size={batch_size}, partitions={partitions}."
             )
         self._take(interactions, targets, sample_weight)
         self.batch_size = batch_size
         self.shuffle = bool(shuffle)
         self.seed = checks.integer("seed", seed, at_least=0)
-        self.blocks = blocks
+        self.partitions = partitions
         # What `fit` has done to a batch that is made ahead, by the thread that does.
         self.upload: Callable[[Any], Any] | None = None
         self.epoch = 0
@@ -193,13 +193,13 @@ class UserBatches(keras.utils.PyDataset):
         distribution = keras.distribution.distribution()
         if distribution is None:
             return
-        if self._own != _own_blocks(self.blocks)[1] or (
-            self.blocks % distribution.num_model_replicas
+        if self._own != _own_partitions(self.partitions)[1] or (
+            self.partitions % distribution.num_model_replicas
         ):
             raise ValueError(
-                f"These UserBatches have {self.blocks} blocks, of which this process "
+                f"These UserBatches have {self.partitions} partitions, of which this process "
                 f"reads {self._own}; that does not fit the {distribution}. Make them "
-                "once it is set, without `blocks` or with a multiple of the "
+                "once it is set, without `partitions` or with a multiple of the "
                 f"{distribution.num_model_replicas} replicas."
             )
 
@@ -245,16 +245,16 @@ class UserBatches(keras.utils.PyDataset):
     def _batch(self, index: int) -> tuple[Any, ...]:
         start = index * self.batch_size
         users = self._order[start : start + self.batch_size]
-        empty = -len(users) % self.blocks
-        layout = (empty, self.blocks, self._own)
+        empty = -len(users) % self.partitions
+        layout = (empty, self.partitions, self._own)
         inputs = pack(self.inputs, users, *layout, binary=self._binary)
-        weighted = self.sample_weight is not None or self.blocks > 1
+        weighted = self.sample_weight is not None or self.partitions > 1
         targets: Any
         if self.targets is not None:
             targets = pack(self.targets, users, *layout, binary=self._binary_targets)
         elif weighted:
             # A None between the two does not pass through tf.data.
-            targets = np.zeros((len(inputs["bag_sizes"]), 0), "float32")
+            targets = np.zeros((len(inputs["entries_per_user"]), 0), "float32")
         else:
             return (inputs,)
         if not weighted:
@@ -266,7 +266,7 @@ class UserBatches(keras.utils.PyDataset):
         )
         weights = weights * np.float32((len(users) + empty) / len(users))
         weights = np.append(weights, np.zeros(empty, "float32"))
-        return inputs, targets, weights.reshape(self.blocks, -1)[self._own].ravel()
+        return inputs, targets, weights.reshape(self.partitions, -1)[self._own].ravel()
 
 
 class _Ahead(threading.Thread):
@@ -298,21 +298,21 @@ class _Ahead(threading.Thread):
         return self._batch
 
 
-def _own_blocks(blocks: int | None) -> tuple[int, slice]:
-    """The number of blocks, and those of this process under the distribution."""
+def _own_partitions(partitions: int | None) -> tuple[int, slice]:
+    """The number of partitions, and those of this process under the distribution."""
     distribution = keras.distribution.distribution()
     if distribution is None:
-        blocks = 1 if blocks is None else blocks
-        return blocks, slice(0, blocks)
+        partitions = 1 if partitions is None else partitions
+        return partitions, slice(0, partitions)
     replicas = distribution.num_model_replicas
-    if blocks is None:
-        blocks = replicas
-    if blocks != 1 and blocks % replicas:
+    if partitions is None:
+        partitions = replicas
+    if partitions != 1 and partitions % replicas:
         raise ValueError(
-            f"`blocks` must be 1 or a multiple of the {replicas} replicas that the "
-            f"distribution has. Received: blocks={blocks}."
+            f"`partitions` must be 1 or a multiple of the {replicas} replicas that the "
+            f"distribution has. Received: partitions={partitions}."
         )
-    parts = min(replicas, distribution.num_processes) if blocks > 1 else 1
-    size = blocks // parts
+    parts = min(replicas, distribution.num_processes) if partitions > 1 else 1
+    size = partitions // parts
     part = compat.data_shard(distribution) if parts > 1 else 0
-    return blocks, slice(part * size, (part + 1) * size)
+    return partitions, slice(part * size, (part + 1) * size)

@@ -20,7 +20,7 @@ from keras_multvae.data.columns.row_blocks import (
     select_entries,
     select_rows,
 )
-from keras_multvae.data.ingest.entries import gather
+from keras_multvae.data.ingest.entries import build_entries
 from keras_multvae.data.ingest.events import array_chunks, check_values, checked_weights
 from keras_multvae.data.ingest.frames import ROLES, frame_chunks
 from keras_multvae.data.ingest.ids import converter
@@ -336,8 +336,8 @@ class Interactions:
 
 
 def from_chunks(chunks: Iterable[dict[str, Any]], **filters: Any) -> Interactions:
-    """Builds the matrix from events that come in chunks; see `entries.gather`."""
-    kept = gather(chunks, **filters)
+    """Builds the matrix from events that come in chunks; see `entries.build_entries`."""
+    kept = build_entries(chunks, **filters)
     shape = (len(kept.user_ids), len(kept.item_ids))
     return Interactions(
         csr_over(kept.values, kept.indices, kept.indptr, shape),

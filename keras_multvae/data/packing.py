@@ -12,38 +12,38 @@ def pack(
     matrix: sparse.csr_matrix,
     users: np.ndarray,
     empty: int = 0,
-    blocks: int = 1,
+    partitions: int = 1,
     own: slice = slice(None),
     binary: bool = False,
 ) -> dict[str, np.ndarray]:
-    """The rows `users` of a CSR matrix, then `empty` rows, as a bag batch.
+    """The rows `users` of a CSR matrix, then `empty` rows, as a ragged batch.
 
     Args:
         matrix: The CSR matrix.
         users: Ints, its rows.
         empty: Users without entries that follow.
-        blocks: Equal parts of the users, with as many entries each.
-        own: The blocks to give; no others are read.
+        partitions: Equal parts of the users, with as many entries each.
+        own: The partitions to give; no others are read.
         binary: Whether all values are known to be 1; then they are not read.
     """
     starts = matrix.indptr[users].astype("int64")
     sizes = matrix.indptr[users + 1] - starts
     no_users = np.zeros(empty, "int64")
     starts, sizes = np.append(starts, no_users), np.append(sizes, no_users)
-    per_block = sizes.reshape(blocks, -1)
-    # The same for all blocks, and so known to all processes. Most batches have the size
+    per_partition = sizes.reshape(partitions, -1)
+    # The same for all partitions, and so known to all processes. Most batches have the size
     # of the average one, so that less is compiled.
-    average = int(matrix.indptr[-1]) * per_block.shape[1] // max(matrix.shape[0], 1)
-    capacity = padded_size(max(int(per_block.sum(axis=1).max()), average))
-    sizes, starts = per_block[own].ravel(), starts.reshape(blocks, -1)[own].ravel()
-    totals = per_block[own].sum(axis=1)
-    blocks = len(totals)
+    average = int(matrix.indptr[-1]) * per_partition.shape[1] // max(matrix.shape[0], 1)
+    capacity = padded_size(max(int(per_partition.sum(axis=1).max()), average))
+    sizes, starts = per_partition[own].ravel(), starts.reshape(partitions, -1)[own].ravel()
+    totals = per_partition[own].sum(axis=1)
+    partitions = len(totals)
     item_ids = take_runs(matrix.indices, starts, sizes)
     values = None if binary else take_runs(matrix.data, starts, sizes)
     batch = {
-        "bag_sizes": sizes.astype("int32"),
-        "item_ids": np.zeros(blocks * capacity, "int32"),
-        "values": np.zeros(blocks * capacity, "float32"),
+        "entries_per_user": sizes.astype("int32"),
+        "item_ids": np.zeros(partitions * capacity, "int32"),
+        "values": np.zeros(partitions * capacity, "float32"),
     }
     end = 0
     for block, total in enumerate(totals.tolist()):
@@ -51,7 +51,7 @@ def pack(
         start, end = end, end + total
         batch["item_ids"][place] = item_ids[start:end]
         batch["values"][place] = 1 if values is None else values[start:end]
-    batch["bag_sizes"].reshape(blocks, -1)[:, -1] += (capacity - totals).astype("int32")
+    batch["entries_per_user"].reshape(partitions, -1)[:, -1] += (capacity - totals).astype("int32")
     return batch
 
 

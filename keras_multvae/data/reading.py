@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from keras_multvae.data.columns.plain import missing
 from keras_multvae.data.ingest.dialect import Dialect
-from keras_multvae.data.ingest.files import Table
+from keras_multvae.data.ingest.files import FileReader
 from keras_multvae.data.ingest.frames import frame_chunks, polars_chunks
 from keras_multvae.data.ingest.ids import converter
 from keras_multvae.data.ingest.shown import reading
@@ -124,18 +124,18 @@ def read_interactions(
         return from_chunks(frame_chunks(source, names), convert=convert, **filters)
     wanted = dialect.resolved(names, filters.get("min_rating") is not None)
     ids = [wanted["users"], wanted["items"]]
-    table = Table(_polars(), Path(source), ids, wanted.values(), dialect)
-    with reading(str(source), lambda: table.done, progress) as shown:
+    reader = FileReader(_polars(), Path(source), ids, wanted.values(), dialect)
+    with reading(str(source), lambda: reader.done, progress) as shown:
         found = from_chunks(
-            polars_chunks(shown(table.frames()), wanted),
+            polars_chunks(shown(reader.frames()), wanted),
             convert={
-                "users": converter(id_type, table.is_text, users),
-                "items": converter(id_type, table.is_text, items),
+                "users": converter(id_type, reader.is_text, users),
+                "items": converter(id_type, reader.is_text, items),
             },
-            where=table.where,
+            where=reader.where,
             **filters,
         )
-    found.counts.update(table.counts)
+    found.counts.update(reader.counts)
     return found
 
 
@@ -177,10 +177,10 @@ def read_titles(
     dialect = Dialect(separator, quote, encoding, null, columns)
     wanted = [item_column, title_column]
     # Titles are never numbers, also where they look like them.
-    table = Table(_polars(), Path(path), wanted, wanted, dialect)
+    reader = FileReader(_polars(), Path(path), wanted, wanted, dialect)
     ids: list[Any] = []
     titles: list[str] = []
-    for frame in table.frames():
+    for frame in reader.frames():
         columns_of = [frame[name].to_list() for name in wanted]
         gaps = [missing(column) for column in columns_of]
         for row, (item, title) in enumerate(zip(*columns_of, strict=True)):
@@ -238,9 +238,9 @@ def read_columns(
     """
     dialect = Dialect(separator, quote, encoding, null, columns)
     wanted = list(dict.fromkeys([item_column, *names]))
-    table = Table(_polars(), Path(path), wanted, wanted, dialect)
+    reader = FileReader(_polars(), Path(path), wanted, wanted, dialect)
     found: dict[str, list[Value]] = {name: [] for name in wanted}
-    for frame in table.frames():
+    for frame in reader.frames():
         for name in wanted:
             found[name] += frame[name].to_list()
     raw = found[item_column]
@@ -262,7 +262,7 @@ def _ids(
     """Raw ids of a file, of the kind that they are to have."""
     if items is not None and id_type == "auto":
         return items.from_text(ids)
-    converted: list[RawId] = converter(id_type, table.is_text)(ids).tolist()
+    converted: list[RawId] = converter(id_type, reader.is_text)(ids).tolist()
     return converted
 
 

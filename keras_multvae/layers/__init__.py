@@ -8,7 +8,7 @@ from keras_multvae.layers.item_weights import ItemWeights
 from keras_multvae.layers.prior import CompositePrior, Prior, StandardNormal
 from keras_multvae.layers.sampler import CandidateSampler
 from keras_multvae.layers.sampling import Sampling
-from keras_multvae.layers.table_decoder import TableDecoder
+from keras_multvae.layers.embedding_decoder import EmbeddingDecoder
 from keras_multvae.layers.turns import Turns
 
 __all__ = [
@@ -25,6 +25,6 @@ __all__ = [
     "Prior",
     "Sampling",
     "StandardNormal",
-    "TableDecoder",
+    "EmbeddingDecoder",
     "Turns",
 ]

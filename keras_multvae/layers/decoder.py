@@ -45,7 +45,7 @@ class Decoder(keras.layers.Layer):
         raise NotImplementedError
 
     @property
-    def item_table(self) -> tuple[Any, int]:
+    def output_embeddings(self) -> tuple[Any, int]:
         """The variable with each item's vector, and its axis of the items."""
         raise NotImplementedError
 
@@ -114,7 +114,7 @@ class ItemDecoder(Decoder):
         super().__init__(num_items, latent_dim, hidden_dims, seed, **kwargs)
         self.l2 = l2
         units = (*self.hidden_dims, self.num_items)
-        # By that name `distribution.item_layout_map` knows the item table.
+        # By that name `distribution.item_layout_map` knows the item embedding matrix.
         self.stack = tanh_stack(
             self.latent_dim,
             units,
@@ -136,7 +136,7 @@ class ItemDecoder(Decoder):
         return self.stack[:-1]
 
     @property
-    def item_table(self) -> tuple[Any, int]:
+    def output_embeddings(self) -> tuple[Any, int]:
         """The last kernel, (units, num_items), and 1."""
         return self.stack[-1].kernel, 1
 

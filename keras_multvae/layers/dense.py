@@ -35,7 +35,7 @@ def kernel_initializer(source: Iterator[int | None]) -> keras.Initializer:
     return keras.initializers.GlorotUniform(next(source))
 
 
-class TableInitializer(keras.initializers.GlorotUniform):
+class EmbeddingInitializer(keras.initializers.GlorotUniform):
     """Glorot uniform, drawn in float32 whatever the dtype of the table.
 
     A 16-bit draw would have 128 different values.

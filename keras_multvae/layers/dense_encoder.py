@@ -33,7 +33,7 @@ class DenselyConnectedEncoder(InteractionEncoder):
         **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
 
     Call arguments:
-        inputs: Dense rows (users, num_items), or a bag batch (see `UserBatches`).
+        inputs: Dense rows (users, num_items), or a ragged batch (see `UserBatches`).
         training: Bool, whether to drop clicks.
         drop: Optional bool tensor, the same where only the compiled step knows.
 
@@ -100,7 +100,7 @@ class DenselyConnectedEncoder(InteractionEncoder):
     def get_config(self) -> Json:
         """See `keras.layers.Layer.get_config`."""
         config = super().get_config()
-        for name in ("hidden_dims", "l2", "table_dtype"):
+        for name in ("hidden_dims", "l2", "embedding_dtype"):
             del config[name]
         return {**config, "width": self.width}
 

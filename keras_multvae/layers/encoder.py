@@ -8,10 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_multvae import backend, bags
+from keras_multvae import backend, ragged
 from keras_multvae.layers.dense import (
     Dense,
-    TableInitializer,
+    EmbeddingInitializer,
     bias_initializer,
     kernel_regularizer,
     seeds,
@@ -47,15 +47,15 @@ class InteractionEncoder(SeededLayer):
         dropout: Float in [0, 1), share of clicks dropped in training.
         l2: Float >= 0, L2 regularisation of the kernels.
         seed: Int or None, for the initial weights and the dropout mask.
-        table_dtype: None, or "bfloat16" for the first kernel. Its rows are added up in
+        embedding_dtype: None, or "bfloat16" for the first kernel. Its rows are added up in
             float32.
         **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
 
     Call arguments:
-        inputs: Dense rows (users, num_items), or a bag batch (see `UserBatches`).
+        inputs: Dense rows (users, num_items), or a ragged batch (see `UserBatches`).
         training: Bool, whether to drop clicks.
         kernel: Optional rows (rows, units) of the first layer's kernel, to which the
-            item ids of the bag batch then refer; the whole of it by default.
+            item ids of the ragged batch then refer; the whole of it by default.
 
     Returns:
         Two tensors (users, latent_dim), float32 (float64 under that policy).
@@ -83,7 +83,7 @@ class InteractionEncoder(SeededLayer):
         dropout: float = 0.5,
         l2: float = 0.0,
         seed: int | None = None,
-        table_dtype: str | None = None,
+        embedding_dtype: str | None = None,
         **kwargs: Any,
     ) -> None:
         # Values are normalised in float32 whatever the compute dtype.
@@ -94,14 +94,14 @@ class InteractionEncoder(SeededLayer):
         self.dropout = checked("dropout", dropout, SHARE)
         self.l2 = checked("l2", l2, NON_NEGATIVE)
         self.seed = checked("seed", seed, Optional(INTEGER))
-        self.table_dtype = table_dtype
+        self.embedding_dtype = embedding_dtype
         source = seeds(seed)
         self.seed_generator = Seeds(next(source))
         units = (*self.hidden_dims, self.outputs * self.latent_dim)
         self.kernel = self.add_weight(
             shape=(self.num_items, units[0]),
-            initializer=TableInitializer(next(source)),
-            dtype=table_dtype,
+            initializer=EmbeddingInitializer(next(source)),
+            dtype=embedding_dtype,
             regularizer=kernel_regularizer(l2),
             # Where a model takes rows of it, a 16-bit copy of the whole would be made.
             autocast=False,
@@ -142,7 +142,7 @@ class InteractionEncoder(SeededLayer):
         `drop` says whether to drop clicks: a bool, or a tensor of one where only the
         step knows.
         """
-        if bags.is_bags(inputs):
+        if ragged.is_ragged(inputs):
             if kernel is None:
                 inputs, kernel = self._table(inputs)
             hidden = self._sparse(inputs, kernel, drop)
@@ -152,21 +152,21 @@ class InteractionEncoder(SeededLayer):
 
     def _table(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         """The kernel, and the bags that refer to it."""
-        if self.table_dtype is None:
+        if self.embedding_dtype is None:
             return inputs, self.kernel
         # What is added up must be float32: the batch's rows, not the whole table.
-        ids, places = backend.working_set(ops.convert_to_tensor(inputs["item_ids"]))
-        rows = backend.take_rows(self.kernel, ids, sparse=False)
+        ids, places = backend.unique_ids(ops.convert_to_tensor(inputs["item_ids"]))
+        rows = backend.embedding_lookup(self.kernel, ids, sparse=False)
         return {**inputs, "item_ids": places}, rows
 
     def _sparse(self, inputs: dict[str, Any], kernel: Tensor, drop: Tensor) -> Tensor:
         values = ops.cast(inputs["values"], wide_dtype(self.compute_dtype))
-        norms = _safe_sqrt(bags.segment_sum(inputs, ops.square(values)))
-        values = self._drop(values / ops.take(norms, bags.rows(inputs)), drop)
+        norms = _safe_sqrt(ragged.segment_sum(inputs, ops.square(values)))
+        values = self._drop(values / ops.take(norms, ragged.segment_ids(inputs)), drop)
         # In the kernel's own precision: a product of a few rows each is bound by
         # memory, so a 16-bit copy of the whole table would cost more than it saves.
         kernel = ops.convert_to_tensor(kernel)
-        product = bags.matmul(inputs, ops.cast(values, kernel.dtype), kernel)
+        product = ragged.matmul(inputs, ops.cast(values, kernel.dtype), kernel)
         return ops.cast(product, self.compute_dtype)
 
     def _dense(self, inputs: Tensor, drop: Tensor) -> Tensor:
@@ -201,7 +201,7 @@ class InteractionEncoder(SeededLayer):
             "dropout": self.dropout,
             "l2": self.l2,
             "seed": self.seed,
-            "table_dtype": self.table_dtype,
+            "embedding_dtype": self.embedding_dtype,
         }
 
 
@@ -234,7 +234,7 @@ class PointEncoder(InteractionEncoder):
 
 def _users(input_shape: Any) -> Any:
     """Users of a batch, dense or bags."""
-    shape = input_shape["bag_sizes"] if isinstance(input_shape, dict) else input_shape
+    shape = input_shape["entries_per_user"] if isinstance(input_shape, dict) else input_shape
     return shape[0]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 from scipy import sparse
 
-from keras_multvae import backend, bags
+from keras_multvae import backend, ragged
 from keras_multvae.typing import Json, Tensor
 
 
@@ -26,7 +26,7 @@ class ItemWeights(keras.layers.Layer):
         **kwargs: Passed to `keras.layers.Layer` (`name`).
 
     Call arguments:
-        inputs: Dense rows (users, num_items), or a bag batch (see `UserBatches`).
+        inputs: Dense rows (users, num_items), or a ragged batch (see `UserBatches`).
         logits: (users, num_items).
 
     Returns:
@@ -72,7 +72,7 @@ class ItemWeights(keras.layers.Layer):
     def matrix(self) -> sparse.csr_matrix:
         """B, CSR float32 (num_items, num_items)."""
         lengths, columns, values = map(
-            backend.whole, (self.lengths, self.columns, self.values)
+            backend.to_host, (self.lengths, self.columns, self.values)
         )
         indptr = np.concatenate([[0], np.cumsum(lengths)])
         shape = (self.num_items, self.num_items)
@@ -83,13 +83,13 @@ class ItemWeights(keras.layers.Layer):
         logits = ops.cast(logits, "float32")
         entries = (self.lengths, self.columns, self.values)
         lengths, columns, values = map(ops.convert_to_tensor, entries)
-        if bags.is_bags(inputs):
+        if ragged.is_ragged(inputs):
             item_ids = ops.convert_to_tensor(inputs["item_ids"])
             x = ops.cast(inputs["values"], "float32") * self.weight
             return backend.add_item_weights(
-                logits, bags.rows(inputs), item_ids, x, lengths, columns, values
+                logits, ragged.segment_ids(inputs), item_ids, x, lengths, columns, values
             )
-        rows = backend.rows(lengths, columns)
+        rows = backend.segment_ids(lengths, columns)
         dense = backend.to_dense(rows, columns, values, (self.num_items,) * 2)
         x = ops.cast(inputs, "float32") * self.weight
         return logits + ops.matmul(x, dense)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_multvae import backend, bags, checks
+from keras_multvae import backend, ragged, checks
 from keras_multvae.layers.seeded import SeededLayer, Seeds
 from keras_multvae.settings import INTEGER, Optional, checked
 from keras_multvae.typing import Json, Tensor
@@ -16,7 +16,7 @@ from keras_multvae.typing import Json, Tensor
 SAMPLERS = ("log_uniform", "popularity", "in_batch")
 
 
-class WorkingSet(NamedTuple):
+class SampledItems(NamedTuple):
     """The items of a step, as tensors.
 
     Args:
@@ -56,10 +56,10 @@ class CandidateSampler(SeededLayer):
         **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
 
     Call arguments:
-        inputs: A bag batch (see `UserBatches`).
+        inputs: A ragged batch (see `UserBatches`).
 
     Returns:
-        `WorkingSet`.
+        `SampledItems`.
 
     Raises:
         ValueError: An argument out of its range.
@@ -131,11 +131,11 @@ class CandidateSampler(SeededLayer):
         # 0 for what is never drawn.
         self.log_inclusion.assign(np.log(np.where(share > 0, inclusion, 1)))
 
-    def call(self, inputs: dict[str, Any]) -> WorkingSet:
+    def call(self, inputs: dict[str, Any]) -> SampledItems:
         """See the class."""
         item_ids = ops.convert_to_tensor(inputs["item_ids"])
         drawn = ops.cast(self._draw(inputs, item_ids), item_ids.dtype)
-        ids, places = backend.working_set(ops.concatenate([item_ids, drawn]))
+        ids, places = backend.unique_ids(ops.concatenate([item_ids, drawn]))
         clicks, candidates = places[: -self.num_sampled], places[-self.num_sampled :]
         # The column that stands for a row of the working set; below 0 if there is none.
         columns = ops.arange(self.num_sampled, dtype="int32")
@@ -144,12 +144,12 @@ class CandidateSampler(SeededLayer):
         of_click = ops.take(column, clicks)
         clicked = ops.logical_and(of_click >= 0, inputs["values"] > 0)
         hits = backend.to_dense(
-            bags.rows(inputs),
+            ragged.segment_ids(inputs),
             ops.maximum(of_click, 0),
             ops.cast(clicked, "float32"),
-            (bags.num_users(inputs), self.num_sampled),
+            (ragged.num_users(inputs), self.num_sampled),
         )
-        return WorkingSet(
+        return SampledItems(
             ids,
             clicks,
             candidates,

@@ -71,7 +71,7 @@ class Turns(keras.layers.Layer):
     @property
     def passes(self) -> int:
         """Passes that were ended so far."""
-        return int(np.asarray(backend.whole(self.count))[1])
+        return int(np.asarray(backend.to_host(self.count))[1])
 
     def begin_pass(self, batches: int) -> None:
         """A pass of so many batches begins."""

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.models.base import RankingModel
-from keras_multvae.models.placement import placement_of
+from keras_multvae.models.device_scope import device_scope
 from keras_multvae.typing import Clicks, Tensor, Variable
 
 
@@ -46,7 +46,7 @@ class Autoencoder(RankingModel):
     @property
     def output_table(self) -> Variable:
         """The variable with the vector of each item's logit."""
-        return self.decoder.item_table[0]
+        return self.decoder.output_embeddings[0]
 
     @property
     def item_vectors(self) -> np.ndarray:
@@ -70,8 +70,8 @@ class Autoencoder(RankingModel):
         """
         self._check_inner_products()
         histories = self._rows(histories)
-        batches = UserBatches(histories, batch_size, shuffle=False, blocks=1)
-        with placement_of(self):
+        batches = UserBatches(histories, batch_size, shuffle=False, partitions=1)
+        with device_scope(self):
             parts = [
                 ops.convert_to_numpy(
                     ops.cast(self.decoder.hidden(self.encode(inputs)), "float32")
@@ -89,7 +89,7 @@ class Autoencoder(RankingModel):
             )
 
 
-def item_tables(encoder: Any, decoder: Any) -> list[tuple[Any, int]]:
-    """Of an `InteractionEncoder` and a `Decoder`, see `abilities.HasItemTables`."""
-    first, last = (encoder.kernel, 0), decoder.item_table
+def item_embeddings(encoder: Any, decoder: Any) -> list[tuple[Any, int]]:
+    """Of an `InteractionEncoder` and a `Decoder`, see `abilities.HasItemEmbeddings`."""
+    first, last = (encoder.kernel, 0), decoder.output_embeddings
     return [first] if last[0] is first[0] else [first, last]

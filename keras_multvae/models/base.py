@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_multvae import backend, bags, checks, compat
+from keras_multvae import backend, ragged, checks, compat
 from keras_multvae.backend.saved_model import export_model
 from keras_multvae.layers import ItemWeights
 from keras_multvae.layers.dense import wide_dtype
@@ -16,7 +16,7 @@ from keras_multvae.losses import Likelihood, get_likelihood
 from keras_multvae.metrics import NDCGAtK, RecallAtK, mask_seen
 from keras_multvae.models.copies import PATH, Copies
 from keras_multvae.models.doors import Doors
-from keras_multvae.models.scoring import Scoring
+from keras_multvae.models.scoring import CompiledScorer
 from keras_multvae.models.steps import check_policy, has_targets, portable, weighed
 from keras_multvae.optimizers import FusedAdam
 from keras_multvae.settings import (
@@ -50,8 +50,8 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
 
     Config: type[Settings]
     likelihood: Likelihood
-    # Whether training takes the gradients of item tables as rows.
-    trains_rows = False
+    # Whether training takes the gradients of item embeddings as rows.
+    sparse_gradients = False
     # Whether a training step does the same operations each time.
     steps_alike = True
     # Not None here: PyTorch would find that before the layer.
@@ -69,7 +69,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
             setattr(self, name, value)
         self.likelihood = get_likelihood(getattr(settings, "likelihood", "multinomial"))
         self._nll_tracker = keras.metrics.Mean(name="nll")
-        self._scoring = Scoring(self)
+        self._scorer = CompiledScorer(self)
         self.linear_path = None
         # Keras would build the layers from shapes, which batches do not tell.
         self.built = True
@@ -82,7 +82,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         if all(layer.built for layer in self.layers):
             return
         one = np.ones(1, "int32")
-        self(dict(zip(bags.KEYS, (one, one - 1, one.astype("float32")), strict=True)))
+        self(dict(zip(ragged.KEYS, (one, one - 1, one.astype("float32")), strict=True)))
 
     def _part_seed(self, part: int) -> int | None:
         """The seed of one of up to three random parts."""
@@ -182,15 +182,15 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
     ) -> dict[str, Any]:
         """Ranking metrics where there are targets; loss and `trackers` always."""
         if has_targets(y):
-            items = self.num_items - self.fillers
+            items = self.num_items - self.padding_items
             targets, seen = (
-                bags.to_dense(rows, items) if bags.is_bags(rows) else rows
+                ragged.to_dense(rows, items) if ragged.is_ragged(rows) else rows
                 for rows in (y, x)
             )
             # As `score` gives them: where logits differ by less than their rounding,
             # the ranking is that of `evaluate_ranking`.
             scores = self.likelihood.scores(ops.cast(y_pred, "float32"))
-            masked = mask_seen(scores[:, :items] if self.fillers else scores, seen)
+            masked = mask_seen(scores[:, :items] if self.padding_items else scores, seen)
             return dict(super().compute_metrics(x, targets, masked, sample_weight))
         trackers = (compat.loss_tracker(self), *self.trackers)
         return {tracker.name: tracker.result() for tracker in trackers}
@@ -238,7 +238,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         """
         histories = self._rows(histories)
         self.build_layers()
-        return self._scoring(histories, pad_to)
+        return self._scorer(histories, pad_to)
 
     def best(
         self,
@@ -263,7 +263,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
             items of the history.
         """
         self.build_layers()
-        return self._scoring.best(
+        return self._scorer.best(
             self._rows(histories), k, exclude_seen, allowed, pad_to
         )
 
@@ -331,6 +331,6 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def _check_inputs(self, inputs: Tensor) -> None:
-        if bags.is_bags(inputs):
+        if ragged.is_ragged(inputs):
             return
         self.check_shape(getattr(inputs, "shape", ()), type(inputs))

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from keras_multvae import checks
 from keras_multvae.layers import ItemWeights
-from keras_multvae.models.growth import compile_alike, copy_state
+from keras_multvae.models.weight_transfer import compile_alike, copy_state
 
 # The attribute of a model, and the key of its configuration.
 PATH = "linear_path"

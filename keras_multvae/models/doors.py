@@ -109,7 +109,7 @@ def _with_batches(
     """Arguments whose `x` Keras takes, and all that it would find out too late."""
     taken = dict(arguments)
     x, y = taken.get("x"), taken.get("y")
-    if is_matrix(x) or (is_matrix(y) and x is not None) or _must_be_bags(model, x):
+    if is_matrix(x) or (is_matrix(y) and x is not None) or _must_be_ragged(model, x):
         size = taken.pop("batch_size", None)
         taken["x"] = UserBatches(
             x,
@@ -143,9 +143,9 @@ def _validation(model: Model, arguments: dict[str, Any]) -> Any:
     return taken["x"] if isinstance(taken["x"], UserBatches) else given
 
 
-def _must_be_bags(model: Model, x: Clicks) -> bool:
+def _must_be_ragged(model: Model, x: Clicks) -> bool:
     """Whether dense rows must be batches, as for a head that samples items."""
-    return bool(model.needs_bags) and isinstance(x, np.ndarray)
+    return bool(model.needs_ragged) and isinstance(x, np.ndarray)
 
 
 def _check_arrays(model: Model, x: Clicks, y: Clicks, measured: bool) -> None:
@@ -195,9 +195,9 @@ class Doors:
     num_items: int
     train_function: Any
     # Whether dense rows must come as `UserBatches`.
-    needs_bags = False
-    # Items at the end that are none: see `distribution.spread`.
-    fillers = 0
+    needs_ragged = False
+    # Items at the end that are none: see `distribution.shard`.
+    padding_items = 0
 
     def fit(self, x: Clicks = None, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.fit`, for matrices too; see `UserBatches`.
@@ -210,7 +210,7 @@ class Doors:
         warn_of_lost_models(self)
         self.prepare_fit(arguments["x"])
         try:
-            with backend.kept_memory(), _uploading(arguments["x"]):
+            with backend.retain_freed_memory(), _uploading(arguments["x"]):
                 return super().fit(**arguments)  # type: ignore[misc]
         except Exception:
             # TensorFlow would not trace a step again whose first tracing failed.
@@ -248,7 +248,7 @@ class Doors:
         if isinstance(x, UserBatches):
             x.check_distribution()
             users, items = x.inputs.shape
-            self.check_shape((users, items + self.fillers), type(x.inputs))
+            self.check_shape((users, items + self.padding_items), type(x.inputs))
 
     def _rows(self, histories: Clicks) -> sparse.csr_matrix:
         rows = as_csr(histories, "histories")

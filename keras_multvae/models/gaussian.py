@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.models.autoencoder import Autoencoder
-from keras_multvae.models.placement import placement_of
+from keras_multvae.models.device_scope import device_scope
 from keras_multvae.models.steps import weighed
 from keras_multvae.settings import Settings
 from keras_multvae.typing import Clicks, Tensor
@@ -69,8 +69,8 @@ class GaussianAutoencoder(Autoencoder):
         """Mean and variance of q(z | x): two float32 arrays (users, latent_dim)."""
         histories = self._rows(histories)
         parts = []
-        batches = UserBatches(histories, batch_size, shuffle=False, blocks=1)
-        with placement_of(self):
+        batches = UserBatches(histories, batch_size, shuffle=False, partitions=1)
+        with device_scope(self):
             for (inputs,) in batches:
                 parts.append(list(map(ops.convert_to_numpy, self.encoder(inputs))))
         means, log_vars = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from keras_multvae.settings import POSITIVE_INT, Choice, Optional, Settings, setting
 
 SAMPLERS = ("log_uniform", "popularity", "in_batch")
-TABLE_DTYPES = ("bfloat16",)
+EMBEDDING_DTYPES = ("bfloat16",)
 
 
 @dataclass(frozen=True)
@@ -15,13 +15,13 @@ class SampledSoftmax(Settings):
     """Training scores the clicked items and some sampled ones in place of all.
 
     With `FusedAdam` (without clipping, decay and the like) a step reads and writes
-    those rows of the item tables alone. Validation, evaluation and recommendation are
+    those rows of the item embeddings alone. Validation, evaluation and recommendation are
     exact. Takes the multinomial likelihood, and `UserBatches` to train on.
 
     Args:
         num_sampled: Int >= 1, items drawn for each batch.
         sampler: "log_uniform", "popularity" or "in_batch"; see `CandidateSampler`.
-        table_dtype: None, or "bfloat16": the item tables and their moments in half of
+        embedding_dtype: None, or "bfloat16": the item embeddings and their moments in half of
             the memory. Steps are taken in float32 and rounded at random, for which
             training needs a `FusedAdam` as above. All else stays float32.
 
@@ -41,8 +41,8 @@ class SampledSoftmax(Settings):
 
     num_sampled: int = setting(2000, POSITIVE_INT, "items drawn for a batch")
     sampler: str = setting("log_uniform", Choice(SAMPLERS), "how these are drawn")
-    table_dtype: str | None = setting(
+    embedding_dtype: str | None = setting(
         None,
-        Optional(Choice(TABLE_DTYPES)),
-        "item tables and their moments in half of the memory",
+        Optional(Choice(EMBEDDING_DTYPES)),
+        "item embeddings and their moments in half of the memory",
     )

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import keras
 
-from keras_multvae.layers import InteractionEncoder, ItemDecoder, TableDecoder
+from keras_multvae.layers import InteractionEncoder, ItemDecoder, EmbeddingDecoder
 from keras_multvae.models.heads import SampledSoftmax
 from keras_multvae.models.multvae_config import MultVAEConfig
 from keras_multvae.models.sampled import SampledTraining
@@ -58,7 +58,7 @@ class MultVAE(SampledTraining):
     Raises:
         ValueError: An argument out of its range, a batch with another number of items
             than `num_items`, or, in `compile`, an optimiser that does not go with
-            the head's `table_dtype`.
+            the head's `embedding_dtype`.
 
     Example:
 
@@ -103,7 +103,7 @@ class MultVAE(SampledTraining):
             settings.latent_dim,
             settings.hidden_dims,
             settings.dropout,
-            table_dtype=self.table_dtype,
+            embedding_dtype=self.embedding_dtype,
             seed=self._part_seed(0),
             dtype=self.dtype_policy,
             name="encoder",
@@ -111,7 +111,7 @@ class MultVAE(SampledTraining):
         self.decoder = self._make_decoder(settings)
         self.make_candidates()
 
-    def _make_decoder(self, settings: MultVAEConfig) -> ItemDecoder | TableDecoder:
+    def _make_decoder(self, settings: MultVAEConfig) -> ItemDecoder | EmbeddingDecoder:
         sizes = (self.num_items, settings.latent_dim, settings.hidden_dims[::-1])
         options = {
             "seed": self._part_seed(2),
@@ -121,8 +121,8 @@ class MultVAE(SampledTraining):
         # An item's row lies together where a step takes some rows of the table.
         if settings.tied or settings.head is not None:
             table = (lambda: self.encoder.kernel) if settings.tied else None
-            return TableDecoder(
-                *sizes, table_dtype=self.table_dtype, table=table, **options
+            return EmbeddingDecoder(
+                *sizes, embedding_dtype=self.embedding_dtype, table=table, **options
             )
         return ItemDecoder(*sizes, **options)
 

@@ -38,7 +38,7 @@ class MultVAEConfig(Settings):
     )
     dropout: float = setting(0.5, SHARE, "share of clicks dropped from the input")
     likelihood: Any = setting("multinomial", LIKELIHOOD, "of clicks")
-    tied: bool = setting(False, Flag(), "one item table for encoder and decoder")
+    tied: bool = setting(False, Flag(), "one item embedding matrix for encoder and decoder")
     head: SampledSoftmax | None = setting(
         None,
         HEADS,

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_multvae import backend, bags
+from keras_multvae import backend, ragged
 from keras_multvae.layers import (
     CompositePrior,
     DenselyConnectedEncoder,
@@ -17,7 +17,7 @@ from keras_multvae.layers import (
     Sampling,
     Turns,
 )
-from keras_multvae.models.autoencoder import item_tables
+from keras_multvae.models.autoencoder import item_embeddings
 from keras_multvae.models.doors import arguments_of
 from keras_multvae.models.gaussian import GaussianAutoencoder
 from keras_multvae.models.recvae_config import RecVAEConfig
@@ -130,7 +130,7 @@ class RecVAE(GaussianAutoencoder):
                 self.old_encoder.weights, self.encoder.weights, strict=True
             ):
                 # A copy: on JAX a training step deletes the array that it was given.
-                old.assign(np.array(backend.whole(new)))
+                old.assign(np.array(backend.to_host(new)))
         self.decoder = ItemDecoder(
             self.num_items,
             settings.latent_dim,
@@ -141,9 +141,9 @@ class RecVAE(GaussianAutoencoder):
         )
 
     @property
-    def item_tables(self) -> list[tuple[Any, int]]:
-        """See `abilities.HasItemTables`."""
-        return item_tables(self.encoder, self.decoder)
+    def item_embeddings(self) -> list[tuple[Any, int]]:
+        """See `abilities.HasItemEmbeddings`."""
+        return item_embeddings(self.encoder, self.decoder)
 
     def network(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Logits of all items; adds gamma N KL of each user, (users,), to `losses`."""
@@ -153,9 +153,9 @@ class RecVAE(GaussianAutoencoder):
         encoder, decoder = (
             half.trainable_variables for half in (self.encoder, self.decoder)
         )
-        with backend.resting(ops.logical_not(encodes), encoder):
+        with backend.without_gradients(ops.logical_not(encodes), encoder):
             found = self.encoder(inputs, training=True, drop=encodes)
-        with backend.resting(encodes, decoder):
+        with backend.without_gradients(encodes, decoder):
             return self._forward(inputs, found, True)
 
     def _forward(
@@ -238,6 +238,6 @@ class _BeginPass(keras.callbacks.Callback):
 
 def _clicks(inputs: Tensor) -> Tensor:
     """N of each user, (users,): the sum of the row."""
-    if bags.is_bags(inputs):
-        return bags.segment_sum(inputs, ops.cast(inputs["values"], "float32"))
+    if ragged.is_ragged(inputs):
+        return ragged.segment_sum(inputs, ops.cast(inputs["values"], "float32"))
     return ops.sum(ops.cast(inputs, "float32"), axis=-1)

@@ -1,4 +1,4 @@
-"""Training with a `SampledSoftmax`: some rows of the item tables a step."""
+"""Training with a `SampledSoftmax`: some rows of the item embeddings a step."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from keras_multvae import backend, bags
+from keras_multvae import backend, ragged
 from keras_multvae.data.batches import UserBatches
 from keras_multvae.layers import CandidateSampler
 from keras_multvae.losses import SampledLogits
-from keras_multvae.models.autoencoder import item_tables
+from keras_multvae.models.autoencoder import item_embeddings
 from keras_multvae.models.heads import SampledSoftmax
 from keras_multvae.models.steps import has_targets
 from keras_multvae.models.variational import VariationalModel
@@ -22,7 +22,7 @@ from keras_multvae.typing import Clicks, Tensor
 class SampledTraining(VariationalModel):
     """A `VariationalModel` whose head may be sampled; a subclass makes the layers.
 
-    With a head its encoder is an `InteractionEncoder` and its decoder a `TableDecoder`.
+    With a head its encoder is an `InteractionEncoder` and its decoder a `EmbeddingDecoder`.
     """
 
     head: SampledSoftmax | None
@@ -31,14 +31,14 @@ class SampledTraining(VariationalModel):
     candidates: CandidateSampler | None
 
     @property
-    def table_dtype(self) -> str | None:
-        """The dtype of the item tables where it is not that of the policy."""
-        return None if self.head is None else self.head.table_dtype
+    def embedding_dtype(self) -> str | None:
+        """The dtype of the item embeddings where it is not that of the policy."""
+        return None if self.head is None else self.head.embedding_dtype
 
     @property
-    def item_tables(self) -> list[tuple[Any, int]]:
-        """See `abilities.HasItemTables`."""
-        return item_tables(self.encoder, self.decoder)
+    def item_embeddings(self) -> list[tuple[Any, int]]:
+        """See `abilities.HasItemEmbeddings`."""
+        return item_embeddings(self.encoder, self.decoder)
 
     def make_candidates(self) -> None:
         """Makes the layer that draws items, where there is a head."""
@@ -59,13 +59,13 @@ class SampledTraining(VariationalModel):
         """See `VariationalModel`; with a head, `SampledLogits` in training."""
         if not training or self.candidates is None:
             return super().network(inputs, training)
-        if not bags.is_bags(inputs):
+        if not ragged.is_ragged(inputs):
             raise ValueError(
                 "A model with a SampledSoftmax is trained on UserBatches. Received: "
                 f"{type(inputs).__name__}."
             )
         items = self.candidates(inputs)
-        take = partial(backend.take_rows, ids=items.ids, sparse=self.trains_rows)
+        take = partial(backend.embedding_lookup, ids=items.ids, sparse=self.sparse_gradients)
         kernel = take(self.encoder.kernel)
         places = {**inputs, "item_ids": items.clicks}
         mean, log_var = self.encoder(places, training=True, kernel=kernel)
@@ -107,19 +107,19 @@ class SampledTraining(VariationalModel):
         if self.head is None:
             return
         optimizer = self.optimizer
-        self.trains_rows = isinstance(optimizer, FusedAdam) and optimizer.takes_rows
-        if not backend.rows_compile:
+        self.sparse_gradients = isinstance(optimizer, FusedAdam) and optimizer.takes_sparse_gradients
+        if not backend.sparse_gradients_compile:
             self.jit_compile = False
-        if self.head.table_dtype and not self.trains_rows:
+        if self.head.embedding_dtype and not self.sparse_gradients:
             raise ValueError(
-                f"Tables in {self.head.table_dtype} are trained by a FusedAdam without "
+                f"Tables in {self.head.embedding_dtype} are trained by a FusedAdam without "
                 "clipping, weight decay, averaging, gradient accumulation or loss "
                 "scaling: it alone rounds at random. Received: "
-                f"{optimizer.get_config()}. Leave `optimizer` out, or table_dtype."
+                f"{optimizer.get_config()}. Leave `optimizer` out, or embedding_dtype."
             )
 
     @property
-    def needs_bags(self) -> bool:  # type: ignore[override]
+    def needs_ragged(self) -> bool:  # type: ignore[override]
         """See `RankingModel`."""
         return self.head is not None
 

@@ -9,13 +9,13 @@ import numpy as np
 from keras import ops
 from scipy import sparse
 
-from keras_multvae import backend, bags, checks
+from keras_multvae import backend, ragged, checks
 from keras_multvae.data.batches import pack
-from keras_multvae.models.placement import placement_of
+from keras_multvae.models.device_scope import device_scope
 from keras_multvae.typing import Model, Tensor
 
 
-class Scoring:
+class CompiledScorer:
     """A model's unmasked scores for batches of histories.
 
     `predict` would start anew for every batch: a loop over data, callbacks, on some
@@ -76,10 +76,10 @@ class Scoring:
             self._variables = variables
             self._compiled = {}
         if key not in self._compiled:
-            self._compiled[key] = backend.inference(function, variables)
+            self._compiled[key] = backend.compile_inference(function, variables)
         users = histories.shape[0]
         inputs = pack(histories, np.arange(users), empty=max(pad_to - users, 0))
-        with placement_of(self._model):
+        with device_scope(self._model):
             found = self._compiled[key]((inputs, *others) if others else inputs)
         return tuple(array[:users] for array in found)
 
@@ -95,7 +95,7 @@ class Scoring:
         scores = values - constants[:, None]
         ranked = ops.logical_not(ops.any(ops.isnan(scores), axis=1))
         if exclude_seen:
-            seen = bags.to_dense(inputs, self._model.num_items) > 0
+            seen = ragged.to_dense(inputs, self._model.num_items) > 0
             scores = ops.where(seen, -np.inf, scores)
         if allowed is not None:
             scores = ops.take(scores, allowed, axis=1)

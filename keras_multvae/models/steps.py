@@ -6,13 +6,13 @@ from typing import Any
 
 from keras import ops
 
-from keras_multvae import bags, compat
+from keras_multvae import ragged, compat
 from keras_multvae.typing import Json, Tensor
 
 
 def has_targets(y: Tensor) -> bool:
     """False for None and for the (users, 0) array that `UserBatches` puts there."""
-    return y is not None and (bags.is_bags(y) or y.shape[-1] != 0)
+    return y is not None and (ragged.is_ragged(y) or y.shape[-1] != 0)
 
 
 def weighed(values: Tensor, sample_weight: Tensor) -> Tensor:

@@ -20,12 +20,12 @@ from keras_multvae.typing import Model
 
 # Users a batch where memory does not ask for fewer: at most, and at least, as products
 # of few rows leave processors idle.
-MOST, LEAST = 500, 64
+MAX_USERS, MIN_USERS = 500, 64
 # Bytes of scores a batch: malloc gives arrays of 32 MiB and more back to the system at
 # once, and the next batch waits for them to be cleared.
-KEPT = 32 << 20
+MAX_SCORE_BYTES = 32 << 20
 # The same where an accelerator ranks: fewer, larger batches keep it busy.
-KEPT_THERE, MOST_THERE = 256 << 20, 8192
+MAX_DEVICE_SCORE_BYTES, MAX_DEVICE_USERS = 256 << 20, 8192
 # Arrays as large as a batch's scores that may be in use at a time.
 COPIES = 4
 # The memory to count on where the system does not say how much is left.
@@ -77,18 +77,18 @@ def rank(
         k = checks.integer("k", k)
         for start in range(0, len(rows), size):
             batch = rows[start : start + size]
-            seen, pad_to = take_rows(histories, batch), size if several else 0
+            seen, pad_to = select_rows(histories, batch), size if several else 0
             yield batch, best(model, seen, k, exclude_seen, allowed, pad_to)
         return
     with contextlib.ExitStack() as stack:
         pool = None
         if several:
-            stack.enter_context(backend.kept_memory())
+            stack.enter_context(backend.retain_freed_memory())
             # For all batches: new threads would begin on a processor that is busy.
             pool = stack.enter_context(ThreadPoolExecutor(max(processors() - 1, 1)))
         for start in range(0, len(rows), size):
             batch = rows[start : start + size]
-            seen = take_rows(histories, batch)
+            seen = select_rows(histories, batch)
             scores, constants = _scores(model, seen, size, several)
             if offsets is not None:
                 scores = scores - offsets
@@ -132,8 +132,8 @@ def default_batch_size(num_items: int, there: bool = False) -> int:
     """
     a_user = np.dtype("float32").itemsize * num_items
     if there:
-        return min(max(KEPT_THERE // a_user, LEAST), MOST_THERE)
-    wanted = min(max(KEPT // a_user, LEAST), MOST)
+        return min(max(MAX_DEVICE_SCORE_BYTES // a_user, MIN_USERS), MAX_DEVICE_USERS)
+    wanted = min(max(MAX_SCORE_BYTES // a_user, MIN_USERS), MAX_USERS)
     return max(min(wanted, available_memory() // 4 // (COPIES * a_user)), 1)
 
 
@@ -147,7 +147,7 @@ def available_memory() -> int:
     return min(known, default=ASSUMED)
 
 
-def take_rows(matrix: sparse.csr_matrix, users: np.ndarray) -> sparse.csr_matrix:
+def select_rows(matrix: sparse.csr_matrix, users: np.ndarray) -> sparse.csr_matrix:
     """The rows `users`; of memory-mapped arrays no other is read."""
     starts = matrix.indptr[users].astype("int64")
     sizes = matrix.indptr[users + 1] - starts

@@ -21,7 +21,7 @@ from keras_multvae import checks
 BLOCKS, WIDEST = 6, 64
 # Candidates, in multiples of k, from which on a user is ranked apart: the scores are
 # all but equal.
-CROWD = 8
+MAX_CANDIDATES = 8
 # Users that are worth a thread.
 FEWEST = 16
 
@@ -138,7 +138,7 @@ def _rank(
     cutoff = _cutoff(scores, constants, k, rows, seen)
     np.greater_equal(scores, cutoff[:, None], out=candidates)
     candidates[rows, seen] = False
-    crowd = CROWD * k
+    crowd = MAX_CANDIDATES * k
     user, item = np.divmod(np.flatnonzero(candidates), num_items)
     counts = np.bincount(user, minlength=num_users)
     simple = (counts >= k) & (counts <= crowd)

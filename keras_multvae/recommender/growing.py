@@ -75,7 +75,7 @@ class GrowingCatalogue:
             cost the known items that stood for new ones.
 
         Raises:
-            TypeError: A model that has no item tables, as a baseline.
+            TypeError: A model that has no item embeddings, as a baseline.
             ValueError: This recommender has no features or no histories, or `features`
                 that are not those of `item_ids`.
 

@@ -9,13 +9,13 @@ from scipy import sparse
 
 from keras_multvae.abilities import Ranks
 from keras_multvae.data.columns.csr import csr_over
-from keras_multvae.ranking import TopK, take_rows
+from keras_multvae.ranking import TopK, select_rows
 from keras_multvae.ranking.batches import default_batch_size
 
 # Scores are shown with two digits: what changes none of them is no reason.
 LEAST_CHANGE = 0.005
 # Entries of a batch, which hold a history time and again.
-MOST_ENTRIES = 1 << 22
+MAX_ENTRIES = 1 << 22
 
 
 class Reason(NamedTuple):
@@ -64,7 +64,7 @@ def reasons_of(
     )
     for user, row in enumerate(rows):
         ranked = top.indices[user, : top.valid[user]]
-        history = take_rows(histories, np.array([row]))
+        history = select_rows(histories, np.array([row]))
         changes = _changes(model, history, ranked)
         best = np.argsort(-changes, axis=0, kind="stable")[:count]
         changes = np.take_along_axis(changes, best, axis=0)
@@ -87,7 +87,7 @@ def _changes(
     step = min(
         default_batch_size(model.num_items),
         1 << size.bit_length(),
-        max(MOST_ENTRIES // size, 1),
+        max(MAX_ENTRIES // size, 1),
     )
     left_out = np.full(-(-(size + 1) // step) * step, size)
     left_out[1 : size + 1] = np.arange(size)

@@ -16,7 +16,7 @@ from keras_multvae.data import Interactions, Vocabulary
 from keras_multvae.data.prepared import check_features
 from keras_multvae.features import ItemFeatures
 from keras_multvae.files import DamagedFileError
-from keras_multvae.ranking import take_rows
+from keras_multvae.ranking import select_rows
 from keras_multvae.recommender import parquet, storage
 from keras_multvae.recommender.growing import GrowingCatalogue
 from keras_multvae.recommender.histories import (
@@ -246,7 +246,7 @@ class Recommender(VectorSearch, GrowingCatalogue):
         """Mean and variance of q(z | x) of each user, (users, latent_dim) float32."""
         require(self.model, Embeds, "embed()")
         _, matrix, rows = self._selected(histories, user_ids, on_unknown)
-        mean, variance = self.model.embed(take_rows(matrix, rows))
+        mean, variance = self.model.embed(select_rows(matrix, rows))
         return mean, variance
 
     def _selected(

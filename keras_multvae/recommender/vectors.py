@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae.abilities import HasItemVectors, require
-from keras_multvae.ranking import take_rows
+from keras_multvae.ranking import select_rows
 from keras_multvae.recommender.histories import OnUnknown
 from keras_multvae.typing import Histories, Model, RawId
 
@@ -67,7 +67,7 @@ class VectorSearch:
         """
         require(self.model, HasItemVectors, "query_vectors()")
         _, matrix, rows = self._selected(histories, user_ids, on_unknown)
-        hidden = self.model.query_vectors(take_rows(matrix, rows))
+        hidden = self.model.query_vectors(select_rows(matrix, rows))
         return np.concatenate([hidden, np.ones((len(hidden), 1), "float32")], axis=1)
 
     def item_vectors(self) -> np.ndarray:

@@ -33,7 +33,7 @@ LINGER_SECONDS = 2.0
 SWEEP_SECONDS, DRAINING_SWEEP_SECONDS = 1.0, 0.1
 HEADER, BODY, ANSWER, READ, IDLE = "header", "body", "answer", "read", "idle"
 # The application ends a body in time with an answer; what it does not read ends here.
-MOST_SECONDS = {
+MAX_SECONDS = {
     HEADER: HEADER_SECONDS,
     BODY: BODY_SECONDS + 5,
     READ: READ_SECONDS,
@@ -78,7 +78,7 @@ class Guard:
             now, since = loop.time(), self.draining_since
             for each in list(self.connections):
                 each.look()
-                most = MOST_SECONDS.get(each.phase)
+                most = MAX_SECONDS.get(each.phase)
                 if most is not None and now - each.since > most:
                     if each.phase != IDLE:
                         self.refused("slow")

@@ -6,7 +6,7 @@ import logging
 import time
 
 AGAIN_SECONDS = 60.0
-MOST_TEXTS = 1000
+MAX_TEXTS = 1000
 
 
 class NotAgain(logging.Filter):
@@ -33,7 +33,7 @@ class NotAgain(logging.Filter):
         if now < until:
             self._seen[key] = until, left_out + 1
             return False
-        if len(self._seen) >= MOST_TEXTS:
+        if len(self._seen) >= MAX_TEXTS:
             self._seen.clear()
         self._seen[key] = now + AGAIN_SECONDS, 0
         if left_out:

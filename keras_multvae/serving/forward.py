@@ -14,11 +14,11 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_multvae import bags
+from keras_multvae import ragged
 from keras_multvae.abilities import HasItemVectors, can
 from keras_multvae.models import Autoencoder
 from keras_multvae.serving.plain import check_quantize, is_plain
-from keras_multvae.serving.tables import ItemEntries, ItemMatrix, Table
+from keras_multvae.serving.embeddings import ItemEntries, ItemMatrix, ItemEmbeddings
 from keras_multvae.typing import Model
 
 
@@ -85,7 +85,7 @@ class PlainForward(Forward):
         super().__init__(model)
         encoder, decoder = model.encoder, model.decoder
         self._has_variance = encoder.outputs == 2
-        self.table = Table(_array(encoder.kernel), quantize)
+        self.table = ItemEmbeddings(_array(encoder.kernel), quantize)
         self.bias = _variable(encoder.bias)
         self.encoder = [(_variable(d.kernel), _variable(d.bias)) for d in encoder.stack]
         self.decoder = [(_variable(d.kernel), _variable(d.bias)) for d in decoder.inner]
@@ -167,7 +167,7 @@ def _batch(indices: Any) -> dict[str, Any]:
     item_ids = tf.boolean_mask(indices, known)
     sizes = tf.reduce_sum(tf.cast(known, tf.int32), axis=1)
     values = tf.ones_like(item_ids, tf.float32)
-    return dict(zip(bags.KEYS, (sizes, item_ids, values), strict=True))
+    return dict(zip(ragged.KEYS, (sizes, item_ids, values), strict=True))
 
 
 def _array(variable: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ from keras_multvae.layers import (
     InteractionEncoder,
     ItemDecoder,
     PointEncoder,
-    TableDecoder,
+    EmbeddingDecoder,
 )
 from keras_multvae.models import Autoencoder, RankingModel
 from keras_multvae.typing import Model
@@ -25,7 +25,7 @@ def is_plain(model: Model) -> bool:
         and cls.network_logits is Autoencoder.network_logits
         and cls.encode is Autoencoder.encode
         and type(model.encoder) in (InteractionEncoder, PointEncoder)
-        and type(model.decoder) in (ItemDecoder, TableDecoder)
+        and type(model.decoder) in (ItemDecoder, EmbeddingDecoder)
     )
 
 

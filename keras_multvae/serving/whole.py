@@ -17,7 +17,7 @@ from keras_multvae.files import write_json
 from keras_multvae.serving.versions import EXTRA
 
 FILES, FILES_VERSION = f"{EXTRA}/files.json", 1
-MOST_FILES = 10_000  # A version has about ten.
+MAX_FILES = 10_000  # A version has about ten.
 
 
 class NotAVersionError(ValueError):
@@ -69,8 +69,8 @@ def files_of(folder: Path) -> dict[str, tuple[int, ...]]:
                 known.st_mtime_ns,
                 known.st_ctime_ns,
             )
-        if len(found) > MOST_FILES:
-            raise NotAVersionError(f"it holds more than {MOST_FILES} files")
+        if len(found) > MAX_FILES:
+            raise NotAVersionError(f"it holds more than {MAX_FILES} files")
     return found
 
 

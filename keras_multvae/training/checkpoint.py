@@ -19,7 +19,7 @@ import numpy as np
 from keras_multvae import backend
 from keras_multvae.data import Interactions, Split
 from keras_multvae.data.columns.mapped import slices
-from keras_multvae.distribution import gathered, gathered_weights
+from keras_multvae.distribution import unshard, unsharded_weights
 from keras_multvae.files import (
     DamagedFileError,
     check_files,
@@ -33,7 +33,7 @@ from keras_multvae.files import (
     write_manifest,
 )
 from keras_multvae.files.sums import MANIFEST
-from keras_multvae.models.placement import undistributed
+from keras_multvae.models.device_scope import single_device
 from keras_multvae.training.recipe import CHOSEN_BY, Recipe
 from keras_multvae.typing import Json, Model
 
@@ -79,22 +79,22 @@ class Checkpoint(keras.callbacks.Callback):
         )
         self.history.append(row)
         if row.get(CHOSEN_BY, float("inf")) > best_so_far:
-            self.best = gathered_weights(self.model)
+            self.best = unsharded_weights(self.model)
         if self.recipe.is_exhausted(self.history):
             self.model.stop_training = True
-        if backend.agreed(time.monotonic() - self.saved >= self.save_every):
+        if backend.broadcast(time.monotonic() - self.saved >= self.save_every):
             self._save()
             self.saved = time.monotonic()
 
     def _save(self) -> None:
-        model = gathered(self.model)
-        if not backend.is_first():
+        model = unshard(self.model)
+        if not backend.is_main_process():
             return
         with replace_folder(self.state / SAVED) as temporary:
             write_history(temporary / HISTORY, self.history)
             with (temporary / BEST).open("wb") as file:
                 np.savez(file, *self.best)
-            with undistributed():
+            with single_device():
                 model.save(temporary / LAST)
             step = steps_done(self.model)
             values = {"format": FORMAT, "version": VERSION, "step": step}
@@ -151,7 +151,7 @@ def _check_together(
             f"{LAST} has done {done} steps, while {HISTORY} has {len(history)} epochs "
             f"of {steps_an_epoch}"
         )
-    weights = gathered_weights(model)
+    weights = unsharded_weights(model)
     if [each.shape for each in best] != [each.shape for each in weights]:
         raise ValueError(f"{BEST} holds the weights of another model")
     chosen = [row.get(CHOSEN_BY, row["epoch"]) for row in history]

@@ -95,7 +95,7 @@ class Recipe(Settings):
         anneal_steps: Float >= 0, optimiser steps in which it would reach 1. None lets
             it reach its cap after half of the training, however long that is: the
             paper's 200,000 would leave it near 0 on small data.
-        blocks: Int >= 1, equal parts of a batch, see `UserBatches`; by default one a
+        partitions: Int >= 1, equal parts of a batch, see `UserBatches`; by default one a
             replica of the distribution. Give it where a training must be the same on
             other numbers of replicas.
         seed: Int, of weights, noise and the order of users.
@@ -147,11 +147,11 @@ class Recipe(Settings):
         "steps in which beta would reach 1; by default it reaches its cap after half "
         "of the training",
     )
-    blocks: int | None = setting(
+    partitions: int | None = setting(
         None,
         Optional(POSITIVE_INT),
         "parts of a batch, a multiple of its replicas: a training with the same number "
-        "of blocks is the same on any number of replicas",
+        "of partitions is the same on any number of replicas",
     )
     seed: int = setting(0, INTEGER, "of weights, noise and the order of users")
     linear_path: LinearPath | None = setting(
@@ -200,9 +200,9 @@ class Recipe(Settings):
         """The batch size and the epochs for a number of training users."""
         batch_size, epochs = self.batch_size, self.epochs
         if batch_size is None:
-            blocks = self.blocks or 1
+            partitions = self.partitions or 1
             batch_size = min(max(num_users // STEPS_AN_EPOCH, 25), 500)
-            batch_size = -(-batch_size // blocks) * blocks
+            batch_size = -(-batch_size // partitions) * partitions
         if epochs is None:
             epochs = min(max(STEPS // -(-num_users // batch_size), 20), 100)
         return batch_size, epochs

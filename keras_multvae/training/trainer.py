@@ -17,9 +17,9 @@ from keras_multvae.abilities import HasBeta, can
 from keras_multvae.callbacks import BetaAnneal
 from keras_multvae.data import Split, UserBatches
 from keras_multvae.data.columns.clicks import weights_of_users
-from keras_multvae.distribution import spread
+from keras_multvae.distribution import shard
 from keras_multvae.files import lock, new_parents
-from keras_multvae.models.placement import undistributed
+from keras_multvae.models.device_scope import single_device
 from keras_multvae.training.checkpoint import (
     Checkpoint,
     begin,
@@ -148,18 +148,18 @@ def _train(
     best: list[np.ndarray] = []
     history: list[dict[str, float]] = []
     if resume:
-        if backend.is_first():
+        if backend.is_main_process():
             check_same(state, recipe, split, begun_with)
-        with undistributed():
+        with single_device():
             model, best, history = load_state(state, len(batches))
     else:
         _warn_of_few_steps(recipe, batches)
-        with undistributed():
+        with single_device():
             model = recipe.build(split.train.num_items, steps)
             if warm_start is not None:
                 take_over(warm_start, model, places)
     config = model.get_config()
-    model = spread(model)
+    model = shard(model)
     batches.epoch = len(history)
     checkpoint = Checkpoint(state, best, history, save_every, recipe)
     with _new_state(state, recipe, split, resume, overwrite, begun_with):
@@ -174,7 +174,7 @@ def _train(
             callbacks=[*_annealing(model, recipe, batches), checkpoint, *callbacks],
         )
     # Without the optimiser's state, which is that of the last epoch and not the best.
-    with undistributed():
+    with single_device():
         kept = type(model).from_config(config)
         kept.set_weights(checkpoint.best)
         recipe.compile(kept, steps)
@@ -198,7 +198,7 @@ def _batches(split: Split, recipe: Recipe) -> tuple[UserBatches, int]:
         batch_size,
         seed=recipe.seed,
         sample_weight=_user_weights(split, recipe),
-        blocks=recipe.blocks,
+        partitions=recipe.partitions,
     )
     return batches, epochs
 
@@ -232,7 +232,7 @@ def _new_state(
     begun_with: str | None,
 ) -> Iterator[None]:
     """A context with a folder for the state, which goes if nothing was saved in it."""
-    if resume or not backend.is_first():
+    if resume or not backend.is_main_process():
         yield
         return
     begin(state, recipe, split, overwrite, begun_with)
@@ -247,7 +247,7 @@ def _new_state(
 @contextmanager
 def _alone(state: Path) -> Iterator[None]:
     """A context in which no other training writes the same state."""
-    if not backend.is_first():
+    if not backend.is_main_process():
         yield
         return
     with new_parents(state), lock(state):
@@ -261,10 +261,10 @@ def _validation(split: Split, batches: UserBatches) -> UserBatches | None:
     users = max(VALIDATION_SCORES // split.train.num_items, 1)
     return UserBatches(
         split.validation.input,
-        -(-min(batches.batch_size, users) // batches.blocks) * batches.blocks,
+        -(-min(batches.batch_size, users) // batches.partitions) * batches.partitions,
         shuffle=False,
         targets=split.validation.targets,
-        blocks=batches.blocks,
+        partitions=batches.partitions,
     )
 
 

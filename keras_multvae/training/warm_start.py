@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_multvae import backend, registry
 from keras_multvae.data import Vocabulary
-from keras_multvae.models.growth import take_weights
+from keras_multvae.models.weight_transfer import take_weights
 from keras_multvae.settings import Settings, settings_of
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.typing import Model
@@ -91,5 +91,5 @@ def weights_digest(model: Model) -> str:
     """SHA-256 of a model's weights: what a training began with."""
     sha = hashlib.sha256()
     for weight in model.weights:
-        sha.update(np.ascontiguousarray(backend.whole(weight)).view("uint8").data)
+        sha.update(np.ascontiguousarray(backend.to_host(weight)).view("uint8").data)
     return sha.hexdigest()

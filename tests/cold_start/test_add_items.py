@@ -16,7 +16,7 @@ from keras_multvae import (
     SampledSoftmax,
     backend,
 )
-from keras_multvae.cold_start.tables import item_tables
+from keras_multvae.cold_start.tables import item_embeddings
 from keras_multvae.data import FoldIn, Interactions, Vocabulary
 from keras_multvae.features import ItemFeatures
 
@@ -52,7 +52,7 @@ def linear_tables(model):
     """Makes every table a linear function of the features, so that it is known."""
     rng = np.random.default_rng(2)
     maps = {}
-    for table in item_tables(model):
+    for table in item_embeddings(model):
         width = table.rows().shape[1]
         made = rng.normal(0, 0.3, (2, width)), rng.normal(size=width)
         # RecVAE has two encoders, which are to be alike here.
@@ -68,9 +68,9 @@ def test_rows_are_those_that_features_tell(name):
     maps = linear_tables(model)
     grown = shop_of(model).add_items(NEW, {"vector": VECTORS[ITEMS:]})
     scale, shift, *_ = grown.calibration
-    before = {table.kind: table.rows() for table in item_tables(model)}
-    tables = item_tables(grown.model)
-    for table, own in zip(tables, item_tables(model), strict=True):
+    before = {table.kind: table.rows() for table in item_embeddings(model)}
+    tables = item_embeddings(grown.model)
+    for table, own in zip(tables, item_embeddings(model), strict=True):
         np.testing.assert_array_equal(table.rows()[:ITEMS], own.rows())
     kinds = {"vectors", "biases"} if name == "tied" else {"inputs", "vectors", "biases"}
     assert set(before) == kinds
@@ -149,11 +149,11 @@ def test_clicks_count_beside_features():
         sparse.csr_matrix(wide.matrix + extra), users=clicks.users.ids, items=items.ids
     )
     grown = shop.add_items(NEW, columns, histories=histories)
-    tables = {table.kind: table.rows()[ITEMS:] for table in item_tables(grown.model)}
+    tables = {table.kind: table.rows()[ITEMS:] for table in item_embeddings(grown.model)}
     # Of two items with the same features, only the clicks of one tell them apart.
     assert np.abs(tables["vectors"][0] - tables["vectors"][1]).max() > 1e-6
     alone = shop.add_items(NEW, columns)
-    same = {table.kind: table.rows()[ITEMS:] for table in item_tables(alone.model)}
+    same = {table.kind: table.rows()[ITEMS:] for table in item_embeddings(alone.model)}
     np.testing.assert_allclose(same["vectors"][0], same["vectors"][1], atol=1e-6)
     np.testing.assert_allclose(tables["inputs"][1], same["inputs"][1], atol=1e-5)
     assert grown.histories.matrix[:, ITEMS].nnz == 20
@@ -177,7 +177,7 @@ def test_the_same_seed_gives_the_same_items():
     one, other = (shop.add_items(NEW, {"vector": VECTORS[ITEMS:]}) for _ in range(2))
     assert one.calibration == other.calibration
     for a, b in zip(one.model.weights, other.model.weights, strict=True):
-        np.testing.assert_array_equal(backend.whole(a), backend.whole(b))
+        np.testing.assert_array_equal(backend.to_host(a), backend.to_host(b))
 
 
 @pytest.mark.parametrize(

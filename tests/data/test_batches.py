@@ -12,11 +12,11 @@ from keras_multvae.data.batches import UserBatches
 from keras_multvae.data.packing import pack, padded_size
 
 
-def unpack(batch, items, blocks=1):
-    """A bag batch as a dense matrix, by a loop."""
+def unpack(batch, items, partitions=1):
+    """A ragged batch as a dense matrix, by a loop."""
     rows = []
     for sizes, ids, values in zip(
-        *(np.split(batch[key], blocks) for key in ("bag_sizes", "item_ids", "values")),
+        *(np.split(batch[key], partitions) for key in ("entries_per_user", "item_ids", "values")),
         strict=True,
     ):
         assert sizes.sum() == len(ids) == len(values)
@@ -36,14 +36,14 @@ def all_rows(batches, items=12):
 def test_in_order_batches_hold_the_matrix(clicks):
     batches = UserBatches(clicks, 7, shuffle=False)
     assert len(batches) == 6
-    assert [len(batch[0]["bag_sizes"]) for batch in batches] == [7] * 5 + [5]
+    assert [len(batch[0]["entries_per_user"]) for batch in batches] == [7] * 5 + [5]
     np.testing.assert_array_equal(all_rows(batches), clicks.toarray())
 
 
 def test_dtypes_are_those_of_the_format(clicks):
     (batch,) = UserBatches(clicks, 7)[0]
     assert {key: str(value.dtype) for key, value in batch.items()} == {
-        "bag_sizes": "int32",
+        "entries_per_user": "int32",
         "item_ids": "int32",
         "values": "float32",
     }
@@ -85,15 +85,15 @@ def test_targets_and_weights_keep_to_their_users(clicks):
 
 def test_equal_slices_are_batches_of_their_own(clicks):
     rows = []
-    for inputs, _, weight in UserBatches(clicks, 8, shuffle=False, blocks=4):
+    for inputs, _, weight in UserBatches(clicks, 8, shuffle=False, partitions=4):
         assert all(len(array) % 4 == 0 for array in inputs.values())
-        rows.append(unpack(inputs, 12, blocks=4)[weight > 0])
+        rows.append(unpack(inputs, 12, partitions=4)[weight > 0])
     np.testing.assert_array_equal(np.concatenate(rows), clicks.toarray())
 
 
 def test_a_last_batch_that_does_not_divide_gets_users_of_weight_zero():
     clicks = make_clicks(5, 12)
-    (inputs, _, weight) = UserBatches(clicks, 8, shuffle=False, blocks=4)[0]
+    (inputs, _, weight) = UserBatches(clicks, 8, shuffle=False, partitions=4)[0]
     # A mean over the eight is the mean over the five.
     np.testing.assert_allclose(weight, [8 / 5] * 5 + [0] * 3)
     np.testing.assert_array_equal(unpack(inputs, 12, 4)[:5], clicks.toarray())
@@ -158,7 +158,7 @@ def test_padded_sizes_are_few_and_close():
 
 def test_users_without_clicks_only():
     batch = pack(sparse.csr_matrix((3, 4), dtype="float32"), np.arange(3))
-    assert batch["bag_sizes"].tolist() == [0, 0, 16]
+    assert batch["entries_per_user"].tolist() == [0, 0, 16]
     assert not batch["values"].any()
 
 
@@ -178,7 +178,7 @@ def test_bad_input_is_named(clicks):
         UserBatches(clicks, sample_weight=[1.0])
     with pytest.raises(ValueError, match="at least one user"):
         UserBatches(clicks[:0])
-    with pytest.raises(ValueError, match="multiple of `blocks`"):
-        UserBatches(clicks, 7, blocks=2)
+    with pytest.raises(ValueError, match="multiple of `partitions`"):
+        UserBatches(clicks, 7, partitions=2)
     with pytest.raises(IndexError):
         UserBatches(clicks, 7)[6]

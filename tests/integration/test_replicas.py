@@ -28,10 +28,10 @@ def make(seed=1):
 def weights(model):
     return [keras.ops.convert_to_numpy(each) for each in model.trainable_variables]
 
-def train(blocks):
+def train(partitions):
     model = make()
     # 43 users: the last batch has three, which do not divide by two.
-    batches = UserBatches(make_clicks(43, 12), 20, blocks=blocks)
+    batches = UserBatches(make_clicks(43, 12), 20, partitions=partitions)
     history = model.fit(
         batches, epochs=3, verbose=0, callbacks=[BetaAnneal(total_steps=100)]
     ).history
@@ -39,20 +39,20 @@ def train(blocks):
     numpy.testing.assert_allclose(history["beta"], [0.02, 0.05, 0.08], rtol=1e-6)
     return weights(model)
 
-expected = train(blocks=1)
+expected = train(partitions=1)
 """
 JAX = """
 keras.distribution.set_distribution(
     keras.distribution.DataParallel(auto_shard_dataset=False)
 )
 assert keras.distribution.distribution().device_mesh.shape == (2,)
-found = train(blocks=2)
+found = train(partitions=2)
 """
 TENSORFLOW = """
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2
 with strategy.scope():
-    found = train(blocks=2)
+    found = train(partitions=2)
 """
 # Here a replica is a process, and this is what each of the two does.
 TORCH = """
@@ -64,7 +64,7 @@ torch.distributed.init_process_group("gloo")
 # The other seed of the second process makes no other weights.
 model = make(seed=1 + torch.distributed.get_rank())
 model.set_beta_schedule(LinearBeta(total_steps=100))
-batches = UserBatches(make_clicks(43, 12), 20, blocks=2)
+batches = UserBatches(make_clicks(43, 12), 20, partitions=2)
 batches.epoch = 1  # fit() ends an epoch before its first
 train_with_ddp.train(model, batches, epochs=3)
 assert model.batches_seen == 9

@@ -35,7 +35,7 @@ def test_scale_of_a_row_does_not_matter_and_an_empty_row_is_finite():
     assert np.isfinite(mean).all() and np.isfinite(log_var).all()
 
 
-@pytest.mark.parametrize("form", ["dense", "bags"])
+@pytest.mark.parametrize("form", ["dense", "ragged"])
 def test_dropout_is_inverted_and_comes_after_the_normalisation(form):
     # A linear encoder with an identity-like kernel shows its own input.
     encoder = InteractionEncoder(2000, 1000, (), dropout=0.75, seed=1)

@@ -25,7 +25,7 @@ from keras_multvae.layers import (
     ItemDecoder,
     PointEncoder,
     Sampling,
-    TableDecoder,
+    EmbeddingDecoder,
 )
 
 ITEMS = 12
@@ -289,7 +289,7 @@ def test_layers_take_integers_of_numpy():
         InteractionEncoder(*sizes, np.float32(0.5), seed=np.int8(3)),
         PointEncoder(*sizes, seed=np.int64(3)),
         ItemDecoder(*sizes, seed=np.int64(3)),
-        TableDecoder(*sizes, seed=np.int64(3)),
+        EmbeddingDecoder(*sizes, seed=np.int64(3)),
         CandidateSampler(np.int64(12), np.int64(4), seed=np.int64(3)),
         Sampling(seed=np.int64(3)),
     ):

@@ -167,13 +167,13 @@ def test_compiled_and_eager_steps_agree(options):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("form", ["dense", "bags"])
+@pytest.mark.parametrize("form", ["dense", "ragged"])
 def test_mixed_precision_trains_close_to_float32(policy, form):
     losses = []
     for dtype in ("float32", policy):
         model = make_model(dtype=dtype, dropout=0.0)
         model.compile()
-        data = UserBatches(CLICKS, 40) if form == "bags" else CLICKS.toarray()
+        data = UserBatches(CLICKS, 40) if form == "ragged" else CLICKS.toarray()
         size = 40 if form == "dense" else None
         history = model.fit(data, batch_size=size, shuffle=False, verbose=0)
         losses.append(history.history["loss"][0])

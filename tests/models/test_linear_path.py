@@ -88,7 +88,7 @@ def test_training_is_that_of_the_network():
         batches = UserBatches(CLICKS, 10, seed=3)
         logs = model.fit(batches, epochs=2, verbose=0).history
         histories.append(
-            (logs["loss"], list(map(backend.whole, model.trainable_variables)))
+            (logs["loss"], list(map(backend.to_host, model.trainable_variables)))
         )
     (loss, weights), (loss_beside, weights_beside) = histories
     np.testing.assert_allclose(loss_beside, loss, rtol=1e-6)

@@ -33,7 +33,7 @@ def objective(weights, x, l2):
     return nll + l2 * sum((kernel**2).sum() for kernel in kernels)
 
 
-@pytest.mark.parametrize("form", ["dense", "bags"])
+@pytest.mark.parametrize("form", ["dense", "ragged"])
 @pytest.mark.parametrize("hidden", [(), (6, 4)])
 def test_logits_equal_the_oracle(clicks, form, hidden):
     model = make_model(hidden_dims=hidden)
@@ -49,7 +49,7 @@ def test_the_loss_has_l2_of_kernels_and_not_of_biases(clicks, hidden):
     for variable in model.trainable_variables:
         if variable.path.endswith("bias"):
             variable.assign(variable + 3.0)
-    logs = model.test_on_batch(batches(clicks, "bags"), return_dict=True)
+    logs = model.test_on_batch(batches(clicks, "ragged"), return_dict=True)
     x = clicks.toarray().astype("float64")
     weights = oracle.Weights.of(model)
     assert logs["nll"] == pytest.approx(objective(weights, x, 0.0), rel=1e-5)
@@ -63,7 +63,7 @@ def test_gradients_equal_finite_differences_of_the_oracle():
     model.compile(keras.optimizers.SGD(1.0))
     weights = oracle.Weights.of(model)
     before = [v.numpy() for v in model.trainable_variables]
-    model.train_on_batch(batches(clicks, "bags"))
+    model.train_on_batch(batches(clicks, "ragged"))
     x = clicks.toarray().astype("float64")
     expected = oracle.differences(weights, lambda: objective(weights, x, 0.01))
     for variable, old, gradient in zip(

@@ -20,26 +20,26 @@ def make_model(**kwargs):
     return MultVAE(ITEMS, **options)
 
 
-def dense_and_bags(clicks):
+def dense_and_ragged(clicks):
     (batch,) = UserBatches(clicks, clicks.shape[0], shuffle=False)[0]
-    return {"dense": clicks.toarray(), "bags": batch}
+    return {"dense": clicks.toarray(), "ragged": batch}
 
 
-@pytest.mark.parametrize("form", ["dense", "bags"])
+@pytest.mark.parametrize("form", ["dense", "ragged"])
 @pytest.mark.parametrize("hidden", [(), (4,), (6, 4)])
 def test_logits_equal_the_oracle(clicks, form, hidden):
     model = make_model(hidden_dims=hidden)
-    logits = model.predict_on_batch(dense_and_bags(clicks)[form])
+    logits = model.predict_on_batch(dense_and_ragged(clicks)[form])
     expected, _, _ = oracle.forward(oracle.Weights.of(model), clicks.toarray())
     np.testing.assert_allclose(logits, expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("form", ["dense", "bags"])
+@pytest.mark.parametrize("form", ["dense", "ragged"])
 @pytest.mark.parametrize("likelihood", ["multinomial", "gaussian", "logistic"])
 def test_loss_nll_and_kl_equal_the_oracle(clicks, form, likelihood):
     model = make_model(likelihood=likelihood, beta=0.3)
     model.compile()
-    logs = model.test_on_batch(dense_and_bags(clicks)[form], return_dict=True)
+    logs = model.test_on_batch(dense_and_ragged(clicks)[form], return_dict=True)
     x = clicks.toarray().astype("float64")
     f, mean, log_var = oracle.forward(oracle.Weights.of(model), x)
     nll, kl = oracle.nll(likelihood, x, f).mean(), oracle.kl(mean, log_var).mean()
@@ -48,7 +48,7 @@ def test_loss_nll_and_kl_equal_the_oracle(clicks, form, likelihood):
     assert logs["loss"] == pytest.approx(nll + 0.3 * kl, rel=1e-5)
 
 
-@pytest.mark.parametrize("form", ["dense", "bags"])
+@pytest.mark.parametrize("form", ["dense", "ragged"])
 @pytest.mark.parametrize("likelihood", ["multinomial", "gaussian", "logistic"])
 def test_gradients_equal_finite_differences_of_the_oracle(form, likelihood):
     clicks = make_clicks(5, ITEMS)
@@ -57,7 +57,7 @@ def test_gradients_equal_finite_differences_of_the_oracle(form, likelihood):
     model.compile(keras.optimizers.SGD(1.0))
     weights = oracle.Weights.of(model)
     before = [v.numpy() for v in model.trainable_variables]
-    model.train_on_batch(dense_and_bags(clicks)[form])
+    model.train_on_batch(dense_and_ragged(clicks)[form])
     after = [v.numpy() for v in model.trainable_variables]
     # The noise of the model's own seed, drawn a second time.
     eps = keras.random.normal(
@@ -117,7 +117,7 @@ def test_epoch_means_are_over_users_also_with_a_small_last_batch(clicks):
     assert parts == pytest.approx(whole, rel=1e-5)
 
 
-@pytest.mark.parametrize("form", ["dense", "bags"])
+@pytest.mark.parametrize("form", ["dense", "ragged"])
 def test_ranking_metrics_in_evaluate_equal_the_oracle(clicks, form):
     targets = make_clicks(40, ITEMS, seed=9)
     targets = targets - targets.multiply(clicks)

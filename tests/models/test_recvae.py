@@ -20,7 +20,7 @@ from keras_multvae import (
     evaluate_ranking,
     train,
 )
-from keras_multvae.abilities import Embeds, HasBeta, HasItemVectors, Spreads, can
+from keras_multvae.abilities import Embeds, HasBeta, HasItemVectors, PadsItems, can
 from keras_multvae.data import Interactions, UserBatches, strong_generalization
 from keras_multvae.distribution import _copy
 from keras_multvae.layers import CompositePrior
@@ -43,9 +43,9 @@ def make_model(**kwargs):
     return model
 
 
-def dense_and_bags(clicks):
+def dense_and_ragged(clicks):
     (batch,) = UserBatches(clicks, clicks.shape[0], shuffle=False)[0]
-    return {"dense": clicks.toarray(), "bags": batch}
+    return {"dense": clicks.toarray(), "ragged": batch}
 
 
 def parts(model):
@@ -55,11 +55,11 @@ def parts(model):
     return *map(oracle.Encoder.of, encoders), decoder
 
 
-@pytest.mark.parametrize("form", ["dense", "bags"])
+@pytest.mark.parametrize("form", ["dense", "ragged"])
 def test_logits_and_losses_equal_the_oracle(clicks, form):
     model = make_model()
     model.compile()
-    batch = dense_and_bags(clicks)[form]
+    batch = dense_and_ragged(clicks)[form]
     x = clicks.toarray().astype("float64")
     nll, kl, logits = oracle.terms(*parts(model), x)
     np.testing.assert_allclose(model.predict_on_batch(batch), logits, atol=5e-6)
@@ -314,7 +314,7 @@ def test_the_recipes_learning_rate_reaches_its_optimiser():
 
 def test_what_it_can_do_and_that_it_has_no_beta(clicks):
     model = make_model()
-    assert all(can(model, each) for each in (Embeds, HasItemVectors, Spreads))
+    assert all(can(model, each) for each in (Embeds, HasItemVectors, PadsItems))
     assert not can(model, HasBeta)
     model.compile()
     with pytest.raises(TypeError, match="BetaAnneal moves the beta"):
@@ -354,7 +354,7 @@ def test_with_new_items_training_goes_on(clicks):
 
 
 def test_fillers_change_neither_loss_nor_training(clicks):
-    """What `spread` adds where the items do not divide by the parts."""
+    """What `shard` adds where the items do not divide by the parts."""
     plain = trained(clicks)
     filled = _copy(plain, 3)
     batches = UserBatches(clicks, 20)
@@ -395,7 +395,7 @@ def test_users_without_clicks_and_counts_are_taken(clicks):
     counts.data[:] = np.random.default_rng(0).integers(1, 5, counts.nnz)
     model = make_model()
     model.compile()
-    logs = model.test_on_batch(dense_and_bags(counts)["bags"], return_dict=True)
+    logs = model.test_on_batch(dense_and_ragged(counts)["ragged"], return_dict=True)
     x = counts.toarray().astype("float64")
     assert logs["loss"] == pytest.approx(
         oracle.objective(*parts(model), x, 0.02), rel=1e-5

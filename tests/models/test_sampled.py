@@ -34,7 +34,7 @@ def numpy(tensor):
 def test_the_estimate_is_that_of_the_formula():
     """Two users with two clicks and one, three sampled items; in float64."""
     bags = {
-        "bag_sizes": np.array([2, 2], "int32"),
+        "entries_per_user": np.array([2, 2], "int32"),
         "item_ids": np.array([0, 1, 2, 0], "int32"),
         "values": np.array([1, 2, 1, 0], "float32"),  # the last is padding
     }
@@ -93,7 +93,7 @@ def test_gradients_of_rows_are_those_of_the_table(clicks, tied):
     rows, table = models
     rows.compile(FusedAdam(0.01, epsilon=1e-4))
     table.compile(keras.optimizers.Adam(0.01, epsilon=1e-4))
-    assert rows.trains_rows and not table.trains_rows
+    assert rows.sparse_gradients and not table.sparse_gradients
     for model in models:
         model.train_on_batch(batch(clicks))
     changed = 0
@@ -142,7 +142,7 @@ def test_moments_of_rows_follow_the_formula():
         target = variable
         if keras.backend.backend() == "tensorflow":
             target = variable.value
-        backend.adam_rows(
+        backend.sparse_adam_update(
             variable=target,
             momentum=optimizer._momentums[0],
             velocity=optimizer._velocities[0],
@@ -175,7 +175,7 @@ def test_alias_tables_give_each_item_its_share(items):
 def test_the_samplers_draw_as_they_say():
     clicks = np.array([0, 7, 1, 2])
     x = {
-        "bag_sizes": np.array([4], "int32"),
+        "entries_per_user": np.array([4], "int32"),
         "item_ids": np.array([3, 1, 3, 0], "int32"),
         "values": np.array([1, 1, 1, 0], "float32"),
     }
@@ -220,7 +220,7 @@ def test_fit_learns_validates_saves_and_goes_on(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(loaded.score(clicks), model.score(clicks), atol=1e-6)
-    assert loaded.trains_rows
+    assert loaded.sparse_gradients
     for each in (model, loaded):
         each.fit(UserBatches(clicks, 20, shuffle=False), verbose=0)
     np.testing.assert_allclose(loaded.score(clicks), model.score(clicks), atol=1e-5)

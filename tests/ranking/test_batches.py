@@ -7,7 +7,7 @@ from ranking.by_sorting import assert_ranked, lexsorted
 from scipy import sparse
 
 from keras_multvae import EASE, MultVAE, Popularity, backend
-from keras_multvae.ranking import batches, rank, take_rows, top_k
+from keras_multvae.ranking import batches, rank, select_rows, top_k
 
 
 def test_nobody_to_rank_for():
@@ -138,5 +138,5 @@ def test_rows_of_memory_mapped_arrays(tmp_path):
         array = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
         setattr(mapped, name, array)
     for rows in ([4], [2, 2, 29, 0], np.arange(30)):
-        taken = take_rows(mapped, np.array(rows))
+        taken = select_rows(mapped, np.array(rows))
         np.testing.assert_array_equal(taken.toarray(), clicks.toarray()[rows])

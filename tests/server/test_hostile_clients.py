@@ -149,7 +149,7 @@ def test_waiting_bytes_are_bounded_and_small_requests_pass():
 def hurried(monkeypatch):
     monkeypatch.setattr(connections, "SWEEP_SECONDS", 0.05)
     for name, seconds in (("header", 0.5), ("body", 1.0), ("read", 0.5), ("idle", 0.7)):
-        monkeypatch.setitem(connections.MOST_SECONDS, name, seconds)
+        monkeypatch.setitem(connections.MAX_SECONDS, name, seconds)
     monkeypatch.setattr(bodies.read_body, "__defaults__", (0.5,))
 
 

@@ -115,10 +115,10 @@ def dequantized(weights, quantize, axis):
 @on_tensorflow
 @pytest.mark.parametrize("quantize", ["bfloat16", "int8"])
 def test_quantized_weights_by_hand(quantize, monkeypatch):
-    from keras_multvae.serving import tables
+    from keras_multvae.serving import embeddings
     from keras_multvae.serving.forward import forward_of
 
-    monkeypatch.setattr(tables, "PART", 4 * 16 * 7)  # parts of a few items
+    monkeypatch.setattr(embeddings, "PART", 4 * 16 * 7)  # parts of a few items
     model = randomised(MultVAE(ITEMS, 4, (16,)))
     made = forward_of(model, quantize)
     assert len(made.items.parts) == 6

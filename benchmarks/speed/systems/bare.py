@@ -36,7 +36,7 @@ def _tensorflow(model: Any, batches: list[Any]) -> None:
 def _torch(model: Any, batches: list[Any]) -> None:
     """On PyTorch nothing is compiled by default: the step is `train_step`."""
     # As `fit` does: without it the step waits for memory to be mapped anew.
-    with backend.kept_memory():
+    with backend.retain_freed_memory():
         for batch in batches:
             model.train_function([batch])
 

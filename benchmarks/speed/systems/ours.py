@@ -80,7 +80,7 @@ class Sampled(InParts):
         batch_size: int,
         units: int,
         num_sampled: int,
-        table_dtype: str | None = None,
+        embedding_dtype: str | None = None,
     ) -> None:
         self.clicks = Interactions.from_matrix(sparse.load_npz(clicks))
         self._make(
@@ -88,7 +88,7 @@ class Sampled(InParts):
             "float32",
             latent_dim=units,
             hidden_dims=(units,),
-            head=SampledSoftmax(num_sampled, table_dtype=table_dtype),
+            head=SampledSoftmax(num_sampled, embedding_dtype=embedding_dtype),
         )
 
 

@@ -21,35 +21,35 @@ PARTS = 16
 WEIGHTS = 32
 
 
-def rows(bag_sizes: Tensor, item_ids: Tensor) -> Tensor:
+def segment_ids(entries_per_user: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    users = jnp.arange(bag_sizes.shape[0], dtype="int32")
-    return jnp.repeat(users, bag_sizes, total_repeat_length=item_ids.shape[0])
+    users = jnp.arange(entries_per_user.shape[0], dtype="int32")
+    return jnp.repeat(users, entries_per_user, total_repeat_length=item_ids.shape[0])
 
 
-def bag_matmul(
-    bag_sizes: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, kernel: Tensor
+def sparse_dense_matmul(
+    entries_per_user: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, kernel: Tensor
 ) -> Tensor:
     """See `keras_multvae.backend`."""
-    return _bag_matmul(kernel, rows, item_ids, values, bag_sizes.shape[0])
+    return _sparse_dense_matmul(kernel, rows, item_ids, values, entries_per_user.shape[0])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _bag_matmul(
+def _sparse_dense_matmul(
     kernel: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, users: int
 ) -> Tensor:
     return mesh.sums_of_users(_add_rows, kernel, item_ids, values, rows, users)
 
 
-def _bag_matmul_forward(
+def _sparse_dense_matmul_forward(
     kernel: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, users: int
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    product = _bag_matmul(kernel, rows, item_ids, values, users)
+    product = _sparse_dense_matmul(kernel, rows, item_ids, values, users)
     # An array without columns tells the backward pass how many items there are.
     return product, (kernel[:, :0], rows, item_ids, values)
 
 
-def _bag_matmul_backward(
+def _sparse_dense_matmul_backward(
     users: int, saved: tuple[Any, ...], upstream: Tensor
 ) -> tuple[Tensor, ...]:
     shape, rows, item_ids, values = saved
@@ -59,7 +59,7 @@ def _bag_matmul_backward(
     return gradient, None, None, None
 
 
-_bag_matmul.defvjp(_bag_matmul_forward, _bag_matmul_backward)
+_sparse_dense_matmul.defvjp(_sparse_dense_matmul_forward, _sparse_dense_matmul_backward)
 
 
 def _add_rows(
@@ -157,7 +157,7 @@ def dropout(values: Tensor, rate: float, seeds: Seeds) -> Tensor:
     return keras.random.dropout(values, rate, seed=seeds)
 
 
-def gather(matrix: Tensor, rows: Tensor, item_ids: Tensor) -> Tensor:
+def gather_nd(matrix: Tensor, rows: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     return matrix[rows, item_ids]
 
@@ -213,7 +213,7 @@ def fuses_adam(gradient: Tensor, variable: Variable) -> bool:
     return False
 
 
-def resting(condition: Tensor, variables: Sequence[Variable]) -> Any:
+def without_gradients(condition: Tensor, variables: Sequence[Variable]) -> Any:
     """See `keras_multvae.backend`; XLA itself moves gradients to the branch of use."""
     return contextlib.nullcontext()
 
@@ -231,7 +231,7 @@ def assign_if(
         variable.assign(value)
 
 
-kept_memory = contextlib.nullcontext
+retain_freed_memory = contextlib.nullcontext
 on_host = contextlib.nullcontext
 
 
@@ -250,7 +250,7 @@ def num_replicas() -> int:
     return 1
 
 
-def inference(function: Callable[..., Any], variables: Sequence[Variable]) -> Any:
+def compile_inference(function: Callable[..., Any], variables: Sequence[Variable]) -> Any:
     """See `keras_multvae.backend`."""
 
     @jax.jit

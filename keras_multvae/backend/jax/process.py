@@ -9,12 +9,12 @@ from jax.experimental import multihost_utils
 from keras_multvae.typing import Variable
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """See `keras_multvae.backend`."""
     return jax.process_index() == 0
 
 
-def whole(variable: Variable) -> np.ndarray:
+def to_host(variable: Variable) -> np.ndarray:
     """See `keras_multvae.backend`."""
     value = variable.value
     if value.is_fully_addressable or value.is_fully_replicated:
@@ -22,6 +22,6 @@ def whole(variable: Variable) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(value, tiled=True))
 
 
-def agreed(value: bool) -> bool:
+def broadcast(value: bool) -> bool:
     """See `keras_multvae.backend`."""
     return bool(multihost_utils.broadcast_one_to_all(np.array(value)))

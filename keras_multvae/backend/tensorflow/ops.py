@@ -16,24 +16,24 @@ from keras_multvae.typing import Seeds, Tensor, Variable
 WEIGHTS = 32
 
 
-def rows(bag_sizes: Tensor, item_ids: Tensor) -> Tensor:
+def segment_ids(entries_per_user: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    ends = tf.cumsum(tf.cast(bag_sizes, tf.int32))
+    ends = tf.cumsum(tf.cast(entries_per_user, tf.int32))
     entries = tf.range(tf.shape(item_ids)[0])
     found = tf.searchsorted(ends, entries, side="right")
     # Only symbolic calls, whose sizes are made up, can point past the last user.
-    return tf.minimum(found, tf.shape(bag_sizes)[0] - 1)
+    return tf.minimum(found, tf.shape(entries_per_user)[0] - 1)
 
 
-def bag_matmul(
-    bag_sizes: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, kernel: Tensor
+def sparse_dense_matmul(
+    entries_per_user: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, kernel: Tensor
 ) -> Tensor:
     """See `keras_multvae.backend`."""
     kernel = tf.convert_to_tensor(kernel)
 
     @tf.custom_gradient
     def product(kernel: Tensor) -> Tensor:
-        num_users, num_items = tf.shape(bag_sizes)[0], tf.shape(kernel)[0]
+        num_users, num_items = tf.shape(entries_per_user)[0], tf.shape(kernel)[0]
         weights = tf.cast(values, kernel.dtype)[:, None]
 
         def gradient(upstream: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def dropout(values: Tensor, rate: float, seeds: Seeds) -> Tensor:
     return keras.random.dropout(values, rate, seed=seeds)
 
 
-def gather(matrix: Tensor, rows: Tensor, item_ids: Tensor) -> Tensor:
+def gather_nd(matrix: Tensor, rows: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     return tf.gather_nd(matrix, tf.stack([rows, item_ids], axis=1))
 
@@ -183,7 +183,7 @@ def adam_update(
     )
 
 
-def resting(condition: Tensor, variables: Sequence[Variable]) -> Any:
+def without_gradients(condition: Tensor, variables: Sequence[Variable]) -> Any:
     """See `keras_multvae.backend`: the graph has one form for all steps."""
     return contextlib.nullcontext()
 
@@ -213,7 +213,7 @@ def assign_if(
     run_if(condition, assign)
 
 
-kept_memory = contextlib.nullcontext
+retain_freed_memory = contextlib.nullcontext
 on_host = contextlib.nullcontext
 
 
@@ -232,7 +232,7 @@ def num_replicas() -> int:
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
-def inference(function: Callable[..., Any], variables: Sequence[Variable]) -> Any:
+def compile_inference(function: Callable[..., Any], variables: Sequence[Variable]) -> Any:
     """See `keras_multvae.backend`."""
     compiled = tf.function(function, reduce_retracing=True)
     # Not .numpy(), which copies.

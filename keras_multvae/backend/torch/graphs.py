@@ -50,7 +50,7 @@ class Training:
 
     steps_alike: bool
     train_function: Any
-    trains_rows: bool
+    sparse_gradients: bool
 
     def make_train_function(self, force: bool = False) -> None:
         """See `keras.Model`."""
@@ -60,7 +60,7 @@ class Training:
         distributed = torch.distributed
         several = distributed.is_available() and distributed.is_initialized()
         compiled = self.jit_compile  # type: ignore[attr-defined]
-        alike = self.steps_alike and not self.trains_rows
+        alike = self.steps_alike and not self.sparse_gradients
         if torch.cuda.is_available() and alike and not (several or compiled):
             self.train_function = RecordedStep(self.train_function)
 

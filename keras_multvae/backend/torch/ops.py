@@ -31,28 +31,28 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     torch.eye(1).to_sparse_csr()
     torch.sparse_csr_tensor([0, 1], [0], [1.0], size=(1, 1), check_invariants=False)
-# One entry for each `kept_memory` that is open.
+# One entry for each `retain_freed_memory` that is open.
 _keepers: list[Any] = []
 
 
-def rows(bag_sizes: Tensor, item_ids: Tensor) -> Tensor:
+def segment_ids(entries_per_user: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    users = torch.arange(bag_sizes.shape[0], device=bag_sizes.device)
-    return torch.repeat_interleave(users, bag_sizes, output_size=item_ids.shape[0])
+    users = torch.arange(entries_per_user.shape[0], device=entries_per_user.device)
+    return torch.repeat_interleave(users, entries_per_user, output_size=item_ids.shape[0])
 
 
-def bag_matmul(
-    bag_sizes: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, kernel: Tensor
+def sparse_dense_matmul(
+    entries_per_user: Tensor, rows: Tensor, item_ids: Tensor, values: Tensor, kernel: Tensor
 ) -> Tensor:
     """See `keras_multvae.backend`."""
-    users = bag_sizes.shape[0]
+    users = entries_per_user.shape[0]
     if kernel.device.type == "cpu":
         # Padding and what dropout took cost a row of memory traffic each. (Elsewhere
         # the host would have to wait for their number.)
         kept = values != 0
         item_ids, values = item_ids[kept], values[kept]
-        bag_sizes = torch.bincount(rows[kept], minlength=users)
-    offsets = (torch.cumsum(bag_sizes, 0) - bag_sizes).to(item_ids.dtype)
+        entries_per_user = torch.bincount(rows[kept], minlength=users)
+    offsets = (torch.cumsum(entries_per_user, 0) - entries_per_user).to(item_ids.dtype)
     if kernel.device.type != "cpu":
         offsets = torch.cat([offsets, _padding(values, offsets[-1]).to(offsets.dtype)])
     return torch.nn.functional.embedding_bag(
@@ -135,7 +135,7 @@ class _Affine(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> Tensor:
         inputs, kernel = ctx.saved_tensors
         units = upstream.shape[1]
-        # What is at rest (see `resting`) asks for no gradient.
+        # What is at rest (see `without_gradients`) asks for no gradient.
         to_inputs, to_kernel, to_bias = ctx.needs_input_grad
         bias = upstream.sum(0) if to_bias else None
         upstream = _padded(upstream, ctx.padding)
@@ -180,7 +180,7 @@ def dropout(values: Tensor, rate: float, seeds: Seeds) -> Tensor:
     return torch.where(mask, values / (1 - rate), torch.zeros_like(values))
 
 
-def gather(matrix: Tensor, rows: Tensor, item_ids: Tensor) -> Tensor:
+def gather_nd(matrix: Tensor, rows: Tensor, item_ids: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     return matrix[rows, item_ids.long()]
 
@@ -220,7 +220,7 @@ def multinomial_nll(
 
 
 @contextlib.contextmanager
-def resting(condition: Tensor, variables: Sequence[Variable]) -> Iterator[None]:
+def without_gradients(condition: Tensor, variables: Sequence[Variable]) -> Iterator[None]:
     """See `keras_multvae.backend`."""
     tensors = [compat.torch_parameter(each) for each in variables if bool(condition)]
     for tensor in tensors:
@@ -250,7 +250,7 @@ def assign_if(
 
 
 @contextlib.contextmanager
-def kept_memory() -> Iterator[None]:
+def retain_freed_memory() -> Iterator[None]:
     """See `keras_multvae.backend`.
 
     On a CPU PyTorch takes each tensor from malloc, and glibc gives one of megabytes
@@ -306,7 +306,7 @@ def num_replicas() -> int:
     return 1
 
 
-def inference(function: Callable[..., Any], variables: Sequence[Variable]) -> Any:
+def compile_inference(function: Callable[..., Any], variables: Sequence[Variable]) -> Any:
     """See `keras_multvae.backend`."""
 
     def run(inputs: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from keras_multvae.typing import Tensor
 # stay in a processor's cache.
 CACHED = 1 << 18
 # Sums of exp from here on down may have lost digits to numbers below float32's range.
-FAINT = 1e-30
+MIN_EXACT_SUM = 1e-30
 
 
 def log_sum_exp(logits: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ def log_sum_exp(logits: Tensor) -> Tensor:
     # Without looking for the largest first: a pass less, and as exact where nothing
     # leaves float32's range.
     total = torch.cat([part.exp().sum(1) for part in parts])
-    if bool(((total > FAINT) & (total < math.inf)).all()):
+    if bool(((total > MIN_EXACT_SUM) & (total < math.inf)).all()):
         return total.log()
     return torch.logsumexp(logits, 1)
 

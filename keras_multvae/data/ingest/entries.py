@@ -11,7 +11,7 @@ import numpy as np
 from keras_multvae import checks
 from keras_multvae.data.columns import csr
 from keras_multvae.data.columns.spilled import Columns, pieces
-from keras_multvae.data.ingest.events import Kept
+from keras_multvae.data.ingest.events import EventBuffer
 from keras_multvae.data.ingest.ids import Convert
 from keras_multvae.data.ingest.partitioning import by_user
 from keras_multvae.data.vocabulary import as_ids
@@ -32,7 +32,7 @@ class Entries:
     fractions: np.ndarray | None = None
 
 
-def gather(
+def build_entries(
     chunks: Iterable[dict[str, Any]],
     *,
     min_rating: float | None = None,
@@ -64,7 +64,7 @@ def gather(
         The entries.
     """
     _check_filters(min_user_items, min_item_users, k_core, duplicates)
-    kept = Kept(min_rating, drop_missing, time_unit, where)
+    kept = EventBuffer(min_rating, drop_missing, time_unit, where)
     for chunk in chunks:
         kept.add(chunk)
     counts = kept.counts

@@ -1,7 +1,7 @@
 """Columns of events, checked, encoded and thinned out chunk by chunk; private.
 
 A chunk is a dict of columns of one length, in file order: `users` and `items`, raw ids
-or `Encoded`; `ratings`, `values` and `timestamps`, if the source has them.
+or `CodedIds`; `ratings`, `values` and `timestamps`, if the source has them.
 Arrays and files both come this way, so there is one set of rules for them.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from keras_multvae.data.columns.csr import LARGEST, SMALLEST, in_range
 from keras_multvae.data.columns.plain import as_array, missing, plain
 from keras_multvae.data.columns.spilled import Columns
-from keras_multvae.data.ingest.numbering import Encoded, Ids, blaming, missing_of
+from keras_multvae.data.ingest.numbering import CodedIds, IdEncoder, blaming, missing_of
 from keras_multvae.data.ingest.times import Clock
 from keras_multvae.data.vocabulary import row_at
 from keras_multvae.typing import Column
@@ -57,7 +57,7 @@ def array_chunks(
         yield {name: column[start : start + CHUNK] for name, column in columns.items()}
 
 
-class Kept:
+class EventBuffer:
     """What is kept of the events, in file order.
 
     Args:
@@ -85,7 +85,7 @@ class Kept:
     ) -> None:
         self.min_rating = min_rating
         self.drop_missing = drop_missing
-        self.users, self.items = Ids("user", drop_missing), Ids("item", drop_missing)
+        self.users, self.items = IdEncoder("user", drop_missing), IdEncoder("item", drop_missing)
         self.columns = Columns()
         self.counts = {
             "events": 0,
@@ -147,10 +147,10 @@ class Kept:
         rows = np.flatnonzero(~np.logical_or.reduce(gaps))
         self.counts["events_lost_to_missing"] += size - len(rows)
         for name, column in chunk.items():
-            if isinstance(column, Encoded):
+            if isinstance(column, CodedIds):
                 # Ids of dropped rows alone say nothing about what ids there are.
                 used, codes = np.unique(column.codes[rows], return_inverse=True)
-                chunk[name] = Encoded(codes.astype("int32"), column.ids[used])
+                chunk[name] = CodedIds(codes.astype("int32"), column.ids[used])
             elif isinstance(column, list):
                 chunk[name] = [column[row] for row in rows]
             else:
@@ -178,7 +178,7 @@ class Kept:
 
 
 def _codes(column: Column) -> Any:
-    return column.codes if isinstance(column, Encoded) else column
+    return column.codes if isinstance(column, CodedIds) else column
 
 
 def check_values(values: np.ndarray, at: Callable[[int], str] = row_at) -> None:

@@ -57,7 +57,7 @@ class Part:
         )
 
 
-class Table:
+class FileReader:
     """The wanted columns of a file, or of the files of a folder, some rows at a time.
 
     Columns of text files come as text: whether ids are ints follows from all rows of

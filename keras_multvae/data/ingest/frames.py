@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_multvae.data.columns.plain import plain
 from keras_multvae.data.ingest.events import CHUNK, array_chunks
-from keras_multvae.data.ingest.numbering import Encoded
+from keras_multvae.data.ingest.numbering import CodedIds
 from keras_multvae.typing import Column, Frame
 
 ROLES = ("users", "items", "ratings", "values", "timestamps")
@@ -67,7 +67,7 @@ def check_columns(
 
 
 def _encoded_text(series: Column) -> Any:
-    """A polars column of ids: text as `Encoded`, all else as it is."""
+    """A polars column of ids: text as `CodedIds`, all else as it is."""
     import polars
 
     if series.dtype not in (polars.String, polars.Categorical, polars.Enum):
@@ -78,4 +78,4 @@ def _encoded_text(series: Column) -> Any:
     if codes.null_count():
         codes = codes.cast(polars.Int32).fill_null(-1)
     ids = np.array(names.to_list(), object)
-    return Encoded(codes.to_numpy().astype("int32"), ids)
+    return CodedIds(codes.to_numpy().astype("int32"), ids)

@@ -13,7 +13,7 @@ from keras_multvae.data.vocabulary import as_ids
 from keras_multvae.typing import Column
 
 
-class Encoded(NamedTuple):
+class CodedIds(NamedTuple):
     """A column of ids: int32 indices into its unique ids, and those.
 
     An index of -1 stands for a missing id.
@@ -23,7 +23,7 @@ class Encoded(NamedTuple):
     ids: np.ndarray
 
 
-def encode(ids: np.ndarray) -> Encoded:
+def encode(ids: np.ndarray) -> CodedIds:
     """Encodes what `as_ids` gave; the unique ids come out sorted."""
     if ids.dtype.kind == "i":
         low, high = (int(ids.min()), int(ids.max())) if len(ids) else (0, 0)
@@ -34,24 +34,24 @@ def encode(ids: np.ndarray) -> Encoded:
             table[shifted] = 1
             present = np.flatnonzero(table)
             table[present] = np.arange(len(present))
-            return Encoded(table[shifted], present + low)
+            return CodedIds(table[shifted], present + low)
         unique, codes = np.unique(ids, return_inverse=True)
-        return Encoded(codes.astype("int32"), unique)
+        return CodedIds(codes.astype("int32"), unique)
     # A dict is many times faster here than NumPy's sort of Python strings.
     names = sorted(set(ids))
     code = {name: index for index, name in enumerate(names)}
     codes = np.fromiter(map(code.__getitem__, ids), "int32", len(ids))
-    return Encoded(codes, as_ids(names))
+    return CodedIds(codes, as_ids(names))
 
 
-class Ids:
+class IdEncoder:
     """The different ids of a column, numbered as they come."""
 
     def __init__(self, what: str, whole_floats: bool = False) -> None:
         self.what = what
         # Ints come as floats where pandas found some missing, so only if those go.
         self._whole_floats = whole_floats
-        self._ints = Encoded(np.empty(0, "int32"), np.empty(0, "int64"))
+        self._ints = CodedIds(np.empty(0, "int32"), np.empty(0, "int64"))
         self._names: dict[str, int] = {}
 
     def encode(self, column: Column, at: Callable[[int], str]) -> np.ndarray:
@@ -60,7 +60,7 @@ class Ids:
             gaps = missing_of(column)
             if gaps is not None:
                 raise _missing_id(column, gaps, at)
-            if not isinstance(column, Encoded):
+            if not isinstance(column, CodedIds):
                 if self._whole_floats:
                     column = _as_whole(column)
                 column = encode(as_ids(column, at))
@@ -70,7 +70,7 @@ class Ids:
         return number(column.ids)[column.codes]
 
     def _check_kind(
-        self, column: Encoded, ints: bool, at: Callable[[int], str]
+        self, column: CodedIds, ints: bool, at: Callable[[int], str]
     ) -> None:
         others: Any = self._names if ints else self._ints.ids
         if not len(column.codes) or not len(others):
@@ -82,7 +82,7 @@ class Ids:
             "the ids to one type."
         )
 
-    def sorted(self, convert: Callable[[Any], np.ndarray]) -> Encoded:
+    def sorted(self, convert: Callable[[Any], np.ndarray]) -> CodedIds:
         """All ids, converted and sorted, and the place of each number among them."""
         ids: np.ndarray = np.empty(len(self._ints.ids), "int64")
         ids[self._ints.codes] = self._ints.ids
@@ -109,14 +109,14 @@ class Ids:
             new = np.arange(len(known), len(known) + int(fresh.sum()), dtype="int32")
             codes = np.insert(codes, place[fresh], new)
             known = np.insert(known, place[fresh], ids[fresh])
-            self._ints = Encoded(codes, known)
+            self._ints = CodedIds(codes, known)
             place += np.cumsum(fresh) - fresh
         return codes[place]
 
 
 def missing_of(column: Column) -> np.ndarray | None:
     """Where a column of a chunk misses a value; None where it does nowhere."""
-    if isinstance(column, Encoded):
+    if isinstance(column, CodedIds):
         return column.codes < 0 if column.codes.min(initial=0) < 0 else None
     return missing(column)
 
@@ -134,7 +134,7 @@ def _missing_id(
     column: Column, gaps: np.ndarray, at: Callable[[int], str]
 ) -> TypeError:
     row = int(np.argmax(gaps))
-    value = None if isinstance(column, Encoded) else column[row]
+    value = None if isinstance(column, CodedIds) else column[row]
     return TypeError(
         f"A missing id, {_plain(value)!r} at {at(row)}: drop the rows with a missing "
         "id (drop_missing=True, --drop-missing), or give them one."

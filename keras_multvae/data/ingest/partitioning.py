@@ -11,11 +11,11 @@ from keras_multvae.data.columns.csr import row_ends
 from keras_multvae.data.columns.mapped import slices
 from keras_multvae.data.columns.spilled import RUN, SpillFile, cuts, pieces
 from keras_multvae.data.ingest.events import CHUNK
-from keras_multvae.data.ingest.numbering import Encoded
+from keras_multvae.data.ingest.numbering import CodedIds
 
 
 def by_user(
-    events: dict[str, np.ndarray], users: Encoded, items: Encoded
+    events: dict[str, np.ndarray], users: CodedIds, items: CodedIds
 ) -> Iterator[dict[str, np.ndarray]]:
     """The events of one run of users after the other, in file order within each.
 

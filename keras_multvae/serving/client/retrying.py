@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from keras_multvae.serving.client.errors import ServingUnavailableError
 
-FIRST_SECONDS, MOST_SECONDS = 0.1, 5.0
-MOST_ASKED_SECONDS = 60.0  # A server that asks for more is given up.
+FIRST_SECONDS, MAX_SECONDS = 0.1, 5.0
+MAX_ASKED_SECONDS = 60.0  # A server that asks for more is given up.
 T = TypeVar("T")
 
 
@@ -36,8 +36,8 @@ def with_retries(attempt: Callable[[], T], retries: int) -> T:
             return attempt()
         except ServingUnavailableError as error:
             asked = error.retry_after or 0.0
-            if asked > MOST_ASKED_SECONDS:
+            if asked > MAX_ASKED_SECONDS:
                 raise
-            longest = min(FIRST_SECONDS * 2**number, MOST_SECONDS)
+            longest = min(FIRST_SECONDS * 2**number, MAX_SECONDS)
             time.sleep(max(asked, random.uniform(longest / 2, longest)))
     return attempt()

@@ -58,7 +58,7 @@ RECIPES = {
     ),
     "narrow": (
         12,
-        {"epochs": 2, "head": sampled(table_dtype="bfloat16")},
+        {"epochs": 2, "head": sampled(embedding_dtype="bfloat16")},
     ),
 }
 pytestmark = pytest.mark.skipif(
@@ -192,11 +192,11 @@ def test_no_table_is_sent_whole_where_devices_have_parts_of_it(monkeypatch, head
 from conftest import make_clicks
 from keras_multvae import MultVAE, SampledSoftmax
 from keras_multvae.data import UserBatches
-from keras_multvae.distribution import item_parallel, spread
+from keras_multvae.distribution import item_parallel, shard
 model = MultVAE(998, 3, (6,), head={head})
 model.compile()
 with item_parallel().scope():
-    spread(model).fit(UserBatches(make_clicks(20, 998), 20), verbose=0)
+    shard(model).fit(UserBatches(make_clicks(20, 998), 20), verbose=0)
 """
     monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
     # Its text is that of users, who have XLA optimise: see conftest.py.
@@ -220,7 +220,7 @@ def test_the_command_trains_with_two_processes(tmp_path):
     prepare = [*program, "prepare", ratings, "--out", "prepared"]
     subprocess.run([*prepare, "--min-user-items", "3"], check=True, **common)
     train = [*program, "train", "prepared", "--epochs", "2", "--batch-size", "20"]
-    train += ["--latent-dim", "3", "--hidden-dims", "6", "--blocks", "2", "--json"]
+    train += ["--latent-dim", "3", "--hidden-dims", "6", "--partitions", "2", "--json"]
     subprocess.run([*train, "--out", "one"], check=True, **common)
     train += ["--distribute", "items", "--processes", "2", "--out", "two"]
     train += ["--coordinator", f"127.0.0.1:{free_port()}", "--process"]

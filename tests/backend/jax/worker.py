@@ -23,7 +23,7 @@ from keras_multvae.data import Interactions, strong_generalization
 from keras_multvae.training import Recipe, train
 
 MODEL = {"latent_dim": 3, "hidden_dims": [6]}
-TRAINING = {"batch_size": 20, "anneal_steps": 100, "blocks": 4}
+TRAINING = {"batch_size": 20, "anneal_steps": 100, "partitions": 4}
 
 
 def recipe(epochs, model="MultVAE", **settings):

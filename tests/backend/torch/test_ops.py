@@ -40,9 +40,9 @@ def freed() -> int:
 def test_memory_is_kept_until_the_outermost_context_ends():
     assert freed() > 60 * MIB
     before = resident()
-    with backend.kept_memory():
+    with backend.retain_freed_memory():
         assert freed() < 4 * MIB
-        with backend.kept_memory():
+        with backend.retain_freed_memory():
             assert freed() < 4 * MIB
         assert freed() < 4 * MIB
     assert resident() < before + 8 * MIB

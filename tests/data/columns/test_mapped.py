@@ -63,7 +63,7 @@ def test_epochs_leave_the_matrix_on_disk(mapped):
 
 
 def test_batches_are_those_of_a_matrix_in_memory(clicks, mapped):
-    options = {"batch_size": 256, "blocks": 4, "seed": 3}
+    options = {"batch_size": 256, "partitions": 4, "seed": 3}
     others = clicks[::-1]  # the input itself is no target
     for inputs, targets in ((mapped, others), (others, mapped)):
         stored = UserBatches(inputs, targets=targets, **options)

@@ -276,10 +276,10 @@ def test_runs_of_users(small):
 
 
 def test_ids_are_numbered_as_they_come():
-    ids = events_module.Ids("user")
+    ids = events_module.IdEncoder("user")
     rng = np.random.default_rng(0)
     for strings in (False, True):
-        ids, seen = events_module.Ids("user"), {}
+        ids, seen = events_module.IdEncoder("user"), {}
         for _ in range(20):
             chunk = rng.integers(-20, 60, 10) * 2**55
             chunk = list(map(str, chunk)) if strings else chunk

@@ -14,13 +14,13 @@ from keras_multvae.typing import Tensor, Variable
 COMPILES = True
 
 
-def working_set(item_ids: Tensor) -> tuple[Any, Any]:
+def unique_ids(item_ids: Tensor) -> tuple[Any, Any]:
     """See `keras_multvae.backend`."""
     ids, places = torch.unique(item_ids, return_inverse=True)
     return ids, places
 
 
-def take_rows(table: Tensor, ids: Tensor, sparse: bool) -> Tensor:
+def embedding_lookup(table: Tensor, ids: Tensor, sparse: bool) -> Tensor:
     """See `keras_multvae.backend`."""
     return _wide(torch.nn.functional.embedding(ids, table.value, sparse=sparse))
 
@@ -33,17 +33,17 @@ class _EntryProducts(torch.autograd.Function):
         ctx: Any,
         hidden: Tensor,
         table: Tensor,
-        bag_sizes: Tensor,
+        entries_per_user: Tensor,
         rows: Tensor,
         item_ids: Tensor,
     ) -> Tensor:
-        ctx.save_for_backward(hidden, table, bag_sizes, rows, item_ids)
+        ctx.save_for_backward(hidden, table, entries_per_user, rows, item_ids)
         return (hidden[rows] * table[item_ids]).sum(1)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Tensor:
-        hidden, table, bag_sizes, rows, item_ids = ctx.saved_tensors
-        offsets = torch.cumsum(bag_sizes, 0) - bag_sizes
+        hidden, table, entries_per_user, rows, item_ids = ctx.saved_tensors
+        offsets = torch.cumsum(entries_per_user, 0) - entries_per_user
         of_hidden = torch.nn.functional.embedding_bag(
             item_ids,
             table,
@@ -64,21 +64,21 @@ class _EntryProducts(torch.autograd.Function):
 
 
 def entry_products(
-    hidden: Tensor, table: Tensor, bag_sizes: Tensor, rows: Tensor, item_ids: Tensor
+    hidden: Tensor, table: Tensor, entries_per_user: Tensor, rows: Tensor, item_ids: Tensor
 ) -> Tensor:
     """See `keras_multvae.backend`."""
-    return _EntryProducts.apply(hidden, table, bag_sizes, rows, item_ids)
+    return _EntryProducts.apply(hidden, table, entries_per_user, rows, item_ids)
 
 
-def row_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
+def sparse_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
     """See `keras_multvae.backend`."""
     if not gradient.is_sparse:
         return None
-    # The ids are distinct, as `take_rows` got them: there is nothing to add up.
+    # The ids are distinct, as `embedding_lookup` got them: there is nothing to add up.
     return compat.sparse_parts(gradient)
 
 
-def adam_rows(
+def sparse_adam_update(
     variable: Variable,
     momentum: Variable,
     velocity: Variable,

@@ -45,7 +45,7 @@ def copy_state(
     for source, target in zip(_layers(old), _layers(new), strict=True):
         if hasattr(source, "seed_generator"):
             # A copy: on JAX a training step deletes the array that it was given.
-            state = np.array(backend.whole(source.seed_generator.state))
+            state = np.array(backend.to_host(source.seed_generator.state))
             target.seed_generator.state.assign(state)
     # An optimiser that has not begun has no state yet, and is not to get any here.
     if new.compiled and old.optimizer.built:
@@ -79,7 +79,7 @@ def take_weights(old: Any, new: Any, places: np.ndarray) -> None:
         raise ValueError("The two models have weights of other shapes.")
     unknown = places < 0
     for source, target, axis in zip(sources, targets, axes, strict=True):
-        values = backend.whole(source)
+        values = backend.to_host(source)
         if axis is not None:
             mean = _mean(values, axis)
             values = np.moveaxis(values.take(places, axis), axis, 0).copy()
@@ -117,7 +117,7 @@ def _fitted(
     variable: Variable, shape: tuple[int, ...], fill: float | None
 ) -> np.ndarray:
     """The values in `shape`, the axis of the items cut, or filled with their mean."""
-    values = backend.whole(variable)
+    values = backend.to_host(variable)
     # Only the axis of the items differs, and no weight has two of them.
     for axis, size in enumerate(shape):
         missing = size - values.shape[axis]

@@ -16,10 +16,10 @@ PART = 4 << 20
 # Parts that are float32 at a time.
 AT_A_TIME = 2
 # Parts at most, as each is a few operations of the graph.
-MOST_PARTS = 64
+MAX_PARTS = 64
 
 
-class Table(tf.Module):
+class ItemEmbeddings(tf.Module):
     """Rows (items, units) to look up, one an item."""
 
     def __init__(self, rows: np.ndarray, quantize: str | None) -> None:
@@ -58,7 +58,7 @@ class ItemMatrix(tf.Module):
         self.scales, stored = _quantized(kernel, quantize, axis=0)
         count = 1
         if quantize is not None:
-            count = int(np.clip(-(-4 * kernel.size // PART), 1, MOST_PARTS))
+            count = int(np.clip(-(-4 * kernel.size // PART), 1, MAX_PARTS))
         width = -(-kernel.shape[1] // count)
         starts = range(0, kernel.shape[1], width)
         self.parts = [

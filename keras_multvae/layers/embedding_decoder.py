@@ -9,23 +9,23 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_multvae import backend, bags
+from keras_multvae import backend, ragged
 from keras_multvae.layers.decoder import Decoder
 from keras_multvae.layers.dense import (
     Dense,
-    TableInitializer,
+    EmbeddingInitializer,
     bias_initializer,
     seeds,
     tanh_stack,
     wide_dtype,
 )
-from keras_multvae.layers.sampler import WorkingSet
+from keras_multvae.layers.sampler import SampledItems
 from keras_multvae.losses import SampledLogits
 from keras_multvae.typing import Json, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_multvae")
-class TableDecoder(Decoder):
+class EmbeddingDecoder(Decoder):
     """`ItemDecoder`, with the last kernel as a table (items, units).
 
     So a step can read, and an optimiser write, the rows of some items alone; and the
@@ -36,7 +36,7 @@ class TableDecoder(Decoder):
         latent_dim: Int, size of the latent vector.
         hidden_dims: Ints, sizes of the hidden layers from the latent vector outwards.
         seed: Int or None, for the initial weights.
-        table_dtype: None, or "bfloat16" for an own table.
+        embedding_dtype: None, or "bfloat16" for an own table.
         table: Optional function that gives the table of another layer, (num_items,
             units), to take instead of an own one. Not part of the configuration.
         **kwargs: Passed to `keras.layers.Layer` (`name`, `dtype`).
@@ -57,12 +57,12 @@ class TableDecoder(Decoder):
         latent_dim: int = 200,
         hidden_dims: Sequence[int] = (600,),
         seed: int | None = None,
-        table_dtype: str | None = None,
+        embedding_dtype: str | None = None,
         table: Callable[[], Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(num_items, latent_dim, hidden_dims, seed, **kwargs)
-        self.table_dtype = table_dtype
+        self.embedding_dtype = embedding_dtype
         source = seeds(seed)
         self.stack = tanh_stack(
             self.latent_dim, self.hidden_dims, source, self.dtype_policy, last="tanh"
@@ -71,8 +71,8 @@ class TableDecoder(Decoder):
         if table is None:
             self.kernel = self.add_weight(
                 shape=(self.num_items, units),
-                initializer=TableInitializer(next(source)),
-                dtype=table_dtype,
+                initializer=EmbeddingInitializer(next(source)),
+                dtype=embedding_dtype,
                 autocast=False,
                 name="kernel",
             )
@@ -92,7 +92,7 @@ class TableDecoder(Decoder):
         return self._table()
 
     @property
-    def item_table(self) -> tuple[Any, int]:
+    def output_embeddings(self) -> tuple[Any, int]:
         """The table and 0."""
         return self.table, 0
 
@@ -121,13 +121,13 @@ class TableDecoder(Decoder):
 
     def get_config(self) -> Json:
         """See `keras.layers.Layer.get_config`."""
-        return {**super().get_config(), "table_dtype": self.table_dtype}
+        return {**super().get_config(), "embedding_dtype": self.embedding_dtype}
 
     def sampled(
         self,
         inputs: Tensor,
         batch: dict[str, Any],
-        items: WorkingSet,
+        items: SampledItems,
         rows: Tensor,
         bias: Tensor,
     ) -> SampledLogits:
@@ -135,7 +135,7 @@ class TableDecoder(Decoder):
 
         Args:
             inputs: Latent vectors (users, latent_dim).
-            batch: The bag batch.
+            batch: The ragged batch.
             items: The working set of this batch.
             rows: (rows, units), the table's rows of the working set.
             bias: (rows, 1), the biases of these.
@@ -145,8 +145,8 @@ class TableDecoder(Decoder):
         clicked = backend.entry_products(
             ops.cast(hidden, wide),
             ops.cast(rows, wide),
-            ops.convert_to_tensor(batch["bag_sizes"]),
-            bags.rows(batch),
+            ops.convert_to_tensor(batch["entries_per_user"]),
+            ragged.segment_ids(batch),
             items.clicks,
         )
         of_candidates = ops.cast(ops.take(rows, items.candidates, axis=0), hidden.dtype)

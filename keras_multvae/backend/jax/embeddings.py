@@ -25,7 +25,7 @@ from keras_multvae.typing import Model, Tensor, Variable
 COMPILES = True
 
 
-class RowGradient(NamedTuple):
+class SparseGradient(NamedTuple):
     """Distinct ids (rows,), with some past the table's end, and gradients."""
 
     ids: Any
@@ -45,7 +45,7 @@ class _Taken:
 _open: list[_Taken] = []
 
 
-def working_set(item_ids: Tensor) -> tuple[Any, Any]:
+def unique_ids(item_ids: Tensor) -> tuple[Any, Any]:
     """See `keras_multvae.backend`: as many ids as there are entries, the rest none."""
     ids, places = jnp.unique(
         item_ids,
@@ -56,7 +56,7 @@ def working_set(item_ids: Tensor) -> tuple[Any, Any]:
     return ids, places
 
 
-def take_rows(table: Tensor, ids: Tensor, sparse: bool) -> Tensor:
+def embedding_lookup(table: Tensor, ids: Tensor, sparse: bool) -> Tensor:
     """See `keras_multvae.backend`."""
     if not (sparse and _open):
         return _wide(jnp.take(table.value, ids, axis=0, mode="clip"))
@@ -98,18 +98,18 @@ _entry_products.defvjp(_entry_products_forward, _entry_products_backward)
 
 
 def entry_products(
-    hidden: Tensor, table: Tensor, bag_sizes: Tensor, rows: Tensor, item_ids: Tensor
+    hidden: Tensor, table: Tensor, entries_per_user: Tensor, rows: Tensor, item_ids: Tensor
 ) -> Tensor:
     """See `keras_multvae.backend`."""
     return _entry_products(hidden, table, rows, item_ids)
 
 
-def row_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
+def sparse_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
     """See `keras_multvae.backend`."""
-    return gradient if isinstance(gradient, RowGradient) else None
+    return gradient if isinstance(gradient, SparseGradient) else None
 
 
-def adam_rows(
+def sparse_adam_update(
     variable: Variable,
     momentum: Variable,
     velocity: Variable,
@@ -182,7 +182,7 @@ class Training:
     for a step, and a step that cannot be traced would give none back.
     """
 
-    trains_rows: bool
+    sparse_gradients: bool
     train_function: Any
     test_function: Any
     predict_function: Any
@@ -209,9 +209,9 @@ class Training:
             self.predict_function = _kept(self, self.predict_function, TESTING[:2])
 
     def train_step(self, state: Any, data: Any) -> Tensor:
-        """As Keras' step, but for the gradients of tables in `take_rows`."""
+        """As Keras' step, but for the gradients of tables in `embedding_lookup`."""
         model: Any = self
-        if not self.trains_rows:
+        if not self.sparse_gradients:
             return super().train_step(state, data)  # type: ignore[misc]
         trainable, non_trainable, of_optimizer, of_metrics = state
         batch = keras.utils.unpack_x_y_sample_weight(data)
@@ -233,7 +233,7 @@ class Training:
         )(zeros, trainable)
         places = {id(each): i for i, each in enumerate(model.trainable_variables)}
         for table, *of_table in zip(tables, ids, of_rows, strict=True):
-            gradients[places[id(table)]] = RowGradient(*of_table)
+            gradients[places[id(table)]] = SparseGradient(*of_table)
         unscaled, y_pred, non_trainable, of_metrics = results
         trainable, of_optimizer = model.optimizer.stateless_apply(
             of_optimizer, gradients, trainable

@@ -25,8 +25,8 @@ CLICKS = make_clicks(users=60, items=ITEMS, seed=1)
 BFLOAT16 = np.dtype("bfloat16")
 
 
-def make(items=ITEMS, num_sampled=10, table_dtype="bfloat16", **options):
-    head = SampledSoftmax(num_sampled, table_dtype=table_dtype)
+def make(items=ITEMS, num_sampled=10, embedding_dtype="bfloat16", **options):
+    head = SampledSoftmax(num_sampled, embedding_dtype=embedding_dtype)
     return MultVAE(items, 4, (8,), head=head, seed=1, **options)
 
 
@@ -89,7 +89,7 @@ def test_small_steps_add_up():
     velocity.assign(np.ones((items, 4)))
     target = table.value if keras.backend.backend() == "tensorflow" else table
     for step in range(1, steps + 1):
-        backend.adam_rows(
+        backend.sparse_adam_update(
             variable=target,
             momentum=momentum,
             velocity=velocity,
@@ -123,7 +123,7 @@ def test_a_velocity_decays():
     velocity.assign(np.full((400, 3), 0.25))
     target = table.value if keras.backend.backend() == "tensorflow" else table
     for step in range(1, 101):
-        backend.adam_rows(
+        backend.sparse_adam_update(
             variable=target,
             momentum=optimizer._momentums[0],
             velocity=velocity,
@@ -153,9 +153,9 @@ def test_item_tables_and_their_moments_alone_are_narrow(tied):
         assert {v.dtype for v in variables} > {"bfloat16"}
 
 
-def fitted(table_dtype):
+def fitted(embedding_dtype):
     """A model after a few epochs, and their validation NLL."""
-    model = make(table_dtype=table_dtype)
+    model = make(embedding_dtype=embedding_dtype)
     model.compile(FusedAdam(0.02))
     nll = model.fit(
         UserBatches(CLICKS, 20),
@@ -181,7 +181,7 @@ def test_a_training_goes_as_with_float32(narrow):
 def test_training_and_scores_agree_with_the_same_table_in_float32():
     """The numbers of the tables are those of a float32 model's."""
     clicks = make_clicks(users=30, items=ITEMS, seed=2)
-    narrow, wide = make(), make(table_dtype=None)
+    narrow, wide = make(), make(embedding_dtype=None)
     for source, target in zip(narrow.weights, wide.weights, strict=True):
         target.assign(numpy(source).astype(target.dtype))
     np.testing.assert_allclose(narrow.score(clicks), wide.score(clicks), rtol=1e-5)
@@ -198,7 +198,7 @@ def test_training_and_scores_agree_with_the_same_table_in_float32():
 def test_initial_weights_are_those_of_float32_rounded():
     for name in ("encoder", "decoder"):
         narrow, wide = (
-            numpy(getattr(make(items=500, table_dtype=each), name).kernel)
+            numpy(getattr(make(items=500, embedding_dtype=each), name).kernel)
             for each in ("bfloat16", None)
         )
         np.testing.assert_array_equal(narrow, wide.astype(BFLOAT16))
@@ -233,7 +233,7 @@ def test_saves_loads_and_grows(narrow, tmp_path):
 def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path):
     interactions = Interactions.from_matrix(CLICKS)
     split = Split(interactions, None, None)
-    head = SampledSoftmax(10, table_dtype="bfloat16")
+    head = SampledSoftmax(10, embedding_dtype="bfloat16")
     config = MultVAE.Config(latent_dim=4, hidden_dims=(8,), head=head)
     recipe = Recipe(config, epochs=4, batch_size=20)
     whole, _ = train(split, recipe, tmp_path / "whole")
@@ -262,8 +262,8 @@ def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="`table_dtype` must be one of bfloat16"):
-        make(table_dtype="float16")
+    with pytest.raises(ValueError, match="`embedding_dtype` must be one of bfloat16"):
+        make(embedding_dtype="float16")
 
 
 @pytest.mark.parametrize(

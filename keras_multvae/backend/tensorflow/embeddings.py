@@ -13,19 +13,19 @@ from keras_multvae.typing import Tensor, Variable
 COMPILES = False
 
 
-def working_set(item_ids: Tensor) -> tuple[Any, Any]:
+def unique_ids(item_ids: Tensor) -> tuple[Any, Any]:
     """See `keras_multvae.backend`."""
     ids, places = tf.unique(item_ids)
     return ids, places
 
 
-def take_rows(table: Tensor, ids: Tensor, sparse: bool) -> Tensor:
+def embedding_lookup(table: Tensor, ids: Tensor, sparse: bool) -> Tensor:
     """See `keras_multvae.backend`."""
     return _wide_rows(table.value, ids)
 
 
 def entry_products(
-    hidden: Tensor, table: Tensor, bag_sizes: Tensor, rows: Tensor, item_ids: Tensor
+    hidden: Tensor, table: Tensor, entries_per_user: Tensor, rows: Tensor, item_ids: Tensor
 ) -> Tensor:
     """See `keras_multvae.backend`."""
 
@@ -45,15 +45,15 @@ def entry_products(
     return products(hidden, table)
 
 
-def row_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
+def sparse_gradient(gradient: Tensor) -> tuple[Any, Any] | None:
     """See `keras_multvae.backend`."""
     if not isinstance(gradient, tf.IndexedSlices):
         return None
-    # The ids are distinct, as `take_rows` got them: there is nothing to add up.
+    # The ids are distinct, as `embedding_lookup` got them: there is nothing to add up.
     return gradient.indices, gradient.values
 
 
-def adam_rows(
+def sparse_adam_update(
     variable: Variable,
     momentum: Variable,
     velocity: Variable,

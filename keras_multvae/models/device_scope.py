@@ -12,7 +12,7 @@ from keras_multvae.typing import Model
 
 
 @contextmanager
-def undistributed() -> Iterator[None]:
+def single_device() -> Iterator[None]:
     """A context in which no distribution is in force: models are made on one device."""
     distribution = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
@@ -23,14 +23,14 @@ def undistributed() -> Iterator[None]:
 
 
 @contextmanager
-def placement_of(model: Model) -> Iterator[None]:
+def device_scope(model: Model) -> Iterator[None]:
     """A context for computing with a model, wherever it was made.
 
     A model that was made on one device may be used by one process alone, while its
     distributed copy is still being trained by all.
     """
     if compat.layout_of(model.weights[0]) is None:
-        with undistributed():
+        with single_device():
             yield
     else:
         yield
