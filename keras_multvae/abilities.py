@@ -95,6 +95,21 @@ class PadsItems(Protocol):
         """The variable with the bias of each item's logit."""
 
 
+class TakesNewItems(Protocol):
+    """Has tables that a new item gets rows in: `Recommender.add_items`."""
+
+    @property
+    def output_table(self) -> Variable:
+        """The variable with the vector of each item's logit."""
+
+    @property
+    def output_bias(self) -> Variable:
+        """The variable with the bias of each item's logit."""
+
+    def with_new_items(self, num_items: int) -> Model:
+        """A copy of the model for a catalogue that has grown."""
+
+
 _WORDS: dict[type, str] = {
     Ranks: "a model with `num_items` and `score`",
     FitsClicks: "a model that is fitted to a matrix, as EASE",
@@ -103,6 +118,7 @@ _WORDS: dict[type, str] = {
     HasItemEmbeddings: "a model with item embeddings, as MultVAE or RecVAE",
     Embeds: "a model with a latent space, as MultVAE",
     GivesLogits: "a Keras model that gives logits, as MultVAE",
+    TakesNewItems: "a network with item vectors, as MultVAE",
     PadsItems: "a model with `output_bias`, as MultVAE",
 }
 

@@ -24,6 +24,10 @@ Histories: TypeAlias = Any
 Column: TypeAlias = Any
 # A data frame of any package.
 Frame: TypeAlias = Any
+# A value of a column of a file of items.
+Value: TypeAlias = Any
+# Arguments by name that are handed on.
+Options: TypeAlias = Any
 # An object of JSON.
 Json: TypeAlias = dict[str, Any]
 # Any value of JSON.

@@ -6,7 +6,12 @@ from scipy import sparse, stats
 
 from keras_multvae.data import FoldIn, Interactions
 from keras_multvae.evaluation import RankingReport
-from keras_multvae.plots import plot_annealing, plot_by_activity, plot_history
+from keras_multvae.plots import (
+    plot_annealing,
+    plot_by_activity,
+    plot_history,
+    plot_trade_off,
+)
 
 pytest.importorskip("matplotlib")
 
@@ -248,3 +253,25 @@ def test_activity_names_what_does_not_fit():
         plot_by_activity({"a": report}, fold_in, groups=0)
     with pytest.raises(ValueError, match="0 users"):
         plot_by_activity({"a": report}, make_fold_in([1, 2], without_target=[0, 1]))
+
+
+def test_a_trade_off_is_a_point_a_report():
+    reports = {}
+    for label, ndcg, unlike in (("as ranked", 0.4, 0.5), ("diverse", 0.38, 0.7)):
+        values = {
+            "ndcg@100": np.array([ndcg - 0.1, ndcg + 0.1]),
+            "diversity@20": np.array([unlike, unlike]),
+        }
+        ids = np.array([1, 2])
+        reports[label] = RankingReport(values, {"gini@20": 0.2}, ids, left_out=0)
+    axes = plot_trade_off(reports, "diversity@20")
+    line = axes.lines[0]
+    np.testing.assert_allclose(line.get_xydata(), [[0.5, 0.4], [0.7, 0.38]])
+    assert [text.get_text() for text in axes.texts] == ["as ranked", "diverse"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("diversity@20", "NDCG@100")
+    # One number for all users has no bar.
+    assert plot_trade_off(reports, "gini@20", axes=axes) is axes
+    with pytest.raises(ValueError, match="'as ranked' must have 'novelty@20'"):
+        plot_trade_off(reports, "novelty@20")
+    with pytest.raises(ValueError, match="nothing to plot"):
+        plot_trade_off({}, "novelty@20")

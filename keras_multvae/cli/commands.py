@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from keras_multvae import (
     ModelCard,
     Recommender,
+    Reranking,
     evaluate_ranking,
     export_saved_model,
     write_serving_config,
 )
 from keras_multvae.cli.output import print_result, status
+from keras_multvae.cli.recommend_options import reranking_of
 from keras_multvae.data import Split, load_prepared
 from keras_multvae.extras import import_extra
 
@@ -27,8 +29,17 @@ def evaluate(arguments: argparse.Namespace) -> None:
     """Model and prepared folder -> metrics."""
     recommender = Recommender.load(arguments.model)
     part = part_of(recommender, arguments.prepared, arguments.part, arguments.model)
+    train = part_of(recommender, arguments.prepared, "train", arguments.model)
     with status(f"Ranking for {part.num_users:,} users"):
-        report = evaluate_ranking(recommender.model, part, arguments.metrics)
+        report = evaluate_ranking(
+            recommender.model,
+            part,
+            arguments.metrics,
+            train=train,
+            features=recommender.features,
+            label=arguments.label,
+            rerank=Reranking(**reranking_of(arguments)),
+        )
     print_result(report.to_dict(), str(report), arguments.json)
 
 

@@ -89,5 +89,6 @@ def _write(found: Comparison, prepared: Prepared, out: Path) -> None:
                 histories=histories,
                 titles=prepared.titles,
                 training=record(split, chosen) if isinstance(chosen, Recipe) else None,
+                features=prepared.features,
             )
             recommender.save(temporary / re.sub(r"[^\w.]+", "-", name))

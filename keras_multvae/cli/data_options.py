@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_multvae.cli.model_options import converter
 from keras_multvae.compat import ArgumentGroup
+from keras_multvae.features.encoding import KINDS, SEPARATOR
 from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE_INT
 
 SPLITS = ("strong", "time", "last-out", "holdout")
@@ -46,6 +47,28 @@ def add_reading_options(sub: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--value-column", help="column of event weights, e.g. play counts"
     )
+    add_text_options(group)
+    group.add_argument(
+        "--decimal",
+        choices=[".", ","],
+        default=".",
+        help="decimal mark of numbers in a text file",
+    )
+    group.add_argument(
+        "--time-unit",
+        choices=["auto", "s", "ms", "us", "ns"],
+        default="auto",
+        help="unit of numeric times; auto: by their size",
+    )
+    group.add_argument(
+        "--drop-missing",
+        action="store_true",
+        help="drop rows with a missing value, instead of refusing them",
+    )
+
+
+def add_text_options(group: ArgumentGroup) -> None:
+    """Adds options for the dialect of text files, of events and of items."""
     group.add_argument(
         "--separator",
         help="separator of fields in a text file, such as ';', '::' or tab; default: "
@@ -71,27 +94,10 @@ def add_reading_options(sub: argparse.ArgumentParser) -> None:
         help="fields of a text file without a header, as user,item,rating,timestamp",
     )
     group.add_argument(
-        "--decimal",
-        choices=[".", ","],
-        default=".",
-        help="decimal mark of numbers in a text file",
-    )
-    group.add_argument(
         "--id-type",
         choices=["auto", "str", "int"],
         default="auto",
         help="type of ids in text files; auto: int if every id equals its int's text",
-    )
-    group.add_argument(
-        "--time-unit",
-        choices=["auto", "s", "ms", "us", "ns"],
-        default="auto",
-        help="unit of numeric times; auto: by their size",
-    )
-    group.add_argument(
-        "--drop-missing",
-        action="store_true",
-        help="drop rows with a missing value, instead of refusing them",
     )
 
 
@@ -122,7 +128,17 @@ def add_prepare_options(sub: argparse.ArgumentParser) -> None:
     add_reading_options(sub)
     _filter_options(sub.add_argument_group("what is kept"))
     _split_options(sub.add_argument_group("the split"))
-    _title_options(sub.add_argument_group("titles"))
+    group = sub.add_argument_group("titles and features")
+    group.add_argument("--items", help="file of any of these kinds, with titles")
+    _items_file_options(group)
+    group.add_argument(
+        "--features",
+        type=_features,
+        metavar="NAME[:KIND],...",
+        help="columns there that tell what items are, for those that nobody has "
+        "clicked yet; KIND is labels, words or number, by default number where all "
+        "values are and labels elsewhere",
+    )
     sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
 
 
@@ -137,6 +153,8 @@ def check_prepare(parsed: argparse.Namespace) -> str | None:
     timed = parsed.timestamp_column is not None or "timestamp" in named
     if parsed.split in ("time", "last-out") and not timed:
         return f"--split {parsed.split} needs --timestamp-column."
+    if parsed.features is not None and parsed.items is None:
+        return "--features needs --items, the file that has these columns."
     if parsed.validation_file is not None and parsed.test_file is None:
         return "--validation-file needs --test-file."
     for split, needed, options in (
@@ -240,12 +258,18 @@ def _split_options(group: ArgumentGroup) -> None:
         )
 
 
-def _title_options(group: ArgumentGroup) -> None:
-    group.add_argument("--items", help="file of any of these kinds, with titles")
+def _items_file_options(group: ArgumentGroup) -> None:
     group.add_argument(
         "--items-id-column", help="column of item ids there; default: --item-column"
     )
-    group.add_argument("--title-column", default="title", help="column of titles there")
+    group.add_argument(
+        "--title-column",
+        default="title",
+        help="column of titles there; none for no titles",
+    )
+    group.add_argument(
+        "--label-separator", default=SEPARATOR, help="separator of an item's labels"
+    )
     for name, what in (
         ("separator", "separator of its fields"),
         ("encoding", "its encoding"),
@@ -257,6 +281,21 @@ def _title_options(group: ArgumentGroup) -> None:
         metavar="NAME,NAME,...",
         help="its fields, if it has no header",
     )
+
+
+def _features(text: str) -> list[tuple[str, str | None]]:
+    """Names of columns, and what each is to be read as."""
+    found: list[tuple[str, str | None]] = []
+    for each in _names(text):
+        name, colon, kind = each.rpartition(":")
+        if not colon:
+            name, kind = each, ""
+        if not name or (colon and kind not in KINDS):
+            raise argparse.ArgumentTypeError(
+                f"{each!r} is no NAME or NAME:KIND; KIND is one of {', '.join(KINDS)}"
+            )
+        found.append((name, kind or None))
+    return found
 
 
 def _names(text: str) -> list[str]:

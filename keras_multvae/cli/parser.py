@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras_multvae import __version__
+from keras_multvae.cli.add_items_options import add_add_items_options
 from keras_multvae.cli.common_options import PARTS, add_import_option
 from keras_multvae.cli.compare_options import add_compare_options
 from keras_multvae.cli.data_options import add_prepare_options, check_prepare
@@ -19,8 +20,10 @@ from keras_multvae.cli.model_options import (
 )
 from keras_multvae.cli.recommend_options import (
     add_recommend_options,
+    add_reranking_options,
     add_similar_options,
     check_recommend,
+    check_reranking,
 )
 from keras_multvae.cli.tune_options import add_tune_options
 from keras_multvae.compat import DefaultsHelpFormatter
@@ -70,7 +73,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
     """Checks combinations of options."""
-    checks = {"prepare": check_prepare, "recommend": check_recommend}
+    checks = {
+        "prepare": check_prepare,
+        "recommend": check_recommend,
+        "evaluate": check_reranking,
+    }
     if parsed.command in checks:
         wrong = checks[parsed.command](parsed)
         if wrong is not None:
@@ -88,6 +95,10 @@ def add_commands(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
 
 def _commands() -> tuple[tuple[str, str, str, _AddOptions], ...]:
     """Names, functions as "module:name", summaries, and functions that add options."""
+    return (*_commands_that_train(), *_commands_of_models())
+
+
+def _commands_that_train() -> tuple[tuple[str, str, str, _AddOptions], ...]:
     return (
         (
             "prepare",
@@ -114,6 +125,11 @@ def _commands() -> tuple[tuple[str, str, str, _AddOptions], ...]:
             "Train several models and put their test figures side by side.",
             add_compare_options,
         ),
+    )
+
+
+def _commands_of_models() -> tuple[tuple[str, str, str, _AddOptions], ...]:
+    return (
         (
             "recommend",
             "recommending:recommend",
@@ -137,6 +153,12 @@ def _commands() -> tuple[tuple[str, str, str, _AddOptions], ...]:
             "commands:serve",
             "Serve a SavedModel over HTTP, with a page to try it on.",
             _serve_options,
+        ),
+        (
+            "add-items",
+            "adding:add_items",
+            "Add items that nobody has clicked yet to a model, by their features.",
+            add_add_items_options,
         ),
         ("verify", "verifying:verify", "Check a folder for damage.", _verify_options),
         (
@@ -237,8 +259,14 @@ def _evaluate_options(sub: argparse.ArgumentParser) -> None:
         "--metrics",
         type=lambda text: text.split(","),
         default="recall@20,recall@50,ndcg@100",
-        help="names of metrics with @k, separated by commas",
+        help="names of metrics with @k, separated by commas; besides accuracy: "
+        "coverage, gini, novelty, diversity, serendipity, popularity_lift, "
+        "miscalibration, ndcg_by_decile",
     )
+    sub.add_argument(
+        "--label", help="for miscalibration: a feature of labels that the model keeps"
+    )
+    add_reranking_options(sub.add_argument_group("lists chosen anew"))
     sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
     add_import_option(sub)
 

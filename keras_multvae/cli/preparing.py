@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from keras_multvae.cli.data_options import COLUMNS, DIALECT, filters_of, given
+from keras_multvae.cli.item_files import features_of, titles_of
 from keras_multvae.cli.output import print_result, status
 from keras_multvae.data import (
     Interactions,
     Split,
     leave_last_out,
     read_interactions,
-    read_titles,
     save_prepared,
     strong_generalization,
     temporal_split,
 )
 from keras_multvae.data.columns.spilled import spilling_into
-from keras_multvae.data.vocabulary import Vocabulary
+from keras_multvae.features import ItemFeatures
 from keras_multvae.typing import Json
 
 # Messages on lost events; `{}` is the number.
@@ -49,13 +49,16 @@ def _prepare(arguments: argparse.Namespace) -> None:
     interactions = read_interactions(
         arguments.ratings, progress=True, **reading, **filters
     )
-    titles = None
+    titles, features, described = None, None, 0
     if arguments.items is not None:
-        titles = _titles(arguments, interactions.items)
+        titles = titles_of(arguments, interactions.items)
     with nullcontext() if arguments.split == "holdout" else status("Splitting"):
         split = _split(arguments, interactions, reading, filters)
+    if arguments.features is not None:
+        features, described = features_of(arguments, split.train.items)
     with status(f"Writing {arguments.out}"):
-        save_prepared(split, arguments.out, titles, {**reading, **filters})
+        settings = {**reading, **filters}
+        save_prepared(split, arguments.out, titles, settings, features)
     held_out = {
         f"{part}_users": 0
         if getattr(split, part) is None
@@ -90,9 +93,20 @@ def _prepare(arguments: argparse.Namespace) -> None:
             f"{here:,} of {items:,} items have a title; {len(titles) - known:,} titles "
             "are of items that are not kept."
         )
+    if features is not None:
+        report["features"] = {"items": described, "columns": _columns_of(features)}
+        lines.append(f"{described:,} of {items:,} items have features: {features}.")
     print_result(
         report, "\n".join([*lines, f"Written to {arguments.out}"]), arguments.json
     )
+
+
+def _columns_of(features: ItemFeatures) -> Json:
+    """The kind and the width of each feature by name."""
+    return {
+        each.name: {"kind": each.kind, "width": each.matrix.shape[1]}
+        for each in features
+    }
 
 
 def losses(counts: dict[str, int]) -> list[str]:
@@ -157,31 +171,3 @@ def _given_split(
     test = read(arguments.test_file)
     assert test is not None  # the parser requires it
     return Split.from_holdout(train, test, read(arguments.validation_file))
-
-
-def _titles(arguments: argparse.Namespace, items: Vocabulary) -> dict[int | str, str]:
-    """Titles from the file of --items.
-
-    Raises:
-        ValueError: None of the events' items has a title.
-    """
-    titles = read_titles(
-        arguments.items,
-        arguments.items_id_column or arguments.item_column,
-        arguments.title_column,
-        arguments.items_separator or arguments.separator,
-        quote=arguments.quote,
-        encoding=arguments.items_encoding or arguments.encoding,
-        null=arguments.null,
-        columns=arguments.items_columns,
-        id_type=arguments.id_type,
-        items=items,
-    )
-    if titles and not (items.lookup(list(titles)) >= 0).any():
-        raise ValueError(
-            f"No title in {arguments.items} is of an item of the events: its ids are "
-            f"as {next(iter(titles))!r}, those of the events as {items.ids[0]!r}. "
-            "Name the column of ids with --items-id-column, or keep ids as text with "
-            "--id-type str."
-        )
-    return titles

@@ -17,6 +17,7 @@ from keras_multvae.cli.data_options import (
 from keras_multvae.cli.model_options import converter
 from keras_multvae.compat import ArgumentGroup
 from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE_INT, Number
+from keras_multvae.typing import Json
 
 _positive, _non_negative = converter(POSITIVE_INT), converter(NON_NEGATIVE_INT)
 _share = converter(Number(float, lambda x: 0 <= x <= 1, "a number in [0, 1]"))
@@ -84,6 +85,11 @@ def check_recommend(parsed: argparse.Namespace) -> str | None:
             return f"{given[0]} goes with FILE, not with {option}."
     if parsed.reasons and parsed.out is not None:
         return "--reasons goes without --out: its file has no place for them."
+    wrong = check_reranking(parsed)
+    if wrong is not None:
+        return wrong
+    if parsed.engine == "ray" and reranking_of(parsed):
+        return "--diversity, --calibration and --at-most go without --engine ray."
     if parsed.engine == "ray" and parsed.out is None:
         return "--engine ray needs --out FOLDER."
     if parsed.engine == "ray" and parsed.user:
@@ -91,6 +97,51 @@ def check_recommend(parsed: argparse.Namespace) -> str | None:
     if parsed.engine != "ray" and (parsed.address or parsed.workers):
         return "--address and --workers need --engine ray."
     return check_ratings(parsed)
+
+
+def add_reranking_options(group: ArgumentGroup) -> None:
+    """What lists are to be besides accurate."""
+    for name, what in (
+        ("diversity", "what unlikeness to what is on the list already counts"),
+        ("calibration", "what the history's mix of the labels of --by counts"),
+    ):
+        group.add_argument(
+            f"--{name}",
+            type=_share,
+            default=0.0,
+            metavar="SHARE",
+            help=f"from 0 to 1, {what}, in place of the score",
+        )
+    group.add_argument(
+        "--at-most",
+        type=_positive,
+        metavar="N",
+        help="items of any one label of --by in a list",
+    )
+    group.add_argument("--by", metavar="FEATURE", help="of labels, as genres")
+    group.add_argument(
+        "--candidates",
+        type=_positive,
+        default=100,
+        help="best items among which --diversity, --calibration and --at-most choose",
+    )
+
+
+def reranking_of(parsed: argparse.Namespace) -> Json:
+    """The arguments of `Reranking`; none where nothing is wanted."""
+    names = ("diversity", "calibration", "at_most", "by", "candidates")
+    found = {name: getattr(parsed, name) for name in names}
+    return found if any(found[name] for name in names[:3]) else {}
+
+
+def check_reranking(parsed: argparse.Namespace) -> str | None:
+    """What options of re-ranking do not go together; None if they do."""
+    by_label = parsed.calibration or parsed.at_most is not None
+    if by_label and parsed.by is None:
+        return "--calibration and --at-most need --by FEATURE, the labels they go by."
+    if parsed.diversity + parsed.calibration > 1:
+        return "--diversity and --calibration are shares: together at most 1."
+    return None
 
 
 def _ranking_options(group: ArgumentGroup) -> None:
@@ -111,6 +162,7 @@ def _ranking_options(group: ArgumentGroup) -> None:
         metavar="N",
         help="items of the history to name as the reasons of each recommendation",
     )
+    add_reranking_options(group)
     for name, what in (("allow", "recommend no others"), ("deny", "never recommend")):
         group.add_argument(
             f"--{name}",

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_multvae import Recommender, recommend_on_ray
+from keras_multvae import Recommender, Reranking, recommend_on_ray
 from keras_multvae.cli.commands import part_of
 from keras_multvae.cli.data_options import (
     COLUMNS,
@@ -24,6 +24,7 @@ from keras_multvae.cli.data_options import (
 )
 from keras_multvae.cli.output import log, print_result, status
 from keras_multvae.cli.preparing import losses
+from keras_multvae.cli.recommend_options import reranking_of
 from keras_multvae.data import FoldIn, Interactions, Vocabulary
 from keras_multvae.data.ingest.text import lines_of, opened
 from keras_multvae.progress import counting
@@ -48,6 +49,7 @@ def recommend(arguments: argparse.Namespace) -> None:
         recommender.items,
         histories=histories,
         titles=recommender.titles,
+        features=recommender.features,
     )
     options = _options(arguments, recommender.items)
     if arguments.out is None:
@@ -224,6 +226,9 @@ def _options(arguments: argparse.Namespace, items: Vocabulary | None) -> dict[st
         options["niche"] = arguments.niche
     if arguments.reasons:
         options["reasons"] = arguments.reasons
+    rerank = reranking_of(arguments)
+    if rerank:
+        options["rerank"] = Reranking(**rerank)
     return options
 
 

@@ -160,6 +160,7 @@ def train_and_save(
             histories=prepared.split.histories() if histories else None,
             titles=prepared.titles,
             training=record(prepared.split, recipe, warm_start),
+            features=prepared.features,
         )
         recommender.save(out)
     write_history(out / "history.csv", history)

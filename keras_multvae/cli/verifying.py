@@ -10,6 +10,7 @@ from keras_multvae import Recommender
 from keras_multvae.cli.output import print_result
 from keras_multvae.cluster import job
 from keras_multvae.data import load_interactions, load_prepared, prepared
+from keras_multvae.features import storage as features_folder
 from keras_multvae.files import (
     DamagedFileError,
     check_files,
@@ -28,6 +29,7 @@ MANIFEST = "manifest.json"
 KINDS: dict[str, tuple[str, int, Callable[[Path], object] | None]] = {
     prepared.PREPARED: ("prepared folder", prepared.VERSION, load_prepared),
     prepared.INTERACTIONS: ("interactions folder", prepared.VERSION, load_interactions),
+    features_folder.FORMAT: ("features folder", features_folder.VERSION, None),
     storage.FORMAT: ("recommender", storage.VERSION, Recommender.load),
     job.FORMAT: ("recommendations", job.VERSION, None),
     checkpoint.FORMAT: (

@@ -11,7 +11,11 @@ from keras_multvae.data.prepared import (
     save_interactions,
     save_prepared,
 )
-from keras_multvae.data.reading import read_interactions, read_titles
+from keras_multvae.data.reading import (
+    read_columns,
+    read_interactions,
+    read_titles,
+)
 from keras_multvae.data.sources.movielens import load_movielens
 from keras_multvae.data.splits import (
     FoldIn,
@@ -34,6 +38,7 @@ __all__ = [
     "load_interactions",
     "load_movielens",
     "load_prepared",
+    "read_columns",
     "read_interactions",
     "read_titles",
     "save_interactions",

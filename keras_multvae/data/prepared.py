@@ -13,6 +13,8 @@ from keras_multvae.data.columns.stored import DTYPES, read_arrays, save_array
 from keras_multvae.data.interactions import Interactions
 from keras_multvae.data.splits.base import FoldIn, Split
 from keras_multvae.data.vocabulary import Vocabulary
+from keras_multvae.features import ItemFeatures
+from keras_multvae.features import storage as features_folder
 from keras_multvae.files import (
     DamagedFileError,
     check_files,
@@ -39,11 +41,13 @@ class Prepared:
         split: The training, validation and test parts.
         titles: Title by raw item id, for items that have one.
         manifest: The folder's manifest: settings, counts, arrays.
+        features: The items' features, in the order of the items, if there are any.
     """
 
     split: Split
     titles: dict[int | str, str]
     manifest: Json
+    features: ItemFeatures | None = None
 
 
 def save_prepared(
@@ -51,6 +55,7 @@ def save_prepared(
     folder: str | os.PathLike[str],
     titles: Titles | None = None,
     settings: Json | None = None,
+    features: ItemFeatures | None = None,
 ) -> None:
     """Writes a split as a prepared folder, completely or not at all.
 
@@ -63,10 +68,11 @@ def save_prepared(
         titles: Optional title by raw item id; those of other items are left out.
         settings: Optional, how the interactions were read; kept in the manifest. Must
             be representable as JSON.
+        features: Optional `ItemFeatures` of the split's items, in their order.
 
     Raises:
         FileExistsError: `folder` holds something else.
-        ValueError: `titles` has no title for any item.
+        ValueError: `titles` has no title for any item, or features of other items.
 
     Example:
 
@@ -79,6 +85,7 @@ def save_prepared(
     """
     items = split.train.items
     title_list = None if titles is None else _titles_in_order(titles, items)
+    check_features(features, len(items))
     check_replaceable(Path(folder), "manifest.json", PREPARED, VERSION)
     with replace_folder(folder) as temporary:
         parts = {"train": _write_part(split.train, temporary, "train")}
@@ -96,6 +103,8 @@ def save_prepared(
                 temporary / "titles.json",
                 {"format": TITLES, "version": VERSION, "titles": title_list},
             )
+        if features is not None:
+            features_folder.write(features, temporary / features_folder.FOLDER)
         # Last, as a folder without it is no prepared folder.
         write_manifest(
             temporary / "manifest.json",
@@ -106,6 +115,8 @@ def save_prepared(
                 "split": split.settings,
                 "parts": parts,
                 "titles": title_list is not None,
+                # Only where there are: a reader of before knows no such key.
+                **({} if features is None else {"features": True}),
             },
         )
 
@@ -149,7 +160,19 @@ def load_prepared(folder: str | os.PathLike[str], mmap: bool = True) -> Prepared
     _as_dict(manifest.get("settings", {}), folder, "settings")
     split = Split(read("train"), fold_in("validation"), fold_in("test"), settings)
     titles = _read_titles(folder, items) if has_titles else {}
-    return Prepared(split, titles, manifest)
+    features = None
+    if manifest.get("features"):
+        features = features_folder.read(folder / features_folder.FOLDER, len(items))
+    return Prepared(split, titles, manifest, features)
+
+
+def check_features(features: ItemFeatures | None, num_items: int) -> None:
+    """Raises ValueError for features of another number of items than there are."""
+    if features is not None and features.num_items != num_items:
+        raise ValueError(
+            f"`features` must be of the {num_items} items, in their order. Received: "
+            f"{features}."
+        )
 
 
 def save_interactions(

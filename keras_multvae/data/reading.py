@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ from keras_multvae.data.ingest.shown import reading
 from keras_multvae.data.interactions import Interactions, from_chunks
 from keras_multvae.data.vocabulary import Vocabulary
 from keras_multvae.extras import import_extra
-from keras_multvae.typing import Id
+from keras_multvae.typing import Id, Value
 
 IdType = Literal["auto", "str", "int"]
 
@@ -184,11 +185,83 @@ def read_titles(
             if not any(gap is not None and gap[row] for gap in gaps):
                 ids.append(item)
                 titles.append(str(title))
-    if items is not None and id_type == "auto":
-        ids = items.from_text(ids)
-    else:
-        ids = converter(id_type, reader.is_text)(ids).tolist()
+    ids = _ids(ids, id_type, reader, items)
     return dict(zip(ids, titles, strict=True))
+
+
+def read_columns(
+    path: str | os.PathLike[str],
+    item_column: str,
+    names: Sequence[str],
+    separator: str | None = None,
+    *,
+    quote: str | None = None,
+    encoding: str | None = None,
+    null: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    id_type: IdType = "auto",
+    items: Vocabulary | None = None,
+) -> tuple[list[Id], dict[str, list[Value]]]:
+    r"""Reads columns of a file of items, of any kind that `read_interactions` reads.
+
+    Args:
+        path: The file, or a folder of part files, as in `read_interactions`.
+        item_column: Name of the column of item ids.
+        names: Names of the other columns to read, as for `ItemFeatures.from_columns`.
+        separator: As in `read_interactions`, like all that follow.
+        quote: See there.
+        encoding: See there.
+        null: See there.
+        columns: See there.
+        id_type: See there.
+        items: Optional vocabulary that the ids will be looked up in: each id that is
+            text takes the kind of its ids.
+
+    Returns:
+        The raw ids, and by name a list with a value for each of them, None where it is
+        missing; rows without an id are left out.
+
+    Raises:
+        FileNotFoundError: No such file or folder.
+        ValueError: An empty or unreadable file, a missing column, or an item that comes
+            twice.
+
+    Example:
+
+    >>> import tempfile, pathlib
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "films.csv"
+    >>> _ = file.write_text("item_id,genres\n1,Drama|War\n2,\n")
+    >>> read_columns(file, "item_id", ["genres"])
+    ([1, 2], {'genres': ['Drama|War', None]})
+    """
+    dialect = Dialect(separator, quote, encoding, null, columns)
+    wanted = list(dict.fromkeys([item_column, *names]))
+    reader = FileReader(_polars(), Path(path), wanted, wanted, dialect)
+    found: dict[str, list[Value]] = {name: [] for name in wanted}
+    for frame in reader.frames():
+        for name in wanted:
+            found[name] += frame[name].to_list()
+    raw = found[item_column]
+    gap = missing(raw)
+    kept = [row for row in range(len(raw)) if gap is None or not gap[row]]
+    ids = _ids([raw[row] for row in kept], id_type, reader, items)
+    repeated = [item for item, times in Counter(ids).items() if times > 1]
+    if repeated:
+        raise ValueError(
+            f"{path} must have a row for each item. Received {len(repeated)} items "
+            f"that have several, as {repeated[0]!r}."
+        )
+    return ids, {name: [found[name][row] for row in kept] for name in names}
+
+
+def _ids(
+    ids: list[Id], id_type: IdType, reader: FileReader, items: Vocabulary | None
+) -> list[Id]:
+    """Raw ids of a file, of the kind that they are to have."""
+    if items is not None and id_type == "auto":
+        return items.from_text(ids)
+    converted: list[Id] = converter(id_type, reader.is_text)(ids).tolist()
+    return converted
 
 
 def _polars() -> ModuleType:

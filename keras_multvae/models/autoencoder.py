@@ -44,6 +44,11 @@ class Autoencoder(RankingModel):
         return self.decoder.bias
 
     @property
+    def output_table(self) -> Variable:
+        """The variable with the vector of each item's logit."""
+        return self.decoder.output_embeddings[0]
+
+    @property
     def item_vectors(self) -> np.ndarray:
         """The decoder's output weights, float32 (num_items, units), one row an item."""
         return self.decoder.item_vectors()

@@ -35,7 +35,7 @@ def copy_state(
         fill: Initial value for new items: a function of the old model and the weight.
             By default the mean over the old items.
     """
-    for source, target in zip(_weights(old), _weights(new), strict=True):
+    for source, target in zip(network_weights(old), network_weights(new), strict=True):
         value = None if fill is None else fill(old, source)
         target.assign(_fitted(source, target.shape, value))
     path, new_path = old.linear_path, new.linear_path
@@ -69,8 +69,8 @@ def take_weights(old: Model, new: Model, places: np.ndarray) -> None:
     Raises:
         ValueError: The other dimensions of some weights differ.
     """
-    axes = _item_axes(old)
-    sources, targets = _weights(old), _weights(new)
+    axes = item_axes(old)
+    sources, targets = network_weights(old), network_weights(new)
     shapes = [list(source.shape) for source in sources]
     for shape, axis in zip(shapes, axes, strict=True):
         if axis is not None:
@@ -88,12 +88,14 @@ def take_weights(old: Model, new: Model, places: np.ndarray) -> None:
         target.assign(values)
 
 
-def _item_axes(model: Model) -> list[int | None]:
+def item_axes(model: Model) -> list[int | None]:
     """For each weight the axis of the items, or None: the one that grows by an item."""
     config = {**model.get_config(), "num_items": model.num_items + 1}
     larger = type(model).from_config(config)
     axes = []
-    for small, large in zip(_weights(model), _weights(larger), strict=True):
+    for small, large in zip(
+        network_weights(model), network_weights(larger), strict=True
+    ):
         differ = [a != b for a, b in zip(small.shape, large.shape, strict=True)]
         axes.append(differ.index(True) if any(differ) else None)
     return axes
@@ -104,7 +106,7 @@ def _layers(model: Model) -> list[keras.layers.Layer]:
     return [layer for layer in model.layers if layer is not model.linear_path]
 
 
-def _weights(model: Model) -> list[Variable]:
+def network_weights(model: Model) -> list[Variable]:
     """A model's weights, without those of its linear path."""
     path = [] if model.linear_path is None else model.linear_path.weights
     of_path = {id(weight) for weight in path}

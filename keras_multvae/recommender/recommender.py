@@ -13,9 +13,12 @@ from scipy import sparse
 from keras_multvae import checks
 from keras_multvae.abilities import Embeds, HasItemVectors, Ranks, require
 from keras_multvae.data import Interactions, Vocabulary
+from keras_multvae.data.prepared import check_features
+from keras_multvae.features import ItemFeatures
 from keras_multvae.files import DamagedFileError
 from keras_multvae.ranking import select_rows
 from keras_multvae.recommender import parquet, storage
+from keras_multvae.recommender.growing import GrowingCatalogue
 from keras_multvae.recommender.histories import (
     OnUnknown,
     listed,
@@ -26,11 +29,13 @@ from keras_multvae.recommender.reasons import reasons_of
 from keras_multvae.recommender.recommendations import Recommendations, as_titles
 from keras_multvae.recommender.selected import collected, rankings_of
 from keras_multvae.recommender.similar import similar
+from keras_multvae.recommender.vectors import VectorSearch
+from keras_multvae.reranking import Reranking
 from keras_multvae.training.record import TrainingRecord
 from keras_multvae.typing import Histories, Id, Model
 
 
-class Recommender:
+class Recommender(VectorSearch, GrowingCatalogue):
     """Recommends items by raw ids with a trained model.
 
     Args:
@@ -40,9 +45,11 @@ class Recommender:
             `user_ids`. Stored by `save`.
         titles: Optional dict or pandas Series, title by raw item id, for display.
         training: Optional record of the model's training, stored by `save`.
+        features: Optional `ItemFeatures` of the same items, in their order; stored by
+            `save`.
 
     Raises:
-        ValueError: A model with another number of items than the vocabulary.
+        ValueError: A model, histories or features with other items than the vocabulary.
 
     Example:
 
@@ -65,6 +72,7 @@ class Recommender:
         histories: Interactions | None = None,
         titles: object = None,
         training: TrainingRecord | None = None,
+        features: ItemFeatures | None = None,
     ) -> None:
         require(model, Ranks, "A Recommender")
         if model.num_items != len(items):
@@ -74,11 +82,13 @@ class Recommender:
             )
         if histories is not None and histories.items != items:
             raise ValueError("`histories` must have the items of the recommender.")
+        check_features(features, len(items))
         self.model = model
         self.items = items
         self.histories = histories
         self.titles = as_titles(titles)
         self.training = training
+        self.features = features
 
     def recommend(
         self,
@@ -94,6 +104,7 @@ class Recommender:
         on_unknown: OnUnknown = "raise",
         batch_size: int | None = None,
         progress: bool = False,
+        rerank: Reranking | None = None,
     ) -> Recommendations:
         """Ranks the items for users given by their histories or ids.
 
@@ -115,6 +126,8 @@ class Recommender:
             on_unknown: "raise" an error for unknown item ids, or "skip" them.
             batch_size: Int >= 1, users scored at a time; by default chosen by memory.
             progress: Bool, whether to show progress on standard error.
+            rerank: Optional `Reranking`: lists that are diverse, that have the
+                history's mix of a feature, or not too much of one kind.
 
         Returns:
             `Recommendations`, with one entry for each user, also for a single history.
@@ -142,6 +155,8 @@ class Recommender:
             on_unknown=on_unknown,
             batch_size=batch_size,
             progress=progress,
+            rerank=rerank,
+            features=self.features,
         )
         top = collected(rankings, len(rows), min(k, len(self.items)))
         why = reasons_of(self.model, matrix, rows, top, reasons) if reasons else None
@@ -164,7 +179,7 @@ class Recommender:
             path: The file. An older one is replaced once the new one is complete.
             user_ids: Users with stored histories, or "all".
             **options: `k`, `exclude_seen`, `allow`, `deny`, `niche`, `on_unknown`,
-                `batch_size` and `progress`, as in `recommend`.
+                `batch_size`, `progress` and `rerank`, as in `recommend`.
 
         Returns:
             Rows written.
@@ -193,7 +208,9 @@ class Recommender:
             None, user_ids, options.get("on_unknown", "raise")
         )
         users = self._stored.users
-        rankings = rankings_of(self.model, self.items, matrix, rows, **options)
+        rankings = rankings_of(
+            self.model, self.items, matrix, rows, features=self.features, **options
+        )
         return parquet.write(path, users, self.items, rankings)
 
     def similar_items(
@@ -232,63 +249,6 @@ class Recommender:
         mean, variance = self.model.embed(select_rows(matrix, rows))
         return mean, variance
 
-    def query_vectors(
-        self,
-        histories: Histories = None,
-        *,
-        user_ids: Sequence[Id] | Literal["all"] | None = None,
-        on_unknown: OnUnknown = "raise",
-    ) -> np.ndarray:
-        """Query vectors of users, for an index of `item_vectors`.
-
-        The inner product of a user's vector with an item's is the item's logit. It
-        ranks items as `recommend` does, but includes seen ones; log pi_i(z) of a
-        multinomial VAE is the logit minus a constant of the user. So an index for
-        maximum inner product search finds recommendations without scoring all items:
-        see examples/approximate_search.py.
-
-        Args:
-            histories: See `recommend`.
-            user_ids: See `recommend`.
-            on_unknown: See `recommend`.
-
-        Returns:
-            float32 (users, units + 1): the input of the decoder's last layer, and a 1
-            to multiply the item's bias.
-
-        Raises:
-            TypeError: A model without item vectors.
-            UnknownIdError: See `recommend`, as for `ValueError`.
-
-        Example:
-
-        >>> from keras_multvae import MultVAE
-        >>> model = MultVAE(num_items=3, latent_dim=2, hidden_dims=(4,), seed=0)
-        >>> recommender = Recommender(model, Vocabulary(["a", "b", "c"]))
-        >>> queries = recommender.query_vectors([["a"], ["b", "c"]])
-        >>> (queries @ recommender.item_vectors().T).shape
-        (2, 3)
-        """
-        require(self.model, HasItemVectors, "query_vectors()")
-        _, matrix, rows = self._selected(histories, user_ids, on_unknown)
-        hidden = self.model.query_vectors(select_rows(matrix, rows))
-        return np.concatenate([hidden, np.ones((len(hidden), 1), "float32")], axis=1)
-
-    def item_vectors(self) -> np.ndarray:
-        """Vectors of all items, in the vocabulary's order; see `query_vectors`.
-
-        Returns:
-            float32 (items, units + 1): the decoder's output weights of each item, and
-            its bias.
-
-        Raises:
-            TypeError: A model without item vectors.
-        """
-        require(self.model, HasItemVectors, "item_vectors()")
-        vectors = [self.model.item_vectors, self.model.item_biases[:, None]]
-        # Search libraries need contiguous rows.
-        return np.ascontiguousarray(np.concatenate(vectors, axis=1))
-
     def _selected(
         self,
         histories: Histories,
@@ -312,7 +272,7 @@ class Recommender:
         return self.histories
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes model, vocabularies, titles and histories as one folder, atomically.
+        """Writes all that it has as one folder, atomically.
 
         Args:
             folder: The folder to make. An older recommender there is replaced once
@@ -329,6 +289,7 @@ class Recommender:
             self.histories,
             self.titles,
             self.training,
+            self.features,
         )
 
     @classmethod
@@ -340,10 +301,15 @@ class Recommender:
             DamagedFileError: A foreign, truncated or newer folder, or an unknown model
                 (see `register_model`).
         """
-        model, items, histories, titles, training = storage.read(Path(folder))
+        model, items, histories, titles, training, features = storage.read(Path(folder))
         try:
             return cls(
-                model, items, histories=histories, titles=titles, training=training
+                model,
+                items,
+                histories=histories,
+                titles=titles,
+                training=training,
+                features=features,
             )
         except ValueError as error:
             raise DamagedFileError(f"{folder} is mixed up: {error}") from None

@@ -10,9 +10,11 @@ from scipy import sparse
 from keras_multvae import checks
 from keras_multvae.abilities import Ranks
 from keras_multvae.data import Vocabulary
+from keras_multvae.features import ItemFeatures
 from keras_multvae.progress import counting
-from keras_multvae.ranking import TopK, rank
+from keras_multvae.ranking import TopK
 from keras_multvae.recommender.histories import OnUnknown, listed
+from keras_multvae.reranking import Reranking, rank_anew
 from keras_multvae.typing import Id
 
 Rankings = Iterator[tuple[np.ndarray, TopK]]
@@ -76,15 +78,19 @@ def rankings_of(
     on_unknown: OnUnknown = "raise",
     batch_size: int | None = None,
     progress: bool = False,
+    rerank: Reranking | None = None,
+    features: ItemFeatures | None = None,
 ) -> Rankings:
     """The best items for rows of a matrix, by batches; see `Recommender.recommend`."""
     k = checks.integer("k", k)
     if batch_size is not None:
         batch_size = checks.integer("batch_size", batch_size)
-    rankings = rank(
+    rankings = rank_anew(
         model,
         matrix,
         k,
+        reranking=rerank,
+        features=features,
         rows=rows,
         exclude_seen=exclude_seen,
         allowed=allowed_items(items, allow, deny, on_unknown),

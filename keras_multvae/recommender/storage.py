@@ -14,6 +14,8 @@ from keras_multvae.data import (
     load_interactions,
     save_interactions,
 )
+from keras_multvae.features import ItemFeatures
+from keras_multvae.features import storage as features_folder
 from keras_multvae.files import (
     DamagedFileError,
     check_files,
@@ -43,6 +45,7 @@ def write(
     histories: Interactions | None,
     titles: Titles,
     training: TrainingRecord | None,
+    features: ItemFeatures | None = None,
 ) -> None:
     """Writes the folder, completely or not at all; see `Recommender.save`."""
     check_out(folder)
@@ -56,6 +59,8 @@ def write(
             save_interactions(histories, temporary / HISTORIES)
         if training is not None:
             training.write(temporary)
+        if features is not None:
+            features_folder.write(features, temporary / features_folder.FOLDER)
         # Last, as a folder without it is no recommender.
         write_manifest(
             temporary / METADATA,
@@ -67,6 +72,7 @@ def write(
                 "titles": bool(titles),
                 "histories": histories is not None,
                 "recipe": training is not None,
+                **({} if features is None else {"features": True}),
                 "keras": keras.__version__,
             },
         )
@@ -75,9 +81,14 @@ def write(
 def read(
     folder: Path,
 ) -> tuple[
-    Model, Vocabulary, Interactions | None, dict[Id, str], TrainingRecord | None
+    Model,
+    Vocabulary,
+    Interactions | None,
+    dict[Id, str],
+    TrainingRecord | None,
+    ItemFeatures | None,
 ]:
-    """Model, items, histories, titles and recipe of a folder: `Recommender.load`."""
+    """Model, items, histories, titles, recipe and features: `Recommender.load`."""
     metadata = read_format(existing_folder(folder) / METADATA, FORMAT, VERSION)
     try:
         entry = find(str(metadata.get("model")))
@@ -90,6 +101,7 @@ def read(
         "titles.json",
         "recipe.json",
         f"{HISTORIES}/{MANIFEST}",
+        f"{features_folder.FOLDER}/{MANIFEST}",
     ]
     check_files(folder, metadata, wanted)
     model = _load_model(entry, folder / _file(entry))
@@ -104,7 +116,10 @@ def read(
     # So that training can go on; files of earlier versions have no compile config.
     if training is not None and not model.compiled:
         training.recipe.compile(model)
-    return model, items, histories, titles, training
+    features = None
+    if metadata.get("features"):
+        features = features_folder.read(folder / features_folder.FOLDER, len(items))
+    return model, items, histories, titles, training, features
 
 
 def _file(entry: Entry) -> str:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = "prepare|train|tune|evaluate|compare|recommend|similar|export|serve|demo"
+COMMANDS = (
+    "prepare|train|tune|evaluate|compare|recommend|similar|export|add-items|serve|demo"
+)
 PROGRAMS = r"keras-multvae|python3?|make|pip|docker|curl|ray|torchrun"
 # A command in a line of words; `keras-multvae` alone may be left out there.
 INLINE = re.compile(rf"([A-Z_]+=\S+ )*((\.venv/bin/)?({PROGRAMS})|{COMMANDS}) \S")

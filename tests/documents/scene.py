@@ -63,8 +63,14 @@ def write_films(folder: Path) -> None:
                 file.write(
                     f"{user},{FILMS[item]},{RNG.integers(4, 6)},{10**9 + item}\n"
                 )
-    titles = [f'{film},"Film, the {film}th (1999)"' for film in FILMS]
-    (folder / "movies.csv").write_text("\n".join(["movieId,title", *titles]))
+    header = "movieId,title,genres"
+    titles = [
+        f'{film},"Film, the {film}th (1999)",{("Drama", "Comedy")[place % 2]}|Any'
+        for place, film in enumerate(FILMS)
+    ]
+    (folder / "movies.csv").write_text("\n".join([header, *titles]))
+    new = ["9001,New drama (2026),Drama", "9002,New comedy (2026),Comedy|Any"]
+    (folder / "new_movies.csv").write_text("\n".join([header, *new]))
 
 
 class Scene:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -13,18 +12,10 @@ from scipy import stats
 from keras_multvae import checks
 from keras_multvae.data import FoldIn
 from keras_multvae.evaluation import RankingReport
+from keras_multvae.plots.style import COLOURS, DASHES, MARKERS, figure, legend, title
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# Okabe and Ito's colours, which the colour-blind can tell apart. Markers and dashes
-# repeat at other intervals, so that all lines differ.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9")
-_DASHES = ("-", "--", "-.", ":")
-_MARKERS = "osD^v"
 
 
 def plot_history(
@@ -54,7 +45,7 @@ def plot_history(
     if not history:
         raise ValueError("The history is empty: there is nothing to plot.")
     if axes is None:
-        axes = _figure(7, 8).subplots(3, 1, sharex=True)
+        axes = figure(7, 8).subplots(3, 1, sharex=True)
     loss, beta, ndcg = axes
     steps = [row["step"] for row in history]
     # A line does not show a single epoch.
@@ -138,7 +129,7 @@ def plot_annealing(
                 f"{len(history)} epochs with {list(history[0]) if history else []}."
             )
     if axes is None:
-        axes = _figure(7, 5).subplots(2, 1, sharex=True, height_ratios=(2, 1))
+        axes = figure(7, 5).subplots(2, 1, sharex=True, height_ratios=(2, 1))
         axes[1].locator_params(axis="x", integer=True, min_n_ticks=1)
     upper, lower = axes
     for index, (label, history) in enumerate(histories.items()):
@@ -150,14 +141,14 @@ def plot_annealing(
             ax.plot(
                 [row["epoch"] for row in rows],
                 [row[key] for row in rows],
-                color=_COLOURS[index % len(_COLOURS)],
-                linestyle=_DASHES[index % len(_DASHES)],
+                color=COLOURS[index % len(COLOURS)],
+                linestyle=DASHES[index % len(DASHES)],
                 marker="o",
                 markevery=[at for at, row in enumerate(rows) if row is best],
                 label=f"{label}: best {best[metric]:.3f}{weight}",
             )
-    _legend(upper)
-    upper.set_ylabel(_title(metric))
+    legend(upper)
+    upper.set_ylabel(title(metric))
     lower.set_ylabel("beta")
     lower.set_xlabel("epoch")
     return axes
@@ -214,7 +205,7 @@ def plot_by_activity(
     _check_reports(reports, metric, fold_in.input.users.ids[users])
     members = _by_activity(np.diff(fold_in.input.matrix.indptr)[users], groups)
     if axes is None:
-        axes = _figure(7, 5).subplots()
+        axes = figure(7, 5).subplots()
     # Side by side around the tick, and clear of the next group.
     step = min(0.15, 0.7 / len(reports))
     for index, (label, report) in enumerate(reports.items()):
@@ -223,8 +214,8 @@ def plot_by_activity(
             np.arange(len(members)) + (index - (len(reports) - 1) / 2) * step,
             [group.mean() for group in values],
             [stats.sem(group) if len(group) > 1 else np.nan for group in values],
-            color=_COLOURS[index % len(_COLOURS)],
-            marker=_MARKERS[index % len(_MARKERS)],
+            color=COLOURS[index % len(COLOURS)],
+            marker=MARKERS[index % len(MARKERS)],
             linestyle="none",
             capsize=3,
             label=label,
@@ -232,8 +223,8 @@ def plot_by_activity(
     axes.set_xticks(range(len(members)), list(members))
     axes.set_xlim(-0.5, len(members) - 0.5)
     axes.set_xlabel("input items of a user (users in the group)")
-    axes.set_ylabel(f"{_title(metric)}, mean ± standard error")
-    _legend(axes)
+    axes.set_ylabel(f"{title(metric)}, mean ± standard error")
+    legend(axes)
     return axes
 
 
@@ -265,9 +256,9 @@ def plot_importances(
             "finished trial on."
         )
     if axes is None:
-        axes = _figure(7, 1.5 + 0.35 * len(importances)).subplots()
+        axes = figure(7, 1.5 + 0.35 * len(importances)).subplots()
     names = list(importances)
-    bars = axes.barh(names, [importances[name] for name in names], color=_COLOURS[0])
+    bars = axes.barh(names, [importances[name] for name in names], color=COLOURS[0])
     axes.bar_label(bars, fmt="%.2f", padding=3)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.1 * max(max(importances.values()), 1e-9))
@@ -288,45 +279,6 @@ def _check_reports(
                 f"on. Received: {[*report.values]} of {report.users} users, "
                 f"{report.user_ids[:3]} and so on."
             )
-
-
-def figure_class() -> type[Figure]:
-    """Matplotlib's Figure, or an `ImportError` that says how to install it."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'Plots need matplotlib. Install it with: pip install "keras_multvae[plots]"'
-        ) from error
-    return Figure
-
-
-def save(axes: Axes, path: Path) -> None:
-    """Writes the figure of some Axes as an image of 120 dots per inch."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    figure.savefig(path, dpi=120)
-
-
-def _figure(width: float, height: float) -> Figure:
-    return figure_class()(figsize=(width, height), layout="constrained")
-
-
-def _title(metric: str) -> str:
-    """val_ndcg_at_100 or ndcg@100 -> (validation) NDCG@100."""
-    name = metric.replace("val_", "validation ").replace("_at_", "@").replace("_", " ")
-    return re.sub("ndcg|mrr|map", lambda found: found[0].upper(), name)
-
-
-def _legend(axes: Axes) -> None:
-    """Draws a legend above the Axes, where it hides nothing."""
-    longest = max(map(len, axes.get_legend_handles_labels()[1]), default=0)
-    axes.legend(
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1),
-        ncols=max(1, 75 // (longest + 8)),
-        frameon=False,
-    )
 
 
 def _by_activity(activity: np.ndarray, groups: int) -> dict[str, np.ndarray]:
