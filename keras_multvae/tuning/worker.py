@@ -131,8 +131,7 @@ class Worker:
                     )
 
     def _sampler(self, optuna: ModuleType) -> BaseSampler:
-        """Optuna's TPE sampler, with a new seed in each process and after
-        interruptions."""
+        """Optuna's TPE sampler, with a new seed in each process and each session."""
         before = len(self.folder.study(optuna).get_trials(deepcopy=False))
         seed = (self.folder.seed + 1000 * self._index + before) % 2**32
         # Settings of several models are groups; those at work in other processes count
