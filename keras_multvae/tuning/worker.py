@@ -103,7 +103,7 @@ class Worker:
         self._after = AFTER * allowance.seconds
 
     def run(self, parent: int | None = None) -> None:
-        """Works until nothing more fits into the time.
+        """Trains trials until no further one fits into the time.
 
         Args:
             parent: Int, the process without which this one is not to go on.
@@ -131,7 +131,7 @@ class Worker:
                     )
 
     def _sampler(self, optuna: ModuleType) -> BaseSampler:
-        """TPE, which draws anew in each process and after each interruption."""
+        """Optuna's TPE sampler, with a new seed in each process and each session."""
         before = len(self.folder.study(optuna).get_trials(deepcopy=False))
         seed = (self.folder.seed + 1000 * self._index + before) % 2**32
         # Settings of several models are groups; those at work in other processes count

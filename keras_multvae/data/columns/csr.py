@@ -17,7 +17,7 @@ def in_range(values: np.ndarray) -> np.ndarray:
 
 
 def runs(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """`arange(start, start + size)` of each pair, one after the other."""
+    """The indices `start ... start + size - 1` of each pair, concatenated."""
     shifts = starts - (np.cumsum(sizes) - sizes)
     return np.arange(sizes.sum()) + np.repeat(shifts, sizes)
 
