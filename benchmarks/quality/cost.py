@@ -92,7 +92,9 @@ def one_served_answer(model: Any, split: Any, folder: Path) -> Callable[[], obje
     ).signatures["serving_default"]
     rows = split.test.input.matrix
     ids = np.asarray(split.train.items.ids)
-    histories = [tf.constant([ids[rows[row].indices]]) for row in range(REQUESTS)]
+    histories = [
+        tf.constant([ids[rows[row].indices]], "int64") for row in range(REQUESTS)
+    ]
 
     def work() -> None:
         for history in histories:

@@ -7,7 +7,7 @@ import argparse
 from keras_multvae.cli.common_options import add_import_option
 from keras_multvae.cli.data_options import add_text_options
 from keras_multvae.cli.model_options import converter
-from keras_multvae.features.encoding import SEPARATOR
+from keras_multvae.features.kinds import SEPARATOR
 from keras_multvae.settings import Number
 
 _share = converter(Number(float, lambda x: 0 <= x <= 1, "a number in [0, 1]"))

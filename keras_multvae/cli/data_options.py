@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_multvae.cli.model_options import converter
 from keras_multvae.compat import ArgumentGroup
-from keras_multvae.features.encoding import KINDS, SEPARATOR
+from keras_multvae.features.kinds import KINDS, SEPARATOR
 from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE_INT
 
 SPLITS = ("strong", "time", "last-out", "holdout")

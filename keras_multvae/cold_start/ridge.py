@@ -58,16 +58,18 @@ class Regression:
             gram -= total * np.outer(self._mean, self._mean)
             values, vectors = np.linalg.eigh(gram)
             kept = values > SMALLEST * max(values[-1], 1e-30)
-            self._values, self._vectors = values[kept], vectors[:, kept]
+            self._eigenvalues, self._eigenvectors = values[kept], vectors[:, kept]
         else:
             roots = np.sqrt(self.weights)[:, None]
             centred = (_dense(design) - self._mean) * roots
             values, vectors = np.linalg.eigh(centred @ centred.T)
             kept = values > SMALLEST * max(values[-1], 1e-30)
-            self._values = values[kept]
-            self._vectors = centred.T @ vectors[:, kept] / np.sqrt(self._values)
+            self._eigenvalues = values[kept]
+            self._eigenvectors = (
+                centred.T @ vectors[:, kept] / np.sqrt(self._eigenvalues)
+            )
         self._design = design
-        scale = float(self._values.mean()) if len(self._values) else 1.0
+        scale = float(self._eigenvalues.mean()) if len(self._eigenvalues) else 1.0
         self._penalties = [scale * each for each in penalties]
         known = np.flatnonzero(self.weights > 0)
         step = -(-len(known) // MAX_JUDGED)
@@ -76,8 +78,8 @@ class Regression:
 
     def _in_basis(self, design: Matrix) -> np.ndarray:
         """Centred rows in the basis of the eigenvectors, (rows, rank)."""
-        found: np.ndarray = np.asarray(design @ self._vectors)
-        return found - self._mean @ self._vectors
+        found: np.ndarray = np.asarray(design @ self._eigenvectors)
+        return found - self._mean @ self._eigenvectors
 
     def mean(self, targets: np.ndarray) -> np.ndarray:
         """The weighted mean of targets, (any,)."""
@@ -94,7 +96,7 @@ class Regression:
         mean = self.mean(targets)
         # Rows of weight 0 have no say, also where they are large.
         scaled = self.weights[:, None] * (targets - mean)
-        projected = self._vectors.T @ np.asarray(self._design.T @ scaled)
+        projected = self._eigenvectors.T @ np.asarray(self._design.T @ scaled)
         errors = [
             self._left_out(targets, mean, projected, penalty)[1]
             for penalty in self._penalties
@@ -105,7 +107,7 @@ class Regression:
 
     def predict(self, design: Matrix, fitted: Fitted) -> np.ndarray:
         """The targets of items by their features, float64 (items, any)."""
-        shrunk = fitted.projected / (self._values + fitted.penalty)[:, None]
+        shrunk = fitted.projected / (self._eigenvalues + fitted.penalty)[:, None]
         return fitted.mean + self._in_basis(design) @ shrunk
 
     def left_out(self, targets: np.ndarray, fitted: Fitted) -> np.ndarray:
@@ -130,10 +132,10 @@ class Regression:
     ) -> tuple[np.ndarray, float]:
         """Residuals of items whose own row was left out, and the error they come to."""
         rows, weights = self._of_judged, self.weights[self._judged]
-        shrunk = projected / (self._values + penalty)[:, None]
+        shrunk = projected / (self._eigenvalues + penalty)[:, None]
         residuals = targets[self._judged] - mean - rows @ shrunk
         leverages = weights * (
-            1 / self.weights.sum() + rows**2 @ (1 / (self._values + penalty))
+            1 / self.weights.sum() + rows**2 @ (1 / (self._eigenvalues + penalty))
         )
         residuals /= np.maximum(1 - leverages, 1e-6)[:, None]
         return residuals, float(weights @ (residuals**2).sum(axis=1))

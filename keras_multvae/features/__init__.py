@@ -1,7 +1,17 @@
 """What is known of items besides clicks: labels, words, numbers, vectors."""
 
-from keras_multvae.features.encoding import KINDS
-from keras_multvae.features.feature import Feature
-from keras_multvae.features.item_features import ItemFeatures
+from __future__ import annotations
+
+from importlib import import_module
+
+from keras_multvae.features.kinds import KINDS
+
+_LAZY = {"Feature": "feature", "ItemFeatures": "item_features"}
 
 __all__ = ["KINDS", "Feature", "ItemFeatures"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

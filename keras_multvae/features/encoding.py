@@ -12,12 +12,9 @@ from scipy import sparse
 
 from keras_multvae import checks
 from keras_multvae.features.feature import Feature
+from keras_multvae.features.kinds import KINDS, SEPARATOR
 from keras_multvae.typing import Column, Value
 
-# What a column may be asked to be read as, `NAME:KIND`.
-KINDS = ("labels", "words", "number")
-# Between the labels of an item, as MovieLens has it between genres.
-SEPARATOR = "|"
 # Words of a text that count: the most frequent ones that several items have.
 MAX_WORDS, FEWEST_ITEMS = 2000, 2
 _WORD = re.compile(r"\w+")

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.features.encoding import SEPARATOR, encoded
+from keras_multvae.features.encoding import encoded
 from keras_multvae.features.feature import Feature, Matrix
+from keras_multvae.features.kinds import SEPARATOR
 from keras_multvae.typing import Column
 
 

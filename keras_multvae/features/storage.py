@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.features.encoding import KINDS
 from keras_multvae.features.feature import Feature
 from keras_multvae.features.item_features import ItemFeatures
+from keras_multvae.features.kinds import KINDS
 from keras_multvae.files import (
     DamagedFileError,
     check_files,

@@ -92,7 +92,7 @@ class ListMix:
     """
 
     def __init__(self, pairs: LabelPairs, indices: np.ndarray, mix: np.ndarray) -> None:
-        self._pairs, self._mix, self._indices = pairs, mix, indices
+        self._pairs, self._mix, self._candidates = pairs, mix, indices
         self._on_list = np.zeros(mix.shape, "float32")
         self._labelled = np.zeros((len(mix), 1), "float32")
         smallest = np.finfo("float32").tiny
@@ -112,7 +112,7 @@ class ListMix:
     def add(self, users: np.ndarray, places: np.ndarray) -> None:
         """Puts a candidate on each of some users' lists."""
         pairs = self._pairs
-        for own in pairs.of_items[self._indices[users, places]].T:
+        for own in pairs.of_items[self._candidates[users, places]].T:
             there = own < len(pairs.labels)
             pair = own[there]
             self._on_list[users[there], pairs.labels[pair]] += pairs.amounts[pair]
