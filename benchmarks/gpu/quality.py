@@ -6,12 +6,11 @@ import time
 from typing import Any
 
 import keras
-import numpy as np
-from scipy import sparse
 
 from benchmarks.gpu.common import arguments, say, set_precision
+from benchmarks.quality.ml10m import load
 from keras_multvae import BetaAnneal, MultVAE
-from keras_multvae.data import Interactions, UserBatches, strong_generalization
+from keras_multvae.data import UserBatches
 
 TARGET, EPOCHS = 0.35, 40
 
@@ -33,13 +32,7 @@ class Reached(keras.callbacks.Callback):
 
 def main() -> None:
     options = arguments(__doc__)
-    with np.load(options.ml10m) as arrays:
-        indices, indptr = arrays["indices"], arrays["indptr"]
-        ones = np.ones(len(indices), "float32")
-        matrix = sparse.csr_matrix((ones, indices, indptr), tuple(arrays["shape"]))
-    split = strong_generalization(
-        Interactions.from_matrix(matrix), 5000, 5000, generator=np.random.default_rng(0)
-    )
+    split = load(options.ml10m, 0)
     for precision in ("bfloat16", "tf32"):
         policy = set_precision(precision)
         model = MultVAE(split.train.num_items, seed=0, dtype=policy)

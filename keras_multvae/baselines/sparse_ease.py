@@ -11,6 +11,7 @@ from scipy import sparse
 from keras_multvae import checks
 from keras_multvae.baselines.base import stored
 from keras_multvae.baselines.linear import LinearModel
+from keras_multvae.data.columns.csr import rows_of
 
 # The number of items in a block of products and equations.
 BLOCK = 256
@@ -98,8 +99,8 @@ class SparseEASE(LinearModel):
         for start, products in _products(matrix):
             scales = 1 / np.sqrt(diagonal)
             closeness = products.data * scales[products.indices]
-            blocks.append(_largest(products, closeness, PAIRS))
-            kept = _largest(products, closeness, width)
+            blocks.append(largest_entries(products, closeness, PAIRS))
+            kept = largest_entries(products, closeness, width)
             lengths = np.diff(kept.indptr)
             places = np.arange(width) < lengths[:, None]
             near[start : start + len(lengths)][places] = kept.indices
@@ -142,18 +143,18 @@ def _products(matrix: sparse.csr_matrix) -> Iterator[tuple[int, sparse.csr_matri
     transposed = matrix.T.tocsr()
     for start in range(0, matrix.shape[1], BLOCK):
         products = (transposed[start : start + BLOCK] @ matrix).tocsr()
-        owners = np.repeat(np.arange(products.shape[0]), np.diff(products.indptr))
+        owners = rows_of(products.indptr)
         products.data[products.indices == owners + start] = 0
         products.eliminate_zeros()
         yield start, products
 
 
-def _largest(
+def largest_entries(
     rows: sparse.csr_matrix, closeness: np.ndarray, width: int
 ) -> sparse.csr_matrix:
     """The entries of each row with the largest `closeness`, at most `width` of them."""
     lengths = np.diff(rows.indptr)
-    owners = np.repeat(np.arange(len(lengths)), lengths)
+    owners = rows_of(rows.indptr)
     # Ties are broken by the item, so that the same data give the same model.
     order = np.lexsort((rows.indices, -closeness, owners))
     ranks = np.arange(len(order)) - np.repeat(rows.indptr[:-1], lengths)

@@ -135,8 +135,7 @@ class _Addition:
             table.assign_last(rows)
         if self.path is not None and near is not None:
             matrix = linear_path.grown(self.path.matrix(), near, self._path_worth)
-            weight = float(self.path.weight.numpy())
-            grown = grown.with_linear_path(matrix, weight)
+            grown = grown.with_linear_path(matrix, self._path_weight)
         return grown, choice
 
     def _predicted(
@@ -222,9 +221,13 @@ class _Addition:
         """Of the known items, (users, items) float32."""
         logits = queries @ self.vectors.T + self.biases[:, 0]
         if self.path is not None:
-            weight = float(self.path.weight.numpy())
-            logits += weight * (seen @ self.path.matrix()).toarray()
+            logits += self._path_weight * (seen @ self.path.matrix()).toarray()
         return logits.astype("float32")
+
+    @cached_property
+    def _path_weight(self) -> float:
+        """What the path's scores are multiplied by, w."""
+        return float(self.path.weight.numpy())
 
     @cached_property
     def _path_worth(self) -> float:
@@ -235,7 +238,7 @@ class _Addition:
         self, near: sparse.csr_matrix, seen: sparse.csr_matrix
     ) -> np.ndarray:
         """What the path adds to logits of new items, (users, new)."""
-        weight = float(self.path.weight.numpy()) * self._path_worth
+        weight = self._path_weight * self._path_worth
         found: np.ndarray = weight * ((seen @ self.path.matrix()) @ near.T).toarray()
         return found
 

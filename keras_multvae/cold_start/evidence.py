@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae.cold_start.ridge import Fitted, Regression
+from keras_multvae.data.columns.csr import rows_of
 
 # Clicks that make an item half known, before there is an estimate, and at most.
 HALF_KNOWN, MAX_HALF_KNOWN = 10.0, 1000.0
@@ -68,17 +69,13 @@ def behaviour(clicks: sparse.csr_matrix, queries: np.ndarray) -> np.ndarray:
 def shown_clicks(clicks: sparse.csc_matrix, shown: int, seed: int) -> sparse.csr_matrix:
     """The same users and items with `shown` clicks of each item, drawn at random."""
     rng = np.random.default_rng(seed)
-    order = np.lexsort((rng.random(clicks.nnz), clicks_columns(clicks)))
-    place = np.arange(clicks.nnz) - clicks.indptr[clicks_columns(clicks)[order]]
-    kept = order[place < shown]
-    columns = clicks_columns(clicks)[kept]
+    # Of a matrix by columns, these are the columns.
+    columns = rows_of(clicks.indptr)
+    order = np.lexsort((rng.random(clicks.nnz), columns))
+    kept = order[np.arange(clicks.nnz) - clicks.indptr[columns[order]] < shown]
+    columns = columns[kept]
     pairs = (np.ones(len(kept)), (clicks.indices[kept], columns))
     return sparse.csr_matrix(pairs, shape=clicks.shape)
-
-
-def clicks_columns(clicks: sparse.csc_matrix) -> np.ndarray:
-    """The column of each stored entry."""
-    return np.repeat(np.arange(clicks.shape[1]), np.diff(clicks.indptr))
 
 
 class FewClicks:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from keras_multvae.baselines.sparse_ease import largest_entries
 from keras_multvae.features.feature import Matrix
+from keras_multvae.features.rows import shares, unit_rows
 
 # Items that stand in for a new one.
 NEIGHBOURS = 20
@@ -27,7 +29,7 @@ def neighbours(
         own: Optional (new,), the place of each among the known, which is not its
             neighbour.
     """
-    known, new = _unit(design), _unit(of)
+    known, new = unit_rows(design), unit_rows(of)
     rows, columns, values = [], [], []
     count = min(NEIGHBOURS, known.shape[0])
     for start in range(0, new.shape[0], BLOCK):
@@ -47,9 +49,7 @@ def neighbours(
     shape = (new.shape[0], known.shape[0])
     found = sparse.csr_matrix((np.concatenate(values), pairs), shape=shape)
     found.eliminate_zeros()
-    sums = np.asarray(found.sum(axis=1)).ravel()
-    scale = np.divide(1, sums, out=np.zeros(len(sums)), where=sums > 0)
-    return sparse.csr_matrix(sparse.diags_array(scale) @ found)
+    return shares(found)
 
 
 def worth(path: sparse.csr_matrix, design: Matrix, weights: np.ndarray) -> float:
@@ -90,22 +90,4 @@ def grown(path: sparse.csr_matrix, near: sparse.csr_matrix, factor: float) -> (
 def _cut(rows: sparse.csr_matrix, path: sparse.csr_matrix) -> sparse.csr_matrix:
     """Rows with no more entries than an item of the path has on average."""
     most = max(round(path.nnz / max(path.shape[0], 1)), 1)
-    order = np.lexsort((-np.abs(rows.data), _rows_of(rows)))
-    place = np.arange(rows.nnz) - np.repeat(rows.indptr[:-1], np.diff(rows.indptr))
-    kept = np.sort(order[place < most])
-    pairs = (rows.data[kept], (_rows_of(rows)[kept], rows.indices[kept]))
-    return sparse.csr_matrix(pairs, shape=rows.shape)
-
-
-def _rows_of(matrix: sparse.csr_matrix) -> np.ndarray:
-    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-
-
-def _unit(rows: Matrix) -> Matrix:
-    """Rows of length 1; those of 0 stay."""
-    if sparse.issparse(rows):
-        norms = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
-        scale = np.divide(1, norms, out=np.zeros(len(norms)), where=norms > 0)
-        return sparse.csr_matrix(sparse.diags_array(scale) @ rows)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms > 0, norms, 1)
+    return largest_entries(rows, np.abs(rows.data), most)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.data.columns.csr import check_parts, csr_over, without_zeros
+from keras_multvae.data.columns.csr import check_parts, csr_over, rows_of, without_zeros
 from keras_multvae.data.columns.mapped import check_clean
 from keras_multvae.data.columns.row_blocks import (
     Arrays,
@@ -243,7 +243,7 @@ class Interactions:
     @property
     def rows(self) -> np.ndarray:
         """(entries,) int64 user index of each entry."""
-        return np.repeat(np.arange(self.num_users), np.diff(self.matrix.indptr))
+        return rows_of(self.matrix.indptr)
 
     def __repr__(self) -> str:
         return (

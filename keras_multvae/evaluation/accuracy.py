@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import sparse
 
+from keras_multvae.data.columns.csr import rows_of
 from keras_multvae.ranking import TopK
 
 
@@ -46,7 +47,7 @@ PER_USER: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
 def hits_of(top: TopK, targets: sparse.csr_matrix) -> np.ndarray:
     """Whether each ranked item is a target: (users, k) float64 of 0 and 1."""
     num_users, num_items = targets.shape
-    rows = np.repeat(np.arange(num_users), np.diff(targets.indptr))
+    rows = rows_of(targets.indptr)
     wanted = np.sort(rows * num_items + targets.indices)
     ranked = np.arange(num_users)[:, None] * num_items + top.indices
     place = np.minimum(np.searchsorted(wanted, ranked), len(wanted) - 1)

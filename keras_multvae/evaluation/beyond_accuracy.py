@@ -11,10 +11,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy import sparse
 
-from keras_multvae.abilities import HasItemVectors, can
 from keras_multvae.features import ItemFeatures
 from keras_multvae.ranking import TopK
-from keras_multvae.ranking.catalogue import SMOOTHING, Catalogue, mix_of
+from keras_multvae.ranking.catalogue import SMOOTHING, Catalogue, mix_of, vectors_of
 from keras_multvae.typing import Model
 
 
@@ -50,10 +49,7 @@ def catalogue_of(
         if features is None:
             raise ValueError("`label` is the name of one of the `features`: give both.")
         found.labels = features.labels(label)
-    if features is not None:
-        found.vectors = features.unit_rows()
-    elif can(model, HasItemVectors):
-        found.vectors = model.item_vectors
+    found.vectors = vectors_of(model, features)
     return found
 
 

@@ -97,9 +97,9 @@ def evaluate_ranking(
     inputs, targets = fold_in.input.matrix, fold_in.targets.matrix
     for batch, top in rank(model, inputs, deepest, rows=users, batch_size=batch_size):
         wanted = targets[batch]
-        hits = hits_of(top, wanted)
+        hits, history = hits_of(top, wanted), select_rows(inputs, batch)
         for tally in tallies.values():
-            tally.add(top, hits, wanted, select_rows(inputs, batch))
+            tally.add(top, hits, wanted, history)
     values: dict[str, np.ndarray] = {}
     of_all = {}
     for name, tally in tallies.items():

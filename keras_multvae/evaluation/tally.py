@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from keras_multvae.data.columns.csr import rows_of
 from keras_multvae.evaluation import accuracy, beyond_accuracy
 from keras_multvae.evaluation.beyond_accuracy import OF_ALL, Catalogue, gini
 from keras_multvae.ranking import TopK
@@ -61,7 +62,7 @@ class Tally:
     ) -> np.ndarray:
         """NDCG of the targets of each decile alone, (users, 10); NaN without any."""
         deciles = self._catalogue.deciles
-        rows = np.repeat(np.arange(targets.shape[0]), np.diff(targets.indptr))
+        rows = rows_of(targets.indptr)
         found = np.full((targets.shape[0], DECILES), np.nan)
         for decile in range(1, DECILES + 1):
             of_targets = deciles[targets.indices] == decile

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from scipy import sparse
 
+from keras_multvae.abilities import HasItemVectors, can
+from keras_multvae.features import ItemFeatures
 from keras_multvae.features.feature import Matrix
+from keras_multvae.features.rows import shares, unit_rows
+from keras_multvae.typing import Model
 
 # What a history's mix is smoothed with, so that a list without a label costs no
 # infinite sum: Steck (2018), section 3.
@@ -24,13 +29,14 @@ class Catalogue:
             is not told.
         users: Int, the users that clicked; 0 likewise.
         labels: Optional CSR (items, labels), a feature by which lists are calibrated.
-        vectors: Optional (items, width), by whose cosines lists are diverse.
+        vectors: Optional function, called only if it is needed, that gives (items,
+            width): lists are diverse by the cosines of these.
     """
 
     clicks: np.ndarray | None = None
     users: int = 0
     labels: sparse.csr_matrix | None = None
-    vectors: Matrix = None
+    vectors: Callable[[], Matrix] | None = None
 
     @cached_property
     def self_information(self) -> np.ndarray:
@@ -76,10 +82,7 @@ class Catalogue:
                 "`label=`, the name of one of them, to evaluate_ranking(); --label "
                 "NAME to evaluate."
             )
-        labels = sparse.csr_matrix(self.labels, dtype="float64")
-        sums = np.asarray(labels.sum(axis=1)).ravel()
-        scale = np.divide(1, sums, out=np.zeros(len(sums)), where=sums > 0)
-        return sparse.csr_matrix(sparse.diags_array(scale) @ labels)
+        return shares(sparse.csr_matrix(self.labels, dtype="float64"))
 
     @cached_property
     def unit_vectors(self) -> Matrix:
@@ -89,14 +92,19 @@ class Catalogue:
                 "Diversity goes by vectors of the items, which this model has not. "
                 "Give `features=` to evaluate_ranking()."
             )
-        rows = self.vectors
-        if sparse.issparse(rows):
-            norms = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
-            scale = np.divide(1, norms, out=np.zeros(len(norms)), where=norms > 0)
-            return sparse.csr_matrix(sparse.diags_array(scale) @ rows)
-        rows = np.asarray(rows, "float64")
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        return rows / np.where(norms > 0, norms, 1)
+        rows = self.vectors()
+        return unit_rows(rows if sparse.issparse(rows) else rows.astype("float64"))
+
+
+def vectors_of(
+    model: Model, features: ItemFeatures | None
+) -> Callable[[], Matrix] | None:
+    """What items are compared by: features, else the model's item vectors, or None."""
+    if features is not None:
+        return features.unit_rows
+    if can(model, HasItemVectors):
+        return lambda: model.item_vectors
+    return None
 
 
 def mix_of(weights: sparse.csr_matrix, mixes: sparse.csr_matrix) -> np.ndarray:

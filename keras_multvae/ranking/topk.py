@@ -16,6 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae import checks
+from keras_multvae.data.columns.csr import rows_of
 
 # The number of blocks in multiples of k, and the maximum number of items in one.
 BLOCKS, WIDEST = 6, 64
@@ -133,7 +134,7 @@ def _rank(
     """Fills `indices` and `found`, (users, k); `indptr`, `seen` are of a CSR matrix."""
     num_users, num_items = scores.shape
     k = indices.shape[1]
-    rows = np.repeat(np.arange(num_users), np.diff(indptr))
+    rows = rows_of(indptr)
     cutoff = _cutoff(scores, constants, k, rows, seen)
     np.greater_equal(scores, cutoff[:, None], out=candidates)
     candidates[rows, seen] = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from keras_multvae.data.columns.csr import rows_of, runs
 from keras_multvae.ranking.catalogue import SMOOTHING
 
 
@@ -26,7 +27,7 @@ class Labels:
         self._candidates = indices.shape[1]
         own = mixes[indices.ravel()]
         self.ends = own.indptr.astype("int64")
-        self.rows = np.repeat(np.arange(indices.size), np.diff(own.indptr))
+        self.rows = rows_of(own.indptr)
         self.owners = self.rows // self._candidates
         self.labels = own.indices
         self.shape = len(indices), own.shape[1]
@@ -40,14 +41,15 @@ class Labels:
     def entries_of(self, users: np.ndarray, places: np.ndarray) -> np.ndarray:
         """The entries of one candidate of each user."""
         rows = users * self._candidates + places
-        return _runs(self.ends[rows], self.ends[rows + 1])
+        return runs(self.ends[rows], self.ends[rows + 1] - self.ends[rows])
 
     def count(self, entries: np.ndarray, at_most: int) -> np.ndarray:
         """Counts entries that came on lists; the candidates of labels now full."""
         cells = self.owners[entries] * self.shape[1] + self.labels[entries]
         self._times[cells] += 1
         full = cells[self._times[cells] == at_most]
-        found = self._order[_runs(self._cell_ends[full], self._cell_ends[full + 1])]
+        starts = self._cell_ends[full]
+        found = self._order[runs(starts, self._cell_ends[full + 1] - starts)]
         return self.rows[found]
 
 
@@ -77,7 +79,7 @@ class LabelPairs:
         self.of_items = np.full(
             (mixes.shape[0], max(int(sizes.max(initial=0)), 1)), len(pairs), "int32"
         )
-        rows = np.repeat(np.arange(len(sizes)), sizes)
+        rows = rows_of(mixes.indptr)
         places = np.arange(mixes.nnz) - np.repeat(mixes.indptr[:-1], sizes)
         self.of_items[rows, places] = of_entries
 
@@ -144,11 +146,3 @@ class ListMix:
             unlabelled = (self._mix * without).sum(axis=1)[:, None]
             gains = np.where(self._has, gains, unlabelled)
         return gains
-
-
-def _runs(starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
-    """All integers from each start to its stop, one run after the other."""
-    sizes = stops - starts
-    before = np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
-    found: np.ndarray = before + np.arange(sizes.sum())
-    return found

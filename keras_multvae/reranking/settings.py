@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from keras_multvae import checks
-from keras_multvae.abilities import HasItemVectors, can
 from keras_multvae.features import ItemFeatures
-from keras_multvae.ranking.catalogue import Catalogue
+from keras_multvae.ranking.catalogue import Catalogue, vectors_of
 from keras_multvae.reranking.labels import LabelPairs
 from keras_multvae.typing import Model
 
@@ -107,11 +106,8 @@ def items_of(
             )
         found.labels = features.labels(reranking.by)
     if reranking.diversity:
-        if features is not None:
-            found.vectors = features.unit_rows()
-        elif can(model, HasItemVectors):
-            found.vectors = model.item_vectors
-        else:
+        found.vectors = vectors_of(model, features)
+        if found.vectors is None:
             raise ValueError(
                 "`diversity` compares items by features or by item vectors, and this "
                 f"{type(model).__name__} has neither. Give the recommender features."
