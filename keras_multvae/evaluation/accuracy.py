@@ -12,6 +12,7 @@ from keras_multvae.ranking import TopK
 
 
 def _discounts(k: int) -> np.ndarray:
+    """1 / log2(rank + 1) for ranks 1 to k."""
     discounts: np.ndarray = 1 / np.log2(np.arange(2, k + 2))
     return discounts
 
@@ -32,7 +33,8 @@ def _map(hits: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
     return total / np.minimum(targets, k)
 
 
-# Each takes hits (users, <= k) in rank order, the number of targets (users,) and k.
+# Each metric is a function of hits (users, <= k) in rank order, the number of targets
+# (users,) and k.
 PER_USER: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
     "recall": lambda hits, targets, k: hits.sum(axis=1) / np.minimum(targets, k),
     "recall_untruncated": lambda hits, targets, k: hits.sum(axis=1) / targets,

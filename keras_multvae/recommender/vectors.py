@@ -34,13 +34,13 @@ class VectorSearch:
         user_ids: Sequence[Id] | Literal["all"] | None = None,
         on_unknown: OnUnknown = "raise",
     ) -> np.ndarray:
-        """Vectors of users to look up the nearest `item_vectors` of.
+        """Query vectors of users, for an index of `item_vectors`.
 
         The inner product of a user's vector with an item's is the item's logit. It
-        ranks the items as `recommend` does, but for the seen ones, which are not left
-        out; log pi_i(z) of a multinomial VAE is the logit less a constant of the user.
-        So an index for maximum inner product search finds recommendations without
-        going through all items: examples/approximate_search.py.
+        ranks items as `recommend` does, but includes seen ones; log pi_i(z) of a
+        multinomial VAE is the logit minus a constant of the user. So an index for
+        maximum inner product search finds recommendations without scoring all items:
+        see examples/approximate_search.py.
 
         Args:
             histories: See `recommend`.
@@ -48,12 +48,12 @@ class VectorSearch:
             on_unknown: See `recommend`.
 
         Returns:
-            float32 (users, units + 1): what the decoder's last layer takes, and a 1
-            that the item's bias is multiplied by.
+            float32 (users, units + 1): the input of the decoder's last layer, and a 1
+            to multiply the item's bias.
 
         Raises:
             TypeError: A model without item vectors.
-            UnknownIdError: See `recommend`, and so for `ValueError`.
+            UnknownIdError: See `recommend`, as for `ValueError`.
 
         Example:
 
@@ -82,5 +82,5 @@ class VectorSearch:
         """
         require(self.model, HasItemVectors, "item_vectors()")
         vectors = [self.model.item_vectors, self.model.item_biases[:, None]]
-        # Search libraries want rows that lie one after the other.
+        # Search libraries need contiguous rows.
         return np.ascontiguousarray(np.concatenate(vectors, axis=1))
