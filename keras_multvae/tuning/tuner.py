@@ -128,7 +128,7 @@ def tune(
         if resume:
             folder.bury_the_dead(study, optuna)
         elif not study.get_trials(deepcopy=False):
-            for guess in folder.space.guesses():
+            for guess in folder.space.guesses(split.train.num_items):
                 study.enqueue_trial(guess)
         known = dict(titles or {})
         with Shown(allowance.left, study, progress) as look:

@@ -20,6 +20,7 @@ from keras_multvae.data import Interactions, save_prepared, strong_generalizatio
 from keras_multvae.tuning import worker
 from keras_multvae.tuning.folder import StudyFolder
 from keras_multvae.tuning.quiet import optuna as quiet_optuna
+from keras_multvae.tuning.space import Space
 
 pytest.importorskip("optuna")
 
@@ -115,12 +116,33 @@ def test_it_keeps_its_time(tmp_path, monkeypatch):
     recipe = Recipe(epochs=500, batch_size=40, patience=500)
     tuning = tune(SPLIT, tmp_path / "m", 2, models=["MultDAE"], recipe=recipe)
     assert now[0] < 1000 + 120 + 3
-    assert tuning.trials[0]["stopped"]
-    assert tuning.trials[0]["seconds"] < 120 * worker.TRAINING + 3
+    # The first is begun anew with what fits, and those that follow are made to fit.
+    for each in tuning.trials[:2]:
+        assert each["epochs"] <= 120 * worker.TRAINING
+        assert each["seconds"] < 120 * worker.TRAINING + 3
     assert sum(each["state"] == "complete" for each in tuning.trials) > 1
-    # Those that follow are made to fit.
-    assert tuning.trials[1]["epochs"] < 500
     assert not any(each["state"] == "running" for each in tuning.trials)
+
+
+@pytest.mark.once
+def test_what_did_best_comes_first():
+    """By the size of the catalogue; whichever model has the settings."""
+    space = Space(("MultVAE", "MultDAE", "RecVAE"), Recipe())
+    small, large = space.guesses(5_000), space.guesses(50_000)
+    assert [each["model"] for each in small[:3]] == ["RecVAE", "MultVAE", "MultDAE"]
+    assert small[0]["implicit_slim"] == "updates" and small[1]["dropout"] == 0.7
+    assert large[0]["model"] != "RecVAE" and large[0]["hidden_dims"] == ""
+    assert len(large) > len(small)
+
+
+@pytest.mark.once
+def test_a_falling_rate_is_waited_for():
+    space = Space(("MultVAE",), Recipe(epochs=80))
+    constant, falling = Recipe(epochs=80), Recipe(epochs=80, decay="cosine")
+    assert space.patient(constant).patience == 20
+    assert space.patient(falling).patience == 40
+    given = Space(("MultVAE",), Recipe(patience=3))
+    assert given.patient(falling).patience is None  # `suggest` has given it
 
 
 @pytest.mark.once
