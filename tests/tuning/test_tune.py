@@ -17,6 +17,7 @@ from outside import FixedPath
 from keras_multvae import Recipe, Recommender, evaluate_ranking, train, tune
 from keras_multvae.cli import main
 from keras_multvae.data import Interactions, save_prepared, strong_generalization
+from keras_multvae.features import ItemFeatures
 from keras_multvae.tuning import worker
 from keras_multvae.tuning.folder import StudyFolder
 from keras_multvae.tuning.quiet import optuna as quiet_optuna
@@ -32,6 +33,7 @@ CLICKS = Interactions.from_events(*(axis.tolist() for axis in LIKED.nonzero()))
 SPLIT = strong_generalization(CLICKS, 20, 20)
 OTHER = strong_generalization(CLICKS, 21, 20)
 RECIPE = Recipe(epochs=3, batch_size=25)
+FEATURES = ItemFeatures.from_columns({"kind": ["even", "odd"] * 12})
 
 
 def value_of(model):
@@ -42,7 +44,8 @@ def value_of(model):
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     out = tmp_path_factory.mktemp("tune") / "model"
-    return out, tune(SPLIT, out, recipe=RECIPE, trials=2, titles={0: "A"})
+    known = {"titles": {0: "A"}, "features": FEATURES}
+    return out, tune(SPLIT, out, recipe=RECIPE, trials=2, **known)
 
 
 def test_the_best_model_is_what_the_study_says(found):
@@ -54,6 +57,8 @@ def test_the_best_model_is_what_the_study_says(found):
     assert value_of(recommender.model) == pytest.approx(tuning.value, abs=1e-5)
     assert value_of(tuning.model) == pytest.approx(tuning.value, abs=1e-5)
     assert recommender.titles == {0: "A"}
+    kinds = recommender.features["kind"].matrix
+    assert (kinds != FEATURES["kind"].matrix).nnz == 0
     assert recommender.training.recipe == tuning.recipe
     kept, expected = recommender.histories, SPLIT.histories()
     assert kept.users == expected.users
@@ -177,6 +182,14 @@ def test_a_model_from_outside(tmp_path):
     assert "beta_cap" not in tuning.trials[0]
     with pytest.raises(ValueError, match="`models` must be some of"):
         tune(SPLIT, tmp_path / "n", models=["EASE"])
+
+
+@pytest.mark.once
+def test_features_of_other_items_are_refused_at_once(tmp_path):
+    few = FEATURES.take(np.arange(5))
+    with pytest.raises(ValueError, match="features"):
+        tune(SPLIT, tmp_path / "m", features=few)
+    assert not (tmp_path / "m.tuning").exists()
 
 
 @pytest.mark.once
