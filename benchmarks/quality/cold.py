@@ -43,6 +43,7 @@ from keras_multvae.data import (
 )
 from keras_multvae.evaluation import values_of_scores
 from keras_multvae.features import ItemFeatures
+from keras_multvae.features.rows import unit_rows
 
 SHARE = 0.1
 # Of the others' NDCG@100.
@@ -52,6 +53,7 @@ BESIDE = (
     "cosine, beside the model",
     "TF-IDF, beside the model",
     "logit of the nearest item, beside the model",
+    "add_items' logits, beside the model",
 )
 ROWS = (
     "without the new items",
@@ -65,7 +67,8 @@ ROWS = (
     "add_items, warm_loss 0.02, boost 0.5",
     "trained with clicks on them",
 )
-OPTIONS = {ROWS[9]: (BUDGET, 0.0), ROWS[10]: (0.02, 0.0), ROWS[11]: (0.02, 0.5)}
+ADDED, *MORE = ROWS[10:13]
+OPTIONS = {ADDED: (BUDGET, 0.0), MORE[0]: (0.02, 0.0), MORE[1]: (0.02, 0.5)}
 # Of the values of a user's new items, in standard deviations of the user's logits.
 STRETCHES = (0.5, 1.0, 2.0, 4.0)
 
@@ -236,17 +239,16 @@ def nearest(draw: Draw, rare: bool) -> np.ndarray:
 
     With `rare`, a label counts by the logarithm of how rare it is.
     """
-    unit = tf_idf(draw) if rare else draw.features.unit_rows()
+    unit = tf_idf(draw) if rare else unit_rows(draw.features.unit_rows())
     return np.asarray((draw.history @ unit @ unit.T).todense(), "float32")
 
 
-def tf_idf(draw: Draw) -> sparse.csr_matrix:
+def tf_idf(draw: Draw) -> Any:
     """The labels of all items, each by the logarithm of how rare it is; unit rows."""
     rows = draw.features.unit_rows()
     count = np.maximum((rows[: draw.known] > 0).sum(axis=0), 1)
-    rows = rows @ sparse.diags_array(np.log(draw.known / np.asarray(count).ravel()))
-    norms = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
-    return sparse.csr_matrix(sparse.diags_array(1 / np.maximum(norms, 1e-9)) @ rows)
+    rare = np.log(draw.known / np.asarray(count).ravel())
+    return unit_rows(sparse.csr_matrix(rows @ sparse.diags_array(rare)))
 
 
 def beside_the_model(draw: Draw, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -264,6 +266,7 @@ def beside_the_model(draw: Draw, found: dict[str, np.ndarray]) -> dict[str, np.n
         scaled = (new - new.mean()) / max(float(new.std()), 1e-9)
         tables[name] = [center + each * width * scaled for each in STRETCHES]
     tables[BESIDE[3]] = [logits[:, nearest_item]]
+    tables[BESIDE[4]] = [found[ADDED][:, known:]]
     return {name: held(draw, before, each) for name, each in tables.items()}
 
 
