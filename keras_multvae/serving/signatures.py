@@ -127,7 +127,8 @@ class Signatures(tf.Module):
         scores = _without(self.network.scores(history), history)
         width, k = self._width(k)
         assert self.rows is not None
-        return self._answer(*diverse.unlike(scores, diversity, width, self.rows), k)
+        best, indices = diverse.unlike(scores, diversity, width, self.rows)
+        return self._answer(best, indices, k)
 
     def _score(self, item_ids: Tensor, candidates: Tensor) -> dict[str, Tensor]:
         _check_rows(item_ids, candidates=candidates)
@@ -187,7 +188,8 @@ class Signatures(tf.Module):
         self, scores: Tensor, width: Tensor, k: Tensor = None
     ) -> dict[str, Tensor]:
         """The best items of each user by masked scores."""
-        return self._answer(*tf.math.top_k(scores, width), k)
+        best, indices = tf.math.top_k(scores, width)
+        return self._answer(best, indices, k)
 
     def _answer(
         self, best: Tensor, indices: Tensor, k: Tensor = None

@@ -353,7 +353,10 @@ def test_signatures_and_operations(served):
         weights = sum(
             np.prod(v.shape) for v in case.recommender.model.trainable_variables
         )
-        assert facts["weights"] == weights + 2 * ITEMS
+        beside = 2 * ITEMS
+        if case.recommender.features is not None:
+            beside += ITEMS + 1 + 2 * sum(map(len, COLORS))
+        assert facts["weights"] == weights + beside
 
 
 def test_keras_own_export(tmp_path):
