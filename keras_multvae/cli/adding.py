@@ -53,8 +53,9 @@ def add_items(arguments: argparse.Namespace) -> None:
     new = len(grown.items) - len(recommender.items)
     found = grown.calibration
     told = "" if found is None or found.warm_loss is None else (
-        "\nJudged by known items that stood for new ones: NDCG@100 of the others falls "
-        f"by {found.warm_loss:.2%}, that of all rises by {found.gain:.2%}."
+        f"\nBy the judges, NDCG@100 of the known items falls by {found.warm_loss:.2%}; "
+        "where known items stood for new ones, that of all rose by "
+        f"{found.gain:.2%}."
     )  # fmt: skip
     print_result(
         {
