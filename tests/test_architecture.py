@@ -19,6 +19,7 @@ LAYERS = [
     "start",
     "compat",
     "checks",
+    "memory",
     "extras",
     "files",
     "settings",

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from keras_multvae.baselines.base import stored
 from keras_multvae.baselines.linear import LinearModel
+from keras_multvae.memory import require_memory
 
 # The number of columns in a block, for steps that would need a second matrix.
 BLOCK = 1024
@@ -58,6 +59,17 @@ class EASE(LinearModel):
     def _products(self, matrix: sparse.csr_matrix) -> np.ndarray:
         """X^T diag(w) X."""
         return gram_of(matrix)
+
+    @classmethod
+    def _check_memory(cls, num_items: int, matrices: int) -> None:
+        """See `LinearModel`."""
+        require_memory(
+            4 * num_items**2 * matrices,
+            f"EASE's weights between all pairs of {num_items:,} items"
+            + (", twice while settings are tried," if matrices > 1 else ""),
+            "Take SparseEASE(num_items, neighbours=200), LinearPath(neighbours=200) or "
+            "--linear-neighbours 200, or leave out rare items (--k-core).",
+        )
 
     def _solve(self, gram: np.ndarray) -> np.ndarray:
         """B from X^T diag(w) X, in place."""

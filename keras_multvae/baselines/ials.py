@@ -11,6 +11,7 @@ from scipy import sparse
 from keras_multvae import checks
 from keras_multvae.baselines.base import Baseline, stored
 from keras_multvae.extras import import_extra
+from keras_multvae.memory import require_scores
 from keras_multvae.typing import Clicks
 
 
@@ -117,7 +118,9 @@ class IALS(Baseline):
                 that are negative or not finite.
         """
         items = self._fitted(self.item_factors)
-        return self._fold_in(self._counts(histories), items) @ items.T
+        counts = self._counts(histories)
+        require_scores(*counts.shape)
+        return self._fold_in(counts, items) @ items.T
 
     def _fold_in(self, counts: sparse.csr_matrix, items: np.ndarray) -> np.ndarray:
         """x_u of every row: `(Y^T C Y + regularization I)^-1 Y^T C p`, in float64."""

@@ -15,6 +15,7 @@ from keras_multvae.baselines import tuning
 from keras_multvae.baselines.base import Baseline
 from keras_multvae.data import Split
 from keras_multvae.data.columns.clicks import weights_of_users
+from keras_multvae.memory import require_scores
 from keras_multvae.typing import Clicks
 
 # Weights between items, dense or sparse, or what they are computed from.
@@ -59,9 +60,11 @@ class LinearModel(Baseline):
 
         Raises:
             ValueError: Another number of items, or `l2` too small for float32.
+            MemoryError: The weights do not fit into the memory that is free.
         """
         self.weights = None  # frees the matrix of an earlier fit before the next one
         matrix = self._matrix(interactions)
+        self._check_memory(self.num_items, 1)
         self.weights = self._solve(self._products(weighted(matrix, self.user_weight)))
         return self
 
@@ -84,6 +87,7 @@ class LinearModel(Baseline):
 
         Raises:
             ValueError: No validation part.
+            MemoryError: Twice the weights do not fit into the memory that is free.
 
         Example:
 
@@ -104,6 +108,7 @@ class LinearModel(Baseline):
                 f"{cls.__name__}.tuned() needs a split with a validation part. "
                 "Received: validation=None."
             )
+        cls._check_memory(split.train.num_items, 2)
         products: dict[float, Weights] = {}
         end = time.monotonic() + seconds
 
@@ -123,6 +128,10 @@ class LinearModel(Baseline):
 
         return fitted(tuning.climb(value, over=lambda: time.monotonic() > end))
 
+    @classmethod
+    def _check_memory(cls, num_items: int, matrices: int) -> None:
+        """Raises `MemoryError` where so many matrices of weights do not fit."""
+
     def score(self, histories: Clicks, batch_size: int = 500) -> np.ndarray:
         """`x B` for histories (users, num_items), seen items unmasked.
 
@@ -135,8 +144,10 @@ class LinearModel(Baseline):
 
         Raises:
             ValueError: The model is not fitted.
+            MemoryError: So many scores do not fit into the memory that is free.
         """
         rows = self._matrix(histories, "histories").astype("float32", copy=False)
+        require_scores(*rows.shape)
         scores = rows @ self._fitted(self.weights)
         return np.asarray(scores.toarray() if sparse.issparse(scores) else scores)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_multvae.baselines.base import Baseline, stored
+from keras_multvae.memory import require_scores
 from keras_multvae.typing import Clicks
 
 
@@ -56,9 +57,11 @@ class Popularity(Baseline):
         Returns:
             float32 (users, num_items).
         """
+        users = self._matrix(histories, "histories").shape[0]
+        require_scores(users, self.num_items)
         smoothed = self.counts + 1.0
         shares = np.log(smoothed / smoothed.sum()).astype("float32")
-        return np.tile(shares, (self._matrix(histories, "histories").shape[0], 1))
+        return np.tile(shares, (users, 1))
 
     def _arrays(self) -> dict[str, Any]:
         return {"counts": self.counts}

@@ -77,10 +77,12 @@ class SparseEASE(LinearModel):
         columns, rows, values = [], [], []
         for start in range(0, self.num_items, BLOCK):
             items = np.arange(start, min(start + BLOCK, self.num_items))
-            found = _solutions(gram, diagonal, near[items], items)
-            known = near[items] >= 0
-            columns.append(np.repeat(items, known.sum(axis=1)))
-            rows.append(near[items][known])
+            sizes = (near[items] >= 0).sum(axis=1)
+            # Rare items may have few neighbours: no larger systems than needed.
+            own = near[items, : sizes.max()]
+            found, known = _solutions(gram, diagonal, own, items), own >= 0
+            columns.append(np.repeat(items, sizes))
+            rows.append(own[known])
             values.append(found[known])
         entries = map(np.concatenate, (values, rows, columns))
         data, row, column = entries

@@ -13,7 +13,15 @@ from keras_multvae import start
 from keras_multvae.cli.parser import parse
 
 # Errors of bad files and arguments; TypeError is for ids that are decimal or missing.
-FAILURES = (ValueError, TypeError, KeyError, OSError, ImportError, RuntimeError)
+FAILURES = (
+    ValueError,
+    TypeError,
+    KeyError,
+    OSError,
+    ImportError,
+    RuntimeError,
+    MemoryError,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

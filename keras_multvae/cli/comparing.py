@@ -67,7 +67,9 @@ def _model(name: str, num_items: int) -> Model:
     if not _known(name):
         return read_recipe(Path(name))
     if name.endswith(LINEAR):
-        return Recipe(name.removesuffix(LINEAR), linear_path=LinearPath())
+        return Recipe(
+            name.removesuffix(LINEAR), linear_path=LinearPath.of_size(num_items)
+        )
     if find(name).config is not None:
         return Recipe(name)
     # With the default settings of `compare`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import count
 
@@ -9,6 +10,7 @@ import keras
 from keras import ops
 
 from keras_multvae import backend
+from keras_multvae.memory import require_memory
 from keras_multvae.typing import Shape, Tensor
 
 
@@ -43,6 +45,13 @@ class EmbeddingInitializer(keras.initializers.GlorotUniform):
     def __call__(self, shape: Shape, dtype: str | None = None) -> Tensor:
         """See `keras.Initializer`."""
         dtype = dtype or keras.config.floatx()
+        if not backend.has_accelerator():
+            require_memory(
+                4 * math.prod(each or 0 for each in shape),
+                f"Embeddings of {shape[0]:,} items with {shape[1]:,} numbers each",
+                "Take smaller `hidden_dims` or a smaller `latent_dim`, or leave out "
+                "rare items (--k-core).",
+            )
         return ops.cast(super().__call__(shape, wide_dtype(dtype)), dtype)
 
 

@@ -14,6 +14,7 @@ from keras_multvae.backend.saved_model import export_model
 from keras_multvae.layers import ItemWeights
 from keras_multvae.layers.dense import wide_dtype
 from keras_multvae.losses import Likelihood, get_likelihood
+from keras_multvae.memory import require_scores
 from keras_multvae.metrics import NDCGAtK, RecallAtK, mask_seen
 from keras_multvae.models.copies import PATH, Copies
 from keras_multvae.models.doors import Doors
@@ -212,10 +213,14 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
             float32 (users, num_items): log pi_i(z) at the posterior mean for the
             multinomial likelihood, log s(f_i) for the logistic, f_i for the Gaussian.
             An empty history gets the scores of a user of whom nothing is known.
+
+        Raises:
+            MemoryError: So many scores do not fit into the memory that is free.
         """
         batch_size = checks.integer("batch_size", batch_size)
         histories = self._rows(histories)
         shape = (histories.shape[0], self.num_items)
+        require_scores(*shape)
         scores = np.empty(shape, wide_dtype(self.compute_dtype))
         for start in range(0, len(scores), batch_size):
             batch = slice(start, start + batch_size)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from scipy import sparse
@@ -14,6 +13,7 @@ from keras_multvae import backend, checks
 from keras_multvae.abilities import Ranks
 from keras_multvae.data.columns.csr import csr_over
 from keras_multvae.data.columns.mapped import take_runs
+from keras_multvae.memory import available_memory
 from keras_multvae.models.base import RankingModel
 from keras_multvae.ranking.topk import TopK, processors, top_k
 from keras_multvae.typing import Model
@@ -30,8 +30,6 @@ MAX_DEVICE_SCORE_BYTES, MAX_DEVICE_USERS = 256 << 20, 8192
 COPIES = 4
 # The memory to assume if the system does not tell how much is left.
 ASSUMED = 1 << 30
-MEMINFO = Path("/proc/meminfo")
-CGROUP = Path("/sys/fs/cgroup")
 
 
 def rank(
@@ -134,17 +132,9 @@ def default_batch_size(num_items: int, there: bool = False) -> int:
     if there:
         return min(max(MAX_DEVICE_SCORE_BYTES // a_user, MIN_USERS), MAX_DEVICE_USERS)
     wanted = min(max(MAX_SCORE_BYTES // a_user, MIN_USERS), MAX_USERS)
-    return max(min(wanted, available_memory() // 4 // (COPIES * a_user)), 1)
-
-
-def available_memory() -> int:
-    """The bytes that can be allocated without swapping, according to the system."""
-    known = [int(line.split()[1]) << 10 for line in _lines(MEMINFO, "MemAvailable:")]
-    # A container may have less than the machine.
-    limit, used = _lines(CGROUP / "memory.max"), _lines(CGROUP / "memory.current")
-    if limit and used and limit[0] != "max":
-        known.append(max(int(limit[0]) - int(used[0]), 0))
-    return min(known, default=ASSUMED)
+    free = available_memory()
+    free = ASSUMED if free is None else free
+    return max(min(wanted, free // 4 // (COPIES * a_user)), 1)
 
 
 def select_rows(matrix: sparse.csr_matrix, users: np.ndarray) -> sparse.csr_matrix:
@@ -171,12 +161,3 @@ def _scores(
 def _scores_itself(model: Model) -> bool:
     """Whether a model uses our `score`; a `score` of its own must be called."""
     return getattr(type(model), "score", None) is RankingModel.score
-
-
-def _lines(path: Path, start: str = "") -> list[str]:
-    """The lines of a file that begin with `start`; [] if there is no such file."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return []
-    return [line for line in lines if line.startswith(start)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_multvae.abilities import FitsClicks, Ranks, require
-from keras_multvae.baselines import EASE, Popularity
+from keras_multvae.baselines import EASE, Popularity, SparseEASE
 from keras_multvae.data import FoldIn, Split
 from keras_multvae.evaluation import (
     CHOSEN_BY,
@@ -111,11 +111,13 @@ def compare(
 
 def default_models(num_items: int) -> dict[str, Candidate | Sequence[Candidate]]:
     """What `compare` compares by default, for a number of items."""
+    path = LinearPath.of_size(num_items)
+    linear = EASE if path.neighbours is None else SparseEASE
     return {
         "popularity": Popularity(num_items),
-        "EASE": [EASE(num_items, *settings) for settings in EASE_SETTINGS],
+        linear.__name__: [linear(num_items, *each) for each in EASE_SETTINGS],
         "Mult-VAE": Recipe(),
-        "Mult-VAE + linear path": Recipe(linear_path=LinearPath()),
+        "Mult-VAE + linear path": Recipe(linear_path=path),
     }
 
 

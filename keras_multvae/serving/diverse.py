@@ -93,8 +93,10 @@ def unlike(
     # A user at a time, as rows may be long.
     among = tf.map_fn(cosines, indices, fn_output_signature=tf.float32)
 
+    places = tf.range(width)
+
     def choose(
-        place: Tensor, value: Tensor, nearest: Tensor, picks: Tensor
+        place: Tensor, value: Tensor, nearest: Tensor, order: Tensor
     ) -> tuple[Tensor, ...]:
         pick = tf.argmax(
             value - diversity[:, None] * nearest, axis=1, output_type=tf.int32
@@ -103,10 +105,12 @@ def unlike(
         nearest = tf.where(place > 0, tf.maximum(nearest, of_pick), of_pick)
         taken = tf.one_hot(pick, count, on_value=True, off_value=False)
         value = tf.where(taken, -np.inf, value)
-        return place + 1, value, nearest, picks.write(place, pick)
+        # A TensorArray would have to be transposed, which oneDNN cannot do to ints on
+        # some processors, and says so in the server's log.
+        order = tf.where(places == place, pick[:, None], order)
+        return place + 1, value, nearest, order
 
-    picks = tf.TensorArray(tf.int32, width, element_shape=[None])
-    begin = (0, value, tf.zeros_like(value), picks)
-    *_, picks = tf.while_loop(lambda place, *_: place < width, choose, begin)
-    order = tf.transpose(picks.stack())
+    order = tf.zeros([tf.shape(scores)[0], width], tf.int32)
+    begin = (0, value, tf.zeros_like(value), order)
+    *_, order = tf.while_loop(lambda place, *_: place < width, choose, begin)
     return tf.gather(best, order, batch_dims=1), tf.gather(indices, order, batch_dims=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from keras_multvae.settings import (
     NON_NEGATIVE,
@@ -16,6 +17,8 @@ from keras_multvae.settings import (
     setting,
 )
 
+# Items above which B is not made as a dense matrix, and the weights of an item then.
+LARGE, NEIGHBOURS = 20_000, 200
 # Clicks for each training user below which an item's vector says nothing to others.
 SPOKEN_FOR = 0.006
 
@@ -57,6 +60,11 @@ class LinearPath(Settings):
     weight: float | None = setting(
         None, Optional(NON_NEGATIVE), "what its scores are multiplied by"
     )
+
+    @classmethod
+    def of_size(cls, num_items: int) -> Self:
+        """The default for a catalogue: with `neighbours` above 20,000 items."""
+        return cls(neighbours=NEIGHBOURS if num_items > LARGE else None)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from keras_multvae.training.checkpoint import (
     load_state,
     steps_within,
 )
+from keras_multvae.training.fits import check_memory
 from keras_multvae.training.linear_path import add_linear_path, check_choice
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.record import TrainingRecord, versions
@@ -160,6 +161,7 @@ def _train(
         _warn_of_few_steps(recipe, batches)
         with single_device():
             model = recipe.build(split.train.num_items, steps)
+            check_memory(model, recipe)
             if warm_start is not None:
                 take_over(warm_start, model, places)
     config = model.get_config()

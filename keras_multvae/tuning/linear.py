@@ -9,18 +9,14 @@ from scipy import sparse
 from keras_multvae.baselines import EASE, SparseEASE
 from keras_multvae.baselines.linear import LinearModel
 from keras_multvae.data import Split
-from keras_multvae.training.additions import LinearPath
+from keras_multvae.training.additions import LARGE, NEIGHBOURS, LinearPath
 from keras_multvae.training.linear_path import (
     WEIGHTS,
     choosers,
     cuts_of,
     values_of_paths,
 )
-from keras_multvae.tuning.space import LARGE
 from keras_multvae.typing import Model
-
-# The weights that an item has where B is not made as a dense matrix.
-NEIGHBOURS = 200
 
 
 def chosen(split: Split, seconds: float) -> LinearPath:

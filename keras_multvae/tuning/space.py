@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from keras_multvae import registry
 from keras_multvae.abilities import HasBeta, HasItemEmbeddings, can
 from keras_multvae.settings import Kind, OneOf, settings_of
+from keras_multvae.training.additions import LARGE
 from keras_multvae.training.recipe import Recipe, trained_names
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 PATIENCE = 20
 # A guess of the learning rate where the recipe leaves it to the model.
 RATE = 1e-3
-# Items above which a catalogue is large: its linear model is sparse (`linear.py`), and
-# other guesses come first.
-LARGE = 20_000
 
 
 @dataclass(frozen=True)
