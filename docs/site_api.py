@@ -1,0 +1,73 @@
+"""What the API pages need to know of the code beyond its syntax: mkdocs.yml names it.
+
+The code is read, never imported, so that the site needs no backend.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import griffe
+
+PAGES = Path(__file__).with_name("api")
+# Where modules say which names they import once they are asked for.
+LAZY = ("_PUBLIC", "_LAZY")
+EXAMPLE = re.compile(r"^Example:\n\n(.*?)(?=^References:|\Z)", re.DOTALL | re.MULTILINE)
+NAME = re.compile(r"(?<![`\w\[])`([A-Z]\w+|[a-z]\w*_\w+)`(?!`)")
+
+
+@cache
+def documented() -> dict[str, str]:
+    """Names that have a place on an API page, and their whole names."""
+    found = re.findall(
+        r"^::: ([\w.]+)$",
+        "\n".join(page.read_text("utf-8") for page in sorted(PAGES.glob("*.md"))),
+        re.MULTILINE,
+    )
+    return {whole.rpartition(".")[2]: whole for whole in found}
+
+
+class PublicNames(griffe.Extension):
+    """Resolves names that are imported lazily, and turns docstrings into Markdown."""
+
+    def on_module_members(self, *, mod: griffe.Module, **_: Any) -> None:
+        """Adds the names that `__getattr__` imports."""
+        for name in LAZY:
+            if name in mod.members:
+                lazy = ast.literal_eval(str(mod.members[name].value))
+                for public, module in lazy.items():
+                    whole = f"{mod.path}.{module}.{public}"
+                    if public not in mod.members:
+                        mod.set_member(public, griffe.Alias(public, whole))
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Has examples shown as code, and names lead to their place."""
+        if obj.docstring is None:
+            return
+        text = EXAMPLE.sub(_as_section, obj.docstring.value)
+        obj.docstring.value = _linked(text, obj.name)
+
+
+def _as_section(found: re.Match[str]) -> str:
+    """An example, which is not indented in our docstrings, as a section of Google's."""
+    return "Examples:\n" + textwrap.indent(found[1], "    ")
+
+
+def _linked(text: str, own: str) -> str:
+    """The text, with the first mention of each documented name as a link."""
+    seen = {own}
+
+    def link(found: re.Match[str]) -> str:
+        name = found[1]
+        if name in seen or name not in documented():
+            return found[0]
+        seen.add(name)
+        return f"[`{name}`][{documented()[name]}]"
+
+    prose, examples, rest = text.partition("\nExamples:\n")
+    return NAME.sub(link, prose) + examples + rest
