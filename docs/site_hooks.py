@@ -22,6 +22,20 @@ OF_ROOT = {
     "security.md": "SECURITY.md",
 }
 EXAMPLES = "examples.md"
+# How nbconvert is to write what a cell has printed.
+OUTPUTS = """\
+{% extends "markdown/index.md.j2" %}
+{% block stream %}
+```{ .text .output }
+{{ output.text | strip_ansi | trim }}
+```
+{% endblock stream %}
+{% block data_text scoped %}
+```{ .text .output }
+{{ output.data["text/plain"] | trim }}
+```
+{% endblock data_text %}
+"""
 LINK = re.compile(r"(?<=\]\()(?!https?:)([\w./-]+)(#[\w.-]+)?(?=\))")
 
 
@@ -48,7 +62,11 @@ def _link(found: re.Match[str], source: str) -> str:
     target, anchor = found[1], found[2] or ""
     path = (ROOT / source).parent.joinpath(target).resolve().relative_to(ROOT)
     if path.parts[0] == "docs":
-        return f"{path.relative_to('docs')}{anchor}" if source in OF_ROOT.values() else found[0]
+        return (
+            f"{path.relative_to('docs')}{anchor}"
+            if source in OF_ROOT.values()
+            else found[0]
+        )
     up = "../" * (len(Path(source).parts) - 2)
     for page, of_root in OF_ROOT.items():
         if path == Path(of_root):
@@ -70,7 +88,9 @@ def examples() -> str:
         code = path.read_text("utf-8")
         told = ast.get_docstring(ast.parse(code)) or ""
         title, _, rest = told.partition("\n")
-        body = code.partition('"""\n\n')[2].removeprefix("from __future__ import annotations\n\n")
+        body = code.partition('"""\n\n')[2].removeprefix(
+            "from __future__ import annotations\n\n"
+        )
         rest = re.sub(r"(?m)((?:^    .*\n)+)", _as_commands, rest + "\n")
         parts += [f"## {title.rstrip('.')} {{ #{path.stem} }}", rest.strip()]
         parts += [f'```python title="examples/{path.name}"\n{body.strip()}\n```']
@@ -87,10 +107,15 @@ def _notebook(file: File, config: MkDocsConfig) -> list[File]:
     from nbconvert import MarkdownExporter
 
     path = Path(file.src_uri)
-    name = f"{path.stem}_files"
-    text, made = MarkdownExporter().from_filename(
-        file.abs_src_path, {"unique_key": path.stem, "output_files_dir": name}
+    exporter = MarkdownExporter()
+    exporter.raw_template = OUTPUTS
+    text, made = exporter.from_filename(
+        file.abs_src_path,
+        {"unique_key": path.stem, "output_files_dir": f"{path.stem}_files"},
     )
+    # Tables of pandas as the site has tables.
+    text = re.sub(r"<style scoped>.*?</style>\n", "", text, flags=re.DOTALL)
+    text = text.replace('<table border="1" class="dataframe">', "<table>")
     text += f"\n\n[This page as a notebook]({path.name})\n"
     pages = [File.generated(config, path.with_suffix(".md").as_posix(), content=text)]
     for picture, content in made["outputs"].items():
