@@ -18,6 +18,8 @@ PAGES = Path(__file__).with_name("api")
 # Where modules say which names they import once they are asked for.
 LAZY = ("_PUBLIC", "_LAZY")
 EXAMPLE = re.compile(r"^Example:\n\n(.*?)(?=^References:|\Z)", re.DOTALL | re.MULTILINE)
+OTHER_PAGE = re.compile(r"docs/(\w+)\.md")
+RETURNS = re.compile(r"(?m)(?<=^Returns:\n) .*")
 NAME = re.compile(r"(?<![`\w\[])`([A-Z]\w+|[a-z]\w*_\w+)`(?!`)")
 
 
@@ -50,12 +52,18 @@ class PublicNames(griffe.Extension):
         if obj.docstring is None:
             return
         text = EXAMPLE.sub(_as_section, obj.docstring.value)
+        text = RETURNS.sub(_without_type, text)
         obj.docstring.value = _linked(text, obj.name)
 
 
 def _as_section(found: re.Match[str]) -> str:
     """An example, which is not indented in our docstrings, as a section of Google's."""
     return "Examples:\n" + textwrap.indent(found[1], "    ")
+
+
+def _without_type(found: re.Match[str]) -> str:
+    """What is returned as text throughout: its type is in the signature."""
+    return found[0].replace(": ", "&#58; ")
 
 
 def _linked(text: str, own: str) -> str:
@@ -70,4 +78,5 @@ def _linked(text: str, own: str) -> str:
         return f"[`{name}`][{documented()[name]}]"
 
     prose, examples, rest = text.partition("\nExamples:\n")
+    prose = OTHER_PAGE.sub(r"[\g<0>](../\1.md)", prose)
     return NAME.sub(link, prose) + examples + rest

@@ -22,6 +22,8 @@ OF_ROOT = {
     "security.md": "SECURITY.md",
 }
 EXAMPLES = "examples.md"
+# Pages that are a section by themselves, beside which there is nothing to choose.
+ALONE = ("index.md", "faq.md")
 # How nbconvert is to write what a cell has printed.
 OUTPUTS = """\
 {% extends "markdown/index.md.j2" %}
@@ -36,6 +38,8 @@ OUTPUTS = """\
 ```
 {% endblock data_text %}
 """
+# Code in a table: GitHub wants its bars escaped, Python-Markdown as they are.
+CELL = re.compile(r"`[^`\n]*\\\|[^`\n]*`")
 LINK = re.compile(r"(?<=\]\()(?!https?:)([\w./-]+)(#[\w.-]+)?(?=\))")
 
 
@@ -54,7 +58,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Has links that lead out of docs/ lead to the pages made of what is there."""
     name = page.file.src_uri
+    if name in ALONE:
+        page.meta["hide"] = ["navigation"]
     source = OF_ROOT.get(name, f"docs/{name}")
+    markdown = CELL.sub(lambda code: code[0].replace(r"\|", "|"), markdown)
     return LINK.sub(lambda found: _link(found, source), markdown)
 
 

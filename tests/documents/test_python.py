@@ -60,7 +60,7 @@ def test_the_examples_run(path, tmp_path):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_python_of_a_page_names_what_is_there(page):
     for block in python_blocks(page):
         for node in ast.walk(ast.parse(block)):
