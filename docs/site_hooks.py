@@ -22,6 +22,7 @@ OF_ROOT = {
     "security.md": "SECURITY.md",
 }
 EXAMPLES = "examples.md"
+EQUATIONS = "method.md"
 # Pages that are a section by themselves, beside which there is nothing to choose.
 ALONE = ("index.md", "faq.md")
 # How nbconvert is to write what a cell has printed.
@@ -38,6 +39,8 @@ OUTPUTS = """\
 ```
 {% endblock data_text %}
 """
+# x_u, E_q, σ²_k, h_(k−1): a letter with an index, outside of code.
+INDEX = re.compile(r"`[^`\n]*`|(?<!\w)([^\W\d_]²?)_(\w{1,3}(?!\w)|\([^()\s]*\))")
 # Code in a table: GitHub wants its bars escaped, Python-Markdown as they are.
 CELL = re.compile(r"`[^`\n]*\\\|[^`\n]*`")
 LINK = re.compile(r"(?<=\]\()(?!https?:)([\w./-]+)(#[\w.-]+)?(?=\))")
@@ -61,6 +64,8 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     if name in ALONE:
         page.meta["hide"] = ["navigation"]
     source = OF_ROOT.get(name, f"docs/{name}")
+    if name == EQUATIONS:
+        markdown = INDEX.sub(_lowered, markdown)
     markdown = CELL.sub(lambda code: code[0].replace(r"\|", "|"), markdown)
     return LINK.sub(lambda found: _link(found, source), markdown)
 
@@ -83,6 +88,12 @@ def _link(found: re.Match[str], source: str) -> str:
     if path.parts[0] == "examples":
         return f"{up}{EXAMPLES}#{path.stem}"
     return found[0]
+
+
+def _lowered(found: re.Match[str]) -> str:
+    """An index as HTML has it; code as it is."""
+    base, index = found[1], found[2]
+    return f"{base}<sub>{index.strip('()')}</sub>" if base else found[0]
 
 
 def examples() -> str:
