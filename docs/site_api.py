@@ -20,7 +20,12 @@ LAZY = ("_PUBLIC", "_LAZY")
 EXAMPLE = re.compile(r"^Example:\n\n(.*?)(?=^References:|\Z)", re.DOTALL | re.MULTILINE)
 OTHER_PAGE = re.compile(r"docs/(\w+)\.md")
 RETURNS = re.compile(r"(?m)(?<=^Returns:\n) .*")
-NAME = re.compile(r"(?<![`\w\[])`([A-Z]\w+|[a-z]\w*_\w+)`(?!`)")
+# Links and blocks of code stay as they are, and so do headings.
+NAME = re.compile(
+    r"\[[^\]\n]*\][(\[][^)\]]*[)\]]|^```.*?^```|^#.*?$"
+    r"|(?<![`\w\[])`([A-Z]\w+|[a-z]\w*_\w+)`(?!`)",
+    re.DOTALL | re.MULTILINE,
+)
 
 
 @cache
@@ -53,7 +58,9 @@ class PublicNames(griffe.Extension):
             return
         text = EXAMPLE.sub(_as_section, obj.docstring.value)
         text = RETURNS.sub(_without_type, text)
-        obj.docstring.value = _linked(text, obj.name)
+        prose, examples, rest = text.partition("\nExamples:\n")
+        prose = OTHER_PAGE.sub(r"[\g<0>](../\1.md)", prose)
+        obj.docstring.value = linked(prose, obj.name) + examples + rest
 
 
 def _as_section(found: re.Match[str]) -> str:
@@ -66,17 +73,20 @@ def _without_type(found: re.Match[str]) -> str:
     return found[0].replace(": ", "&#58; ")
 
 
-def _linked(text: str, own: str) -> str:
-    """The text, with the first mention of each documented name as a link."""
+def linked(text: str, own: str = "") -> str:
+    """The text, with the first mention of each documented name as a link.
+
+    Args:
+        text: Markdown.
+        own: The name of what it describes, which needs no link.
+    """
     seen = {own}
 
     def link(found: re.Match[str]) -> str:
         name = found[1]
-        if name in seen or name not in documented():
+        if name is None or name in seen or name not in documented():
             return found[0]
         seen.add(name)
         return f"[`{name}`][{documented()[name]}]"
 
-    prose, examples, rest = text.partition("\nExamples:\n")
-    prose = OTHER_PAGE.sub(r"[\g<0>](../\1.md)", prose)
-    return NAME.sub(link, prose) + examples + rest
+    return NAME.sub(link, text)

@@ -13,6 +13,7 @@ from pathlib import Path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from site_api import linked
 
 ROOT = Path(__file__).resolve().parents[1]
 # Pages that are files of the root.
@@ -67,7 +68,8 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     if name == EQUATIONS:
         markdown = INDEX.sub(_lowered, markdown)
     markdown = CELL.sub(lambda code: code[0].replace(r"\|", "|"), markdown)
-    return LINK.sub(lambda found: _link(found, source), markdown)
+    markdown = LINK.sub(lambda found: _link(found, source), markdown)
+    return markdown if name in OF_ROOT else linked(markdown)
 
 
 def _link(found: re.Match[str], source: str) -> str:

@@ -28,11 +28,12 @@ All commands with all options, as `keras-multvae COMMAND --help` shows them. The
 examples build on each other: they work on MovieLens' `ratings.csv` and `movies.csv`,
 and on what the examples before them wrote.
 
-- **Backend:** the environment variable `KERAS_BACKEND` chooses tensorflow, jax or torch.
-- **Output:** results go to standard output, with `--json` as JSON. Progress and messages
-  go to standard error.
-- **Exit status:** 0; 2 for bad use; 1 for a failure. A command that fails leaves nothing
-  behind.
+- **Backend:** the environment variable `KERAS_BACKEND` chooses tensorflow, jax or
+  torch.
+- **Output:** results go to standard output, with `--json` as JSON. Progress and
+  messages go to standard error.
+- **Exit status:** 0; 2 for bad use; 1 for a failure. A command that fails leaves
+  nothing behind.
 - **Debugging:** with `KERAS_MULTVAE_DEBUG=1` an error shows where it came from, and the
   frameworks' own logs are shown.
 
