@@ -72,6 +72,12 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     return markdown if name in OF_ROOT else linked(markdown)
 
 
+def on_post_page(output: str, **_: object) -> str:
+    """Gives the search a name, which the theme leaves out, for screen readers."""
+    search = 'data-md-component="search" role="dialog"'
+    return output.replace(search, f'{search} aria-label="Search"')
+
+
 def _link(found: re.Match[str], source: str) -> str:
     target, anchor = found[1], found[2] or ""
     path = (ROOT / source).parent.joinpath(target).resolve().relative_to(ROOT)
