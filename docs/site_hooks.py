@@ -79,23 +79,17 @@ def on_post_page(output: str, **_: object) -> str:
 
 
 def _link(found: re.Match[str], source: str) -> str:
+    """Where a link of a file of the repository leads on the site."""
     target, anchor = found[1], found[2] or ""
     path = (ROOT / source).parent.joinpath(target).resolve().relative_to(ROOT)
-    if path.parts[0] == "docs":
-        return (
-            f"{path.relative_to('docs')}{anchor}"
-            if source in OF_ROOT.values()
-            else found[0]
-        )
+    if path.parts[0] == "docs" and source in OF_ROOT.values():
+        return f"{path.relative_to('docs')}{anchor}"
     up = "../" * (len(Path(source).parts) - 2)
-    for page, of_root in OF_ROOT.items():
-        if path == Path(of_root):
-            return f"{up}{page}{anchor}"
-    if path == Path("README.md"):
-        return f"{up}index.md{anchor}"
     if path.parts[0] == "examples":
         return f"{up}{EXAMPLES}#{path.stem}"
-    return found[0]
+    pages = {of: page for page, of in OF_ROOT.items()} | {"README.md": "index.md"}
+    page = pages.get(path.as_posix())
+    return found[0] if page is None else f"{up}{page}{anchor}"
 
 
 def _lowered(found: re.Match[str]) -> str:
