@@ -174,7 +174,7 @@ class Scene:
                 with urllib.request.urlopen(url, timeout=5) as answer:
                     if b"AVAILABLE" in (said := answer.read()):
                         return said.decode()
-            except (urllib.error.URLError, ConnectionError):
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
                 pass
             time.sleep(0.1)
         raise AssertionError(self.served())
