@@ -24,12 +24,20 @@ PAGE = Path(__file__).with_name("cli.md")
 TOP = """\
 # The commands
 
-Made from what `keras-multvae COMMAND --help` tells; `make cli-docs` renews this page.
-The examples work on the files that those before them wrote, and on MovieLens'
-`ratings.csv` and `movies.csv`. The environment variable `KERAS_BACKEND` chooses
-tensorflow, jax or torch; with `KERAS_MULTVAE_DEBUG=1` an error shows where it came
-from, and the frameworks' logs are heard. Standard output holds results, with `--json`
-as JSON; standard error all else. The exit status is 2 for bad use, 1 for a failure.
+All commands with all options, as `keras-multvae COMMAND --help` shows them. The
+examples build on each other: they work on MovieLens' `ratings.csv` and `movies.csv`,
+and on what the examples before them wrote.
+
+- **Backend:** the environment variable `KERAS_BACKEND` chooses tensorflow, jax or
+  torch.
+- **Output:** results go to standard output, with `--json` as JSON. Progress and
+  messages go to standard error.
+- **Exit status:** 0; 2 for bad use; 1 for a failure. A command that fails leaves
+  nothing behind.
+- **Debugging:** with `KERAS_MULTVAE_DEBUG=1` an error shows where it came from, and the
+  frameworks' own logs are shown.
+
+`make cli-docs` makes this page from the parser.
 """
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = (
     "prepare|train|tune|evaluate|compare|recommend|similar|export|add-items|serve|demo"
 )
@@ -39,6 +39,12 @@ class Command:
 def commands(page: Path) -> list[Command]:
     """All commands of a page, in its order."""
     return list(_commands(page.relative_to(ROOT).as_posix(), page.read_text("utf-8")))
+
+
+def python_blocks(page: Path) -> list[str]:
+    """The Python code of a page."""
+    text = page.read_text("utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def _commands(name: str, text: str) -> Iterator[Command]:

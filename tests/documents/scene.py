@@ -60,9 +60,8 @@ def write_films(folder: Path) -> None:
                 np.arange(45) % 2 == user % 2, 0.6, 0.1
             )
             for item in np.flatnonzero(liked):
-                file.write(
-                    f"{user},{FILMS[item]},{RNG.integers(4, 6)},{10**9 + item}\n"
-                )
+                time = 10**9 + (7 * user + 13 * item) % 1000
+                file.write(f"{user},{FILMS[item]},{RNG.integers(4, 6)},{time}\n")
     header = "movieId,title,genres"
     titles = [
         f'{film},"Film, the {film}th (1999)",{("Drama", "Comedy")[place % 2]}|Any'
@@ -175,7 +174,7 @@ class Scene:
                 with urllib.request.urlopen(url, timeout=5) as answer:
                     if b"AVAILABLE" in (said := answer.read()):
                         return said.decode()
-            except (urllib.error.URLError, ConnectionError):
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
                 pass
             time.sleep(0.1)
         raise AssertionError(self.served())

@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from documents.pages import COMMANDS, PAGES, ROOT, Command, commands
+from documents.pages import COMMANDS, PAGES, ROOT, Command, commands, python_blocks
 from documents.scene import Scene, write_films
 
 from keras_multvae.cli.parser import parse
@@ -46,7 +46,6 @@ NOT_RUN = {
     r"^docker |^cd saved_models/movielens/serving$": CONTAINERS,
     r" \.\.\. |\bCOMMAND\b|\bFOLDER$|--out (FILE|MODEL)$": PART,
 }
-README = PAGES[0].read_text("utf-8")
 
 
 class ParsedError(Exception):
@@ -88,7 +87,7 @@ def scene(tmp_path_factory):
     write_films(folder)
     (model,) = (
         block
-        for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+        for block in python_blocks(ROOT / "docs" / "extending.md")
         if "@km.register_model" in block
     )
     (folder / "my_models.py").write_text(model)
@@ -101,7 +100,7 @@ def scene(tmp_path_factory):
     scene.close()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_commands_of_a_page_do_what_they_say(page, scene, monkeypatch, capsys):
     if page.name == "tutorial-shop.md":
         pytest.skip("test_tutorial.py runs it from end to end")
@@ -115,7 +114,7 @@ def test_the_commands_of_a_page_do_what_they_say(page, scene, monkeypatch, capsy
         assert answer.strip(), command
         if words_of(command)[0] == "curl":
             assert json.loads(answer)["predictions"], command
-    if page == PAGES[0]:
+    if page == ROOT / "docs" / "extending.md":
         recipe = json.loads((scene.folder / "my-model" / "recipe.json").read_text())
         expected = ("LinearVAE", {"latent_dim": 32})
         assert (recipe["model"], recipe["settings"]) == expected

