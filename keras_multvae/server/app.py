@@ -1,4 +1,4 @@
-"""The routes: TensorFlow Serving's REST API, the metrics, and the page."""
+"""The routes: TensorFlow Serving's REST API, version 2, the metrics, the page."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from keras_multvae.extras import package_version
 from keras_multvae.server import page
 from keras_multvae.server.answers import dumps
 from keras_multvae.server.hosts import CheckedHosts
@@ -24,6 +25,7 @@ from keras_multvae.server.limits import Budget
 from keras_multvae.server.metrics import Metrics
 from keras_multvae.server.rest import METHODS, RestApi
 from keras_multvae.server.status import invalid
+from keras_multvae.server.v2 import InferenceApi
 from keras_multvae.server.versions import POLL_SECONDS, ModelManager
 from keras_multvae.serving.config import METRICS
 
@@ -53,6 +55,7 @@ def make_app(
     poll_seconds: float = POLL_SECONDS,
     allowed_hosts: Iterable[str] = (),
     any_address: bool = False,
+    labels: Iterable[str] = (),
 ) -> Starlette:
     """An ASGI application that serves a model.
 
@@ -63,6 +66,7 @@ def make_app(
         allowed_hosts: Host names of the server, besides localhost and loopback
             addresses; "*" for any.
         any_address: Whether any IP address is allowed as a host.
+        labels: Labels of the served version.
 
     Returns:
         The application, with its `Metrics` as `state.metrics`. Its lifespan loads the
@@ -70,8 +74,9 @@ def make_app(
     """
     metrics = Metrics()
     budget = Budget()
-    manager = ModelManager(folder, metrics, poll_seconds)
+    manager = ModelManager(folder, metrics, poll_seconds, labels)
     rest = RestApi(manager, metrics, max_body, budget)
+    v2 = InferenceApi(manager, metrics, max_body, budget, package_version())
     pages = _Pages(manager, min(max_body, MAX_PAGE_BODY), budget)
 
     async def metrics_page(request: Request) -> Response:
@@ -93,6 +98,8 @@ def make_app(
             Route("/api/search", pages.search),
             Route("/api/similar", pages.similar),
             Route("/api/recommend", pages.recommend, methods=["POST"]),
+            Route("/v2", v2.answer, methods=METHODS),
+            Route("/v2/{rest:path}", v2.answer, methods=METHODS),
             Route("/{rest:path}", rest.answer, methods=METHODS),
         ],
         lifespan=lifespan,
