@@ -106,6 +106,8 @@ def serve(arguments: argparse.Namespace) -> None:
         arguments.port,
         arguments.max_request_mib * 2**20,
         arguments.allowed_hosts,
+        arguments.grpc_port,
+        arguments.labels,
     )
 
 

@@ -150,7 +150,7 @@ def _commands_of_models() -> tuple[tuple[str, str, str, _AddOptions], ...]:
         (
             "serve",
             "commands:serve",
-            "Serve a SavedModel over HTTP, with a page to try it on.",
+            "Serve a SavedModel over HTTP and gRPC, with a page to try it on.",
             add_serve_options,
         ),
         (

@@ -60,6 +60,18 @@ def add_serve_options(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--port", type=_port, default=8501, help="0 for any")
     sub.add_argument(
+        "--grpc-port",
+        type=_port,
+        help="serve TensorFlow Serving's gRPC, too, as on port 8500; 0 for any",
+    )
+    sub.add_argument(
+        "--labels",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help="version labels, as stable, that lead to the served version",
+    )
+    sub.add_argument(
         "--max-request-mib",
         type=_positive,
         default=8,

@@ -30,7 +30,8 @@ from keras_multvae.server.tensors import SHOWN
 from keras_multvae.server.versions import ModelManager
 
 NAME = r"(?P<name>[^/:]+)"
-WHICH = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+LABEL = r"[^/:]+"
+WHICH = rf"(?:/versions/(?P<version>\d+)|/labels/(?P<label>{LABEL}))?"
 PATHS = {
     "POST": re.compile(
         f"/v1/models/{NAME}{WHICH}:(?P<verb>classify|regress|predict)", re.I
