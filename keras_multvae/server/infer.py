@@ -10,7 +10,6 @@ References:
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -28,21 +27,17 @@ from keras_multvae.server.parsing import (
 )
 from keras_multvae.server.status import StatusError, invalid
 from keras_multvae.server.tensors import SHOWN, dims, shown, tensor
+from keras_multvae.serving.tensor_data import DTYPES, pack, unpack
 from keras_multvae.typing import Json
 
-# The protocol's names of dtypes, and how they are stored, by TensorFlow's names.
-DATATYPES: dict[str, tuple[str, str]] = {
-    "string": ("BYTES", "O"),
-    "bool": ("BOOL", "?"),
-    "float": ("FP32", "<f4"),
-    "double": ("FP64", "<f8"),
-    **{
-        f"{sign}int{8 * size}": (f"{sign}int{8 * size}".upper(), f"<{kind}{size}")
-        for sign, kind in (("", "i"), ("u", "u"))
-        for size in (1, 2, 4, 8)
-    },
+# The protocol's names of dtypes by TensorFlow's, and by NumPy's.
+DATATYPES = {
+    "string": "BYTES",
+    "float": "FP32",
+    "double": "FP64",
+    **{name.lower(): name for name in DTYPES if "INT" in name or name == "BOOL"},
 }
-LENGTH = struct.Struct("<I")
+DATATYPES |= {"object": "BYTES", "float32": "FP32", "float64": "FP64"}
 
 
 @dataclass(frozen=True)
@@ -121,11 +116,10 @@ def infer_body(
     parts, behind = [], []
     for name, binary in infer.outputs.items():
         array = outputs[name]
-        tf_name = {"object": "string", "float32": "float", "float64": "double"}
-        kind, stored = DATATYPES[tf_name.get(array.dtype.name, array.dtype.name)]
+        kind = DATATYPES[array.dtype.name]
         head = {"name": name, "datatype": kind, "shape": list(array.shape)}
         if binary:
-            behind.append(_packed(array, stored))
+            behind.append(pack(array, DTYPES[kind]))
             size = {"binary_data_size": len(behind[-1])}
             parts.append(dumps({**head, "parameters": size}))
         else:
@@ -145,39 +139,11 @@ def described(tensors: Mapping[str, Input]) -> list[Json]:
     return [
         {
             "name": name,
-            "datatype": DATATYPES[each.dtype][0],
+            "datatype": DATATYPES[each.dtype],
             "shape": [-1] if each.shape is None else list(each.shape),
         }
         for name, each in tensors.items()
     ]
-
-
-def unpack_strings(data: bytes, count: int) -> np.ndarray:
-    """The values of BYTES, each behind its length in four bytes."""
-    found = np.empty(count, object)
-    place = 0
-    for number in range(count):
-        start = place + LENGTH.size
-        if start > len(data):
-            raise ValueError("there are too few values")
-        place = start + LENGTH.unpack_from(data, start - LENGTH.size)[0]
-        if place > len(data):
-            raise ValueError("a value is longer than the data")
-        found[number] = data[start:place]
-    if place != len(data):
-        raise ValueError("there is more behind the last value")
-    return found
-
-
-def pack_strings(values: list[bytes]) -> bytes:
-    """Values of BYTES, each behind its length in four bytes."""
-    return b"".join(LENGTH.pack(len(value)) + value for value in values)
-
-
-def _packed(array: np.ndarray, stored: str) -> bytes:
-    if array.dtype == object:
-        return pack_strings(array.reshape(-1).tolist())
-    return array.astype(stored).tobytes()
 
 
 def _length(text: str, most: int) -> int:
@@ -250,7 +216,7 @@ def _inputs(
 def _shape(given: Json, spec: Input, limits: Limits) -> tuple[int, ...]:
     """The shape of an input, whose dtype and limits are checked too."""
     name, shape = given["name"], given.get("shape")
-    wanted = DATATYPES[spec.dtype][0]
+    wanted = DATATYPES[spec.dtype]
     if given.get("datatype") != wanted:
         raise invalid(
             f"Input {name} has the datatype {wanted}. Received: "
@@ -286,13 +252,9 @@ def _from_json(given: Json, shape: tuple[int, ...], spec: Input) -> np.ndarray:
 def _from_binary(
     name: str, data: bytes, shape: tuple[int, ...], spec: Input
 ) -> np.ndarray:
-    stored = DATATYPES[spec.dtype][1]
+    stored = DTYPES[DATATYPES[spec.dtype]]
     try:
-        if stored == "O":
-            array = unpack_strings(data, prod(shape))
-        else:
-            array = np.frombuffer(data, stored)
-        return array.reshape(shape)
+        return unpack(data, stored, prod(shape)).reshape(shape)
     except ValueError as error:
         raise invalid(
             f"The {len(data)} bytes of input {name} do not fit its shape "

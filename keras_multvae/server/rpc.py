@@ -9,10 +9,11 @@ References:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from keras_multvae.server.connections import MAX_CONNECTIONS
+from keras_multvae.server.connections import MAX_CONNECTIONS, RPC_CONNECTIONS
 from keras_multvae.server.hosts import KINDS
 from keras_multvae.server.http import run
 from keras_multvae.server.limits import Budget, Hold
@@ -33,6 +34,7 @@ from keras_multvae.server.versions import ModelManager
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+logger = logging.getLogger(__name__)
 # Numbers of ModelVersionStatus.State.
 STATES = {"LOADING": 20, "AVAILABLE": 30, "UNLOADING": 40, "END": 50}
 # A client that sends half a request, or none, is sent away in the end.
@@ -93,6 +95,7 @@ class RpcApi:
                 ("grpc.max_receive_message_length", self._max_body),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
+                ("grpc.max_allowed_incoming_connections", RPC_CONNECTIONS),
                 ("grpc.max_connection_idle_ms", IDLE_MS),
                 ("grpc.max_connection_age_ms", AGE_MS),
                 ("grpc.max_connection_age_grace_ms", LEAVING_MS),
@@ -150,8 +153,13 @@ class RpcApi:
                 kind = KINDS.get(error.http_status)
                 if kind:
                     self._metrics.refused(kind)
-                await context.abort(grpc.StatusCode[error.code], str(error))
-                raise
+                code, text = grpc.StatusCode[error.code], str(error)
+            except Exception as error:
+                logger.exception("%s failed", name)
+                text = f"Internal error: {type(error).__name__}"
+                code = grpc.StatusCode.INTERNAL
+            await context.abort(code, text)
+            raise AssertionError("abort() raises")
 
         return method
 

@@ -18,7 +18,13 @@ from pathlib import Path
 from keras_multvae import checks
 from keras_multvae.server.app import GRACE_SECONDS, MAX_BODY, make_app
 from keras_multvae.server.aside import any_left
-from keras_multvae.server.connections import BACKLOG, MAX_CONNECTIONS, Guard, Server
+from keras_multvae.server.connections import (
+    BACKLOG,
+    MAX_CONNECTIONS,
+    RPC_CONNECTIONS,
+    Guard,
+    Server,
+)
 from keras_multvae.server.hosts import is_loopback
 from keras_multvae.server.logs import LOGGING
 from keras_multvae.server.model import disable_xla
@@ -26,9 +32,9 @@ from keras_multvae.server.rest import LABEL
 from keras_multvae.server.rpc import import_stubs
 from keras_multvae.serving.versions import name_of, versions_in
 
-# Open files besides connections: of a model, of TensorFlow, and of connections that are
-# not counted yet.
-RESERVED_FILES = 2 * BACKLOG + 256
+# Open files besides HTTP connections: of a model, of TensorFlow, of gRPC, and of
+# connections that are not counted yet.
+RESERVED_FILES = 2 * BACKLOG + RPC_CONNECTIONS + 256
 
 
 def serve(

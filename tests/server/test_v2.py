@@ -10,13 +10,9 @@ import numpy as np
 import pytest
 from server.asking import check, error, eventually
 
-from keras_multvae.server.infer import (
-    Infer,
-    infer_body,
-    pack_strings,
-    unpack_strings,
-)
+from keras_multvae.server.infer import Infer, infer_body
 from keras_multvae.server.parsing import Request
+from keras_multvae.serving.tensor_data import pack, unpack
 
 pytestmark = pytest.mark.once
 
@@ -40,6 +36,10 @@ def bytes_input(rows, name="item_ids", **others):
     }  # fmt: skip
 
 
+def strings(*values):
+    return pack(np.array([value.encode() for value in values], object), "O")
+
+
 def arrays(response):
     """The outputs of an answer, JSON or binary."""
     assert response.status_code == 200, response.text
@@ -59,7 +59,7 @@ def arrays(response):
         else:
             data, rest = rest[:size], rest[size:]
             if each["datatype"] == "BYTES":
-                values = unpack_strings(data, count)
+                values = unpack(data, "O", count)
                 array = np.array([value.decode() for value in values], object)
             else:
                 array = np.frombuffer(data, kind[each["datatype"]])
@@ -119,8 +119,8 @@ def test_answers_in_json(served, server):
 def test_binary_in_and_out(served, server):
     """Histories as binary data, k as JSON; and the answer as it was asked for."""
     rows = [["f1", "f2"], ["f3", ""]]
-    packed = pack_strings([item.encode() for each in rows for item in each])
-    none = pack_strings([b"", b""])
+    packed = strings(*(item for each in rows for item in each))
+    none = strings("", "")
 
     def binary(name, data, shape):
         size = {"binary_data_size": len(data)}
