@@ -6,17 +6,21 @@ The first run installs them from the package index, into the cache of pytest.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import sparse
+from served import serving, train
 
 from benchmarks.speed.environments import Environment
-from keras_multvae import Recommender, RecVAE, export_onnx
+from keras_multvae import Recommender, RecVAE, export_onnx, export_saved_model
 from keras_multvae.data import Vocabulary
+from keras_multvae.server.app import make_app
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
@@ -29,27 +33,39 @@ PACKAGES = {
 
 
 @pytest.fixture
-def ask(request):
-    """(client, address, histories) -> what the client's own process prints."""
+def python_of(request):
+    """client -> the interpreter of its environment."""
     cache = request.config.cache
     if cache is None:
         pytest.skip("pytest has no cache folder")
 
-    def run(client, address, histories):
+    def find(client):
+        if client not in PACKAGES:
+            return sys.executable
         environment = Environment(PACKAGES[client])
         try:
-            python = environment.python(Path(cache.mkdir("foreign")))
+            return environment.python(Path(cache.mkdir("foreign")))
         except subprocess.CalledProcessError:
             pytest.skip(f"{client} cannot be installed: no package index")
+
+    return find
+
+
+def output(*command):
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def ask(python_of):
+    """(client, address, histories) -> what the client's own process prints."""
+
+    def run(client, address, histories):
         script = Path(__file__).with_name("foreign") / f"ask_{client}.py"
-        result = subprocess.run(
-            [python, script, address, json.dumps(histories)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == 0, result.stderr
-        return json.loads(result.stdout.splitlines()[-1])
+        histories = json.dumps(histories)
+        text = output(python_of(client), script, address, histories)
+        return json.loads(text.splitlines()[-1])
 
     return run
 
@@ -100,6 +116,34 @@ def test_curl(served, server):
         for each in outputs
     }
     check(served, [arrays])
+
+
+@pytest.fixture(scope="module")
+def movielens(tmp_path_factory):
+    """A recommender with the ids of the pages, and its addresses for HTTP and gRPC."""
+    recommender = train([1, 364, 588, 260, *range(1000, 1026)])
+    folder = tmp_path_factory.mktemp("movielens") / "movielens"
+    export_saved_model(recommender, folder)
+    app = make_app(folder, grpc_address="127.0.0.1:0")
+    with serving(app) as address:
+        yield recommender, address, f"127.0.0.1:{app.state.grpc_port}"
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "protocols.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("client", ["triton", "kserve", "keras_multvae", "grpc"])
+def test_the_examples_of_the_page(movielens, python_of, client):
+    recommender, address, rpc = movielens
+    (code,) = (
+        block for block in BLOCKS if re.search(rf"^(from|import) {client}", block, re.M)
+    )
+    code = code.replace("localhost:8501", address.removeprefix("http://"))
+    code = code.replace("localhost:8500", rpc)
+    text = output(python_of(client), "-c", code)
+    best = recommender.recommend([[1, 364, 588]], k=3).items[0]
+    assert " ".join(map(str, best)) in " ".join(text.split())
 
 
 @pytest.mark.parametrize("path", [False, True], ids=["network", "linear path"])

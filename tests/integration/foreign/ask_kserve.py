@@ -31,7 +31,6 @@ async def ask():
         )
         answer = await client.infer(address, request, model_name="films")
         assert answer.id == "17"
-        assert answer.model_version == "1"
         arrays = {each.name: each.as_numpy() for each in answer.outputs}
         items = [
             [each.decode() if isinstance(each, bytes) else each for each in row]
