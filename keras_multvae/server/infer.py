@@ -13,7 +13,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -262,7 +261,9 @@ def _from_binary(
         ) from None
 
 
-def _outputs(document: Json, specs: Mapping[str, Any], binary: bool) -> dict[str, bool]:
+def _outputs(
+    document: Json, specs: Mapping[str, Input], binary: bool
+) -> dict[str, bool]:
     """The wanted outputs, all where none are named, and which are binary."""
     if "outputs" not in document:
         return dict.fromkeys(specs, binary)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keras_multvae.server.connections import MAX_CONNECTIONS, RPC_CONNECTIONS
 from keras_multvae.server.hosts import KINDS
@@ -33,6 +33,7 @@ from keras_multvae.server.versions import ModelManager
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
+    from grpc.aio import Server, ServicerContext
 
 logger = logging.getLogger(__name__)
 # Numbers of ModelVersionStatus.State.
@@ -73,7 +74,7 @@ class RpcApi:
         self._metrics = metrics
         self._max_body = max_body
         self._budget = budget
-        self._server: Any = None
+        self._server: Server = None
 
     async def start(self, address: str) -> int:
         """Listens, as on "127.0.0.1:8500"; returns the port.
@@ -137,10 +138,10 @@ class RpcApi:
 
     def _counted(
         self, name: str, answer: Callable[[Message, Hold], Awaitable[Message]]
-    ) -> Callable[[Message, Any], Awaitable[Message]]:
+    ) -> Callable[[Message, ServicerContext], Awaitable[Message]]:
         """A method of a service, with its counters and errors."""
 
-        async def method(request: Message, context: Any) -> Message:
+        async def method(request: Message, context: ServicerContext) -> Message:
             import grpc
 
             try:
@@ -234,7 +235,7 @@ def _which(request: Message) -> Which:
     return spec.name, None, spec.version_label if choice else None
 
 
-def _servicer(base: type, **methods: Callable[..., Any]) -> object:
+def _servicer(base: type, **methods: Callable[..., object]) -> object:
     """A service of generated stubs with these methods."""
     return type(
         base.__name__, (base,), {n: staticmethod(m) for n, m in methods.items()}
