@@ -115,7 +115,7 @@ def infer_body(
     parts, behind = [], []
     for name, binary in infer.outputs.items():
         array = outputs[name]
-        kind = DATATYPES[array.dtype.name]
+        kind = _datatype(array.dtype.name)
         head = {"name": name, "datatype": kind, "shape": list(array.shape)}
         if binary:
             behind.append(pack(array, DTYPES[kind]))
@@ -138,11 +138,18 @@ def described(tensors: Mapping[str, Input]) -> list[Json]:
     return [
         {
             "name": name,
-            "datatype": DATATYPES[each.dtype],
+            "datatype": DATATYPES.get(each.dtype, each.dtype.upper()),
             "shape": [-1] if each.shape is None else list(each.shape),
         }
         for name, each in tensors.items()
     ]
+
+
+def _datatype(dtype: str) -> str:
+    """The protocol's name of a dtype."""
+    if dtype not in DATATYPES:
+        raise StatusError("UNIMPLEMENTED", f"Tensors of {dtype} are not served here.")
+    return DATATYPES[dtype]
 
 
 def _length(text: str, most: int) -> int:
@@ -215,7 +222,7 @@ def _inputs(
 def _shape(given: Json, spec: Input, limits: Limits) -> tuple[int, ...]:
     """The shape of an input, whose dtype and limits are checked too."""
     name, shape = given["name"], given.get("shape")
-    wanted = DATATYPES[spec.dtype]
+    wanted = _datatype(spec.dtype)
     if given.get("datatype") != wanted:
         raise invalid(
             f"Input {name} has the datatype {wanted}. Received: "
@@ -271,9 +278,8 @@ def _outputs(
     for each in _listed(document, "outputs"):
         parameters = _parameters(each)
         if each["name"] not in specs:
-            raise StatusError(
-                "INVALID_ARGUMENT",
-                f"There is no output {shown(each['name'])}, only {', '.join(specs)}.",
+            raise invalid(
+                f"There is no output {shown(each['name'])}, only {', '.join(specs)}."
             )
         if "classification" in parameters:
             raise invalid("Classification is not served here.")

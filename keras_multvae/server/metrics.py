@@ -54,7 +54,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.requests = Counter(
             f"{PREFIX}_requests",
-            "Answered requests: HTTP by status, gRPC by code.",
+            "Answered requests, by HTTP status; gRPC by that of its code.",
             ["method", "status"],
             registry=self.registry,
         )
@@ -119,7 +119,8 @@ class Metrics:
         try:
             yield count
         except BaseException as error:
-            count.status = str(getattr(error, "http_status", 500))
+            status = getattr(error, "status_code", 500)  # of Starlette's own errors
+            count.status = str(getattr(error, "http_status", status))
             raise
         finally:
             self.requests.labels(method, count.status).inc()

@@ -83,12 +83,8 @@ class RpcApi:
             OSError: The address is taken.
         """
         import grpc
-        from tensorflow_serving.apis import (
-            model_service_pb2_grpc as model,
-        )
-        from tensorflow_serving.apis import (
-            prediction_service_pb2_grpc as prediction,
-        )
+        from tensorflow_serving.apis import model_service_pb2_grpc as model
+        from tensorflow_serving.apis import prediction_service_pb2_grpc as prediction
 
         self._server = grpc.aio.server(
             maximum_concurrent_rpcs=MAX_CONNECTIONS,
@@ -145,11 +141,9 @@ class RpcApi:
             import grpc
 
             try:
-                with self._metrics.counted(name) as count, self._budget.hold() as hold:
+                with self._metrics.counted(name), self._budget.hold() as hold:
                     hold.add(request.ByteSize())
-                    found = await answer(request, hold)
-                    count.status = "OK"
-                    return found
+                    return await answer(request, hold)
             except StatusError as error:
                 kind = KINDS.get(error.http_status)
                 if kind:

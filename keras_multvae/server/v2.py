@@ -76,9 +76,8 @@ class InferenceApi:
         match = PATHS[method].fullmatch(path) if method in PATHS else None
         if match is None:
             known = any(pattern.fullmatch(path) for pattern in PATHS.values())
-            with self._metrics.counted("malformed") as count:
-                count.status = "405" if known else "404"
-                raise HTTPException(int(count.status))
+            with self._metrics.counted("malformed"):
+                raise HTTPException(405 if known else 404)
         parts = match.groupdict()
         if method == "POST":
             with self._metrics.counted("infer") as count, self._budget.hold() as hold:

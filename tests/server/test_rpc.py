@@ -205,7 +205,7 @@ def test_requests_are_counted(server, channel):
         return sum(float(line.split()[-1]) for line in lines if line.startswith(text))
 
     texts = [
-        'keras_multvae_requests_total{method="Predict",status="OK"}',
+        'keras_multvae_requests_total{method="Predict",status="200"}',
         'keras_multvae_requests_total{method="Predict",status="400"}',
         "keras_multvae_unknown_ids_total",
         'keras_multvae_refused_requests_total{kind="invalid"}',

@@ -268,16 +268,18 @@ def test_requests_are_counted(server):
 
     good = 'keras_multvae_requests_total{method="infer",status="200"}'
     bad = 'keras_multvae_requests_total{method="infer",status="400"}'
+    wrong = 'keras_multvae_requests_total{method="malformed",status="405"}'
     unknown, refused = (
         "keras_multvae_unknown_ids_total",
         ('keras_multvae_refused_requests_total{kind="invalid"}'),
     )
-    before = [count(each) for each in (good, bad, unknown, refused)]
+    before = [count(each) for each in (good, bad, wrong, unknown, refused)]
     asked = {"inputs": [bytes_input([["f1", "nobody's"]])]}
     assert server.post(INFER, json=asked).status_code == 200
     assert server.post(INFER, json={}).status_code == 400
-    after = [count(each) for each in (good, bad, unknown, refused)]
-    assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 1, 1]
+    assert server.get(INFER).status_code == 405
+    after = [count(each) for each in (good, bad, wrong, unknown, refused)]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 1, 1, 2]
 
 
 @pytest.mark.parametrize("path", ["/v1/models/films:predict", INFER])
