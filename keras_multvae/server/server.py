@@ -30,7 +30,12 @@ from keras_multvae.server.logs import LOGGING
 from keras_multvae.server.model import disable_xla
 from keras_multvae.server.rest import LABEL
 from keras_multvae.server.rpc import import_stubs
-from keras_multvae.serving.versions import name_of, versions_in
+from keras_multvae.serving.versions import (
+    SAVED_MODEL,
+    check_format,
+    name_of,
+    versions_in,
+)
 
 # Open files besides HTTP connections: of a model, of TensorFlow, of gRPC, and of
 # connections that are not counted yet.
@@ -74,7 +79,7 @@ def serve(
         labels: Version labels, as "stable", which all lead to the served version.
 
     Raises:
-        ValueError: An invalid port or label.
+        ValueError: An invalid port or label, or a folder of ONNX models.
         FileNotFoundError: There is no such folder, or no version in it.
         OSError: The port is taken, or the address is not this machine's.
         ImportError: TensorFlow is not installed, or what gRPC needs.
@@ -191,6 +196,7 @@ def _check(folder: Path) -> None:
             f"{folder} has no version folder, as in {folder / '1'}. Write one with "
             "`keras-multvae export`, or give the folder of one model."
         )
+    check_format(folder, SAVED_MODEL)
 
 
 def listen(host: str, port: int) -> socket.socket:

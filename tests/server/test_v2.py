@@ -8,10 +8,14 @@ import shutil
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from server.asking import check, error, eventually
 
-from keras_multvae.server.infer import Infer, infer_body
-from keras_multvae.server.parsing import Request
+from keras_multvae.server.infer import Infer, Sides, infer_body, parse_infer
+from keras_multvae.server.limits import Limits
+from keras_multvae.server.parsing import Input, Request
+from keras_multvae.server.status import StatusError
 from keras_multvae.serving.tensor_data import pack, unpack
 
 pytestmark = pytest.mark.once
@@ -233,6 +237,55 @@ GOOD = bytes_input([["f1"]])
 )
 def test_what_is_wrong_is_named(server, request_, text):
     assert text in error(server.post(INFER, json=request_), 400)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 2**70)
+    | st.floats()
+    | st.sampled_from(["item_ids", "k", "BYTES", "INT32", "f1", "valid"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", "data", "x"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+TENSORS = st.fixed_dictionaries(
+    {"name": st.sampled_from(["item_ids", "k"]) | VALUES},
+    optional={
+        "datatype": st.sampled_from(["BYTES", "INT32"]) | VALUES,
+        "shape": st.lists(st.integers(0, 3), max_size=3) | VALUES,
+        "data": VALUES,
+        "parameters": st.dictionaries(
+            st.sampled_from(["binary_data_size", "binary_data", "x"]), VALUES
+        ),
+    },
+)
+REQUESTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": VALUES,
+        "inputs": st.lists(TENSORS, max_size=3) | VALUES,
+        "outputs": st.lists(TENSORS, max_size=3) | VALUES,
+        "parameters": VALUES,
+    },
+)
+
+
+@given(REQUESTS, st.binary(max_size=40), st.none() | st.integers(-1, 300))
+def test_whatever_comes_is_read_or_refused(document, rest, length):
+    inputs = {"item_ids": Input("string", (-1, -1)), "k": Input("int32", (-1,))}
+    sides = Sides(inputs, {"valid": Input("int32", (-1,))})
+    head = json.dumps(document).encode()
+    text = str(len(head) if length is None else length)
+    try:
+        found = parse_infer(head + rest, text, lambda name: sides, Limits(30))
+    except StatusError as error:
+        assert str(error) and "\n" not in str(error)
+    else:
+        shapes = {name: array.ndim for name, array in found.request.inputs.items()}
+        assert shapes == {"item_ids": 2, "k": 1}
 
 
 def test_limits_hold(server):

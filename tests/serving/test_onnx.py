@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -210,8 +211,11 @@ def test_versions_and_formats(tmp_path, monkeypatch):
     with pytest.raises(FileExistsError, match="version 4"):
         export_onnx(recommender, path, version=3)
     pytest.importorskip("tensorflow")
-    with pytest.raises(ValueError, match=r"films holds ONNX models.*folder of their"):
-        export_saved_model(recommender, path)
+    from keras_multvae.server import serve
+
+    for refuse in (partial(export_saved_model, recommender), serve):
+        with pytest.raises(ValueError, match="films holds ONNX models, and a server"):
+            refuse(path)
 
     def write(recommender, folder, k, quantize):
         (folder / "saved_model.pb").touch()

@@ -26,7 +26,7 @@ from keras_multvae.typing import Model, Variable
 
 ENCODERS = (InteractionEncoder, PointEncoder, DenselyConnectedEncoder)
 LIKELIHOODS = (MultinomialNLL, GaussianNLL, LogisticNLL)
-ACTIVATIONS = {"linear": None, "tanh": "Tanh"}
+ACTIVATIONS = {activations.linear: None, activations.tanh: "Tanh"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class History:
 
 def check_network(model: Exported) -> None:
     """Raises `TypeError` if a model has parts that this module does not know."""
-    if not is_plain(model, ENCODERS) or not _activations(model) <= set(ACTIVATIONS):
+    if not is_plain(model, ENCODERS) or not _knows_activations(model):
         raise TypeError(
             "ONNX export writes the encoders and decoders of this package, unchanged; "
             f"{type(model).__name__} has layers or methods of its own. Write a "
@@ -59,10 +59,9 @@ def check_network(model: Exported) -> None:
         )
 
 
-def _activations(model: Model) -> set[str]:
-    """The names of the activations of a model's dense layers."""
+def _knows_activations(model: Model) -> bool:
     layers = (*model.encoder.stack, *model.decoder.stack)
-    return {activations.serialize(layer.activation) for layer in layers}
+    return all(layer.activation in ACTIVATIONS for layer in layers)
 
 
 def add_scores(graph: Graph, model: Model, history: History) -> str:
@@ -133,7 +132,7 @@ def _add_stack(graph: Graph, layers: list[Model], hidden: str) -> str:
     """Adds dense layers, each with its activation."""
     for layer in layers:
         hidden = graph.add("Gemm", hidden, _array(layer.kernel), _array(layer.bias))
-        kind = ACTIVATIONS[activations.serialize(layer.activation)]
+        kind = ACTIVATIONS[layer.activation]
         hidden = hidden if kind is None else graph.add(kind, hidden)
     return hidden
 
