@@ -57,6 +57,7 @@ _PUBLIC = {
     "add_linear_path": "training",
     "compare": "selection",
     "evaluate_ranking": "evaluation",
+    "export_onnx": "serving",
     "export_saved_model": "serving",
     "find_beta_cap": "selection",
     "recommend_on_ray": "cluster",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from importlib import import_module, metadata
 from types import ModuleType
 
 
@@ -15,3 +15,11 @@ def import_extra(module: str, extra: str) -> ModuleType:
             f"This needs {module.partition('.')[0]} ({error}). Install it with: "
             f'pip install "keras_multvae[{extra}]"'
         ) from error
+
+
+def package_version() -> str:
+    """The installed version of this package."""
+    try:
+        return metadata.version("keras-multvae")
+    except metadata.PackageNotFoundError:
+        return "(a checkout)"

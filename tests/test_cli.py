@@ -374,6 +374,22 @@ def test_help_tells_defaults(capsys):
     )
 
 
+def test_export_to_onnx(folder, capsys):
+    pytest.importorskip("onnx")
+    out = str(folder / "onnx_models")
+    export = ["export", str(folder / "model"), "--out", out, "--format", "onnx"]
+    assert main([*export, "-k", "5", "--data-name", "made up"]) == 0
+    version = folder / "onnx_models" / "1"
+    assert capsys.readouterr().out == f"{version}\n"
+    assert "Data: made up." in (version / "assets.extra/MODEL_CARD.md").read_text()
+    assert main(["verify", out]) == 0
+    assert "exported model, all files whole" in capsys.readouterr().out
+    assert not (folder / "onnx_models" / "serving").exists()
+    with pytest.raises(SystemExit):
+        main([*export, "--quantize", "int8"])
+    assert "--quantize goes with a SavedModel" in capsys.readouterr().err
+
+
 def test_export_as_a_program(folder):
     pytest.importorskip("tensorflow")
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -13,6 +13,7 @@ from keras_multvae import (
     Recommender,
     Reranking,
     evaluate_ranking,
+    export_onnx,
     export_saved_model,
     write_serving_config,
 )
@@ -66,7 +67,7 @@ def _split(
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """Model folder -> SavedModel, model card and the server's files."""
+    """Model folder -> SavedModel or ONNX model, model card, the server's files."""
     recommender = Recommender.load(arguments.model)
     card = ModelCard(data=arguments.data_name, licence=arguments.licence)
     if arguments.prepared is not None:
@@ -76,16 +77,19 @@ def export(arguments: argparse.Namespace) -> None:
             with status(f"Ranking for {split.test.num_users:,} users"):
                 report = evaluate_ranking(recommender.model, split.test)
             card = replace(card, report=report)
-    with status("Exporting under TensorFlow"):
-        folder = export_with_files(
-            recommender,
-            Path(arguments.out),
-            version=arguments.version,
-            k=arguments.k,
-            keep=arguments.keep,
-            quantize=arguments.quantize,
-            card=card,
-        )
+    options = {name: getattr(arguments, name) for name in ("version", "k", "keep")}
+    if arguments.format == "onnx":
+        with status("Exporting to ONNX"):
+            folder = export_onnx(recommender, arguments.out, card=card, **options)
+    else:
+        with status("Exporting under TensorFlow"):
+            folder = export_with_files(
+                recommender,
+                Path(arguments.out),
+                quantize=arguments.quantize,
+                card=card,
+                **options,
+            )
     print(folder)
 
 
@@ -102,6 +106,8 @@ def serve(arguments: argparse.Namespace) -> None:
         arguments.port,
         arguments.max_request_mib * 2**20,
         arguments.allowed_hosts,
+        arguments.grpc_port,
+        arguments.labels,
     )
 
 

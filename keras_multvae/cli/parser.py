@@ -25,6 +25,11 @@ from keras_multvae.cli.recommend_options import (
     check_recommend,
     check_reranking,
 )
+from keras_multvae.cli.serving_options import (
+    add_export_options,
+    add_serve_options,
+    check_export,
+)
 from keras_multvae.cli.tune_options import add_tune_options
 from keras_multvae.compat import DefaultsHelpFormatter
 from keras_multvae.settings import NON_NEGATIVE_INT, POSITIVE_INT
@@ -34,13 +39,6 @@ from keras_multvae.training.recipe import Recipe
 DISTRIBUTIONS = ("data", "items")
 _AddOptions = Callable[[argparse.ArgumentParser], None]
 _positive, _non_negative = converter(POSITIVE_INT), converter(NON_NEGATIVE_INT)
-
-
-def _port(text: str) -> int:
-    number: int = _non_negative(text)
-    if number > 65535:
-        raise argparse.ArgumentTypeError(f"{number} is no port; 65535 is the last")
-    return number
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -77,6 +75,7 @@ def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
         "prepare": check_prepare,
         "recommend": check_recommend,
         "evaluate": check_reranking,
+        "export": check_export,
     }
     if parsed.command in checks:
         wrong = checks[parsed.command](parsed)
@@ -145,14 +144,14 @@ def _commands_of_models() -> tuple[tuple[str, str, str, _AddOptions], ...]:
         (
             "export",
             "commands:export",
-            "Write a SavedModel for TensorFlow Serving.",
-            _export_options,
+            "Write a SavedModel for TensorFlow Serving, or an ONNX model.",
+            add_export_options,
         ),
         (
             "serve",
             "commands:serve",
-            "Serve a SavedModel over HTTP, with a page to try it on.",
-            _serve_options,
+            "Serve a SavedModel over HTTP and gRPC, with a page to try it on.",
+            add_serve_options,
         ),
         (
             "add-items",
@@ -269,54 +268,6 @@ def _evaluate_options(sub: argparse.ArgumentParser) -> None:
     add_reranking_options(sub.add_argument_group("lists chosen anew"))
     sub.add_argument("--json", action="store_true", help="one JSON object to stdout")
     add_import_option(sub)
-
-
-def _export_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("model", help="folder that train wrote")
-    sub.add_argument(
-        "--out", required=True, help="folder of the model, as saved_models/NAME"
-    )
-    sub.add_argument("--version", type=_positive, help="default: the next free number")
-    sub.add_argument("-k", type=_positive, default=100, help="items in an answer")
-    sub.add_argument(
-        "--keep", type=_positive, help="number of versions to keep; default: all"
-    )
-    sub.add_argument(
-        "--quantize",
-        choices=["bfloat16", "int8"],
-        help="dtype of item embeddings, for a half or a quarter of the memory",
-    )
-    sub.add_argument(
-        "--prepared",
-        help="for the model card: folder that prepare wrote, for counts and metrics",
-    )
-    sub.add_argument("--data-name", help="for the model card: description of the data")
-    sub.add_argument(
-        "--licence",
-        help="for the model card: terms of the data; movielens for those of MovieLens",
-    )
-    add_import_option(sub)
-
-
-def _serve_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("saved_model", help="folder of a model, as in saved_models/NAME")
-    sub.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all"
-    )
-    sub.add_argument("--port", type=_port, default=8501, help="0 for any")
-    sub.add_argument(
-        "--max-request-mib",
-        type=_positive,
-        default=8,
-        help="larger requests are refused",
-    )
-    sub.add_argument(
-        "--allowed-hosts",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="host names besides localhost; '*' for any",
-    )
 
 
 def _verify_options(sub: argparse.ArgumentParser) -> None:

@@ -35,7 +35,7 @@ def predict_body(outputs: Mapping[str, np.ndarray], by_row: bool) -> bytes:
     b'{"predictions":[[0.1,2.0]]}'
     """
     if not by_row:
-        columns = {key: _column(key, array) for key, array in outputs.items()}
+        columns = {key: column(key, array) for key, array in outputs.items()}
         if len(columns) == 1:
             (single,) = columns.values()
         else:
@@ -67,7 +67,7 @@ def _rows(outputs: Mapping[str, np.ndarray], size: int) -> Iterator[bytes]:
         yield dumps(rows)[1:-1]
 
 
-def _column(key: str, array: np.ndarray) -> bytes:
+def column(key: str, array: np.ndarray) -> bytes:
     """The JSON of an output, written in blocks of rows."""
     if not array.ndim:
         return dumps(_values(key, array))

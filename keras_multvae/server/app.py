@@ -1,4 +1,4 @@
-"""The routes: TensorFlow Serving's REST API, the metrics, and the page."""
+"""The routes: TensorFlow Serving's REST API, version 2, the metrics, the page."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from keras_multvae.extras import package_version
 from keras_multvae.server import page
 from keras_multvae.server.answers import dumps
 from keras_multvae.server.hosts import CheckedHosts
@@ -23,11 +24,14 @@ from keras_multvae.server.http import ERRORS, json_response, read_body
 from keras_multvae.server.limits import Budget
 from keras_multvae.server.metrics import Metrics
 from keras_multvae.server.rest import METHODS, RestApi
+from keras_multvae.server.rpc import RpcApi
 from keras_multvae.server.status import invalid
+from keras_multvae.server.v2 import InferenceApi
 from keras_multvae.server.versions import POLL_SECONDS, ModelManager
 from keras_multvae.serving.config import METRICS
 
 MAX_BODY = 8 * 2**20  # bytes
+GRACE_SECONDS = 30  # seconds to finish requests at the end
 MAX_PAGE_BODY = 256 * 2**10  # Enough for some hundred ids.
 MAX_QUERY = 200  # letters of a search
 PAGE = {
@@ -53,6 +57,8 @@ def make_app(
     poll_seconds: float = POLL_SECONDS,
     allowed_hosts: Iterable[str] = (),
     any_address: bool = False,
+    labels: Iterable[str] = (),
+    grpc_address: str | None = None,
 ) -> Starlette:
     """An ASGI application that serves a model.
 
@@ -63,15 +69,20 @@ def make_app(
         allowed_hosts: Host names of the server, besides localhost and loopback
             addresses; "*" for any.
         any_address: Whether any IP address is allowed as a host.
+        labels: Labels of the served version.
+        grpc_address: The address for gRPC, as "127.0.0.1:8500"; None for no gRPC.
 
     Returns:
         The application, with its `Metrics` as `state.metrics`. Its lifespan loads the
-        model, and watches the folder.
+        model, watches the folder, and has the gRPC server, whose port is then
+        `state.grpc_port`.
     """
     metrics = Metrics()
     budget = Budget()
-    manager = ModelManager(folder, metrics, poll_seconds)
+    manager = ModelManager(folder, metrics, poll_seconds, labels)
     rest = RestApi(manager, metrics, max_body, budget)
+    v2 = InferenceApi(manager, metrics, max_body, budget, package_version())
+    rpc = RpcApi(manager, metrics, max_body, budget)
     pages = _Pages(manager, min(max_body, MAX_PAGE_BODY), budget)
 
     async def metrics_page(request: Request) -> Response:
@@ -82,7 +93,11 @@ def make_app(
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await manager.start()
+        if grpc_address is not None:
+            app.state.grpc_port = await rpc.start(grpc_address)
         yield
+        if grpc_address is not None:
+            await rpc.stop(GRACE_SECONDS)
         await manager.close()
 
     app = Starlette(
@@ -93,6 +108,8 @@ def make_app(
             Route("/api/search", pages.search),
             Route("/api/similar", pages.similar),
             Route("/api/recommend", pages.recommend, methods=["POST"]),
+            Route("/v2", v2.answer, methods=METHODS),
+            Route("/v2/{rest:path}", v2.answer, methods=METHODS),
             Route("/{rest:path}", rest.answer, methods=METHODS),
         ],
         lifespan=lifespan,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_CONNECTIONS = 1000
+RPC_CONNECTIONS = 256  # of gRPC, each for many requests at a time
 BACKLOG = 256  # maximum number of connections that are not accepted yet
 # Longer than clients and proxies keep idle connections, so that these close first.
 KEEP_ALIVE_SECONDS = 75

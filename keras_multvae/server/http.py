@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import re
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +18,13 @@ from starlette.responses import Response
 from keras_multvae.server.answers import dumps
 from keras_multvae.server.limits import Hold
 from keras_multvae.server.status import StatusError, invalid
+from keras_multvae.server.tensors import SHOWN
 
 T = TypeVar("T")
 BODY_SECONDS = 30.0
+# Bytes of an answer from which it is packed, and packed in a thread.
+LEAST_PACKED, LEAST_HEAVY = 1024, 64 * 2**10
+NEVER = re.compile(r"q\s*=\s*0(\.0*)?")
 # Further headers by status: when to retry, and that the connection ends, as the unread
 # rest of a body would be taken for the next request.
 HEADERS = {
@@ -49,8 +55,9 @@ async def read_body(
 
     Raises:
         StatusError: It is larger than `most` bytes, compressed or not (status 413), it
-            is no gzip though it claims to be, it came too slowly (408), the client left
-            before it was complete, or too many bytes wait already (429).
+            is no gzip though it claims to be, or is packed in another way (415), it
+            came too slowly (408), the client left before it was complete, or too many
+            bytes wait already (429).
     """
     parts, size = [], 0
     try:
@@ -76,7 +83,15 @@ async def read_body(
     if size > most:
         raise _too_large(most)
     body = b"".join(parts)
-    if request.headers.get("content-encoding", "").strip().lower() == "gzip":
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity", "gzip"):
+        raise StatusError(
+            "INVALID_ARGUMENT",
+            f"The body's Content-Encoding is {encoding[:SHOWN]!r}. Send it as gzip, or "
+            "as it is.",
+            http_status=415,
+        )
+    if encoding == "gzip":
         # In a thread, as a small file may inflate to the maximum size.
         body = await asyncio.to_thread(_inflated, body, most)
         hold.add(len(body))
@@ -107,6 +122,30 @@ def _too_large(most: int) -> StatusError:
         "the server with a larger limit.",
         http_status=413,
     )
+
+
+async def packed(request: Request, response: Response) -> Response:
+    """An answer as gzip, if the client takes that and it is worth while."""
+    response.headers["Vary"] = "Accept-Encoding"
+    content = bytes(response.body)
+    if len(content) >= LEAST_PACKED and _takes_gzip(request):
+        # Level 9 takes 13 times as long, for 14% less of an answer to 500 users.
+        compress = partial(gzip.compress, content, compresslevel=1)
+        large = len(content) > LEAST_HEAVY
+        content = await asyncio.to_thread(compress) if large else compress()
+        response.body = content
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Content-Length"] = str(len(content))
+    return response
+
+
+def _takes_gzip(request: Request) -> bool:
+    """Whether Accept-Encoding names gzip, and not with q=0."""
+    for each in request.headers.get("accept-encoding", "").lower().split(","):
+        name, *parameters = (part.strip() for part in each.split(";"))
+        if name == "gzip":
+            return not any(NEVER.fullmatch(each) for each in parameters)
+    return False
 
 
 async def run(heavy: bool, function: Callable[..., T], *arguments: object) -> T:

@@ -89,7 +89,11 @@ class Limits:
 
         It counts before parsing, as parsing JSON blocks all other work.
         """
-        count, most = body.count(b",") + 1, max(MAX_VALUES, 2 * self.num_items)
+        self.check_values(body.count(b",") + 1)
+
+    def check_values(self, count: int) -> None:
+        """Refuses a body of so many values, if they are too many (status 413)."""
+        most = max(MAX_VALUES, 2 * self.num_items)
         if count > most:
             raise too_large(f"The body holds {count} values; {most} are the most.")
 

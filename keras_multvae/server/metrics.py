@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -30,6 +34,18 @@ REFUSED = (
 )
 
 
+class Count:
+    """The status of a request, and when its last byte had come."""
+
+    def __init__(self) -> None:
+        self.status = "200"
+        self.start()
+
+    def start(self) -> None:
+        """The last byte has come now."""
+        self.since = time.perf_counter()
+
+
 class Metrics:
     """The counters of a server, in a registry of its own."""
 
@@ -38,7 +54,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.requests = Counter(
             f"{PREFIX}_requests",
-            "Answered requests to the REST API.",
+            "Answered requests, by HTTP status; gRPC by that of its code.",
             ["method", "status"],
             registry=self.registry,
         )
@@ -95,6 +111,21 @@ class Metrics:
     def refused(self, kind: str) -> None:
         """Counts a refusal; `kind` is one of `REFUSED`."""
         self.refused_requests.labels(kind).inc()
+
+    @contextmanager
+    def counted(self, method: str) -> Iterator[Count]:
+        """A context that counts a request to a method, and its latency."""
+        count = Count()
+        try:
+            yield count
+        except BaseException as error:
+            status = getattr(error, "status_code", 500)  # of Starlette's own errors
+            count.status = str(getattr(error, "http_status", status))
+            raise
+        finally:
+            self.requests.labels(method, count.status).inc()
+            seconds = time.perf_counter() - count.since
+            self.latency.labels(method).observe(seconds)
 
     def page(self) -> bytes:
         """All of them, in Prometheus' text format."""

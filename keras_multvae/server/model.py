@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_multvae import compat
 from keras_multvae.extras import import_extra
+from keras_multvae.server.infer import Sides
 from keras_multvae.server.parsing import Input
 from keras_multvae.server.status import CODES, StatusError, invalid
 from keras_multvae.serving.versions import WARMUP
@@ -20,7 +21,7 @@ from keras_multvae.typing import Json
 if TYPE_CHECKING:
     import tensorflow as tf
     from tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
-    from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
+    from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, TensorInfo
 
 logger = logging.getLogger(__name__)
 PREDICT = "tensorflow/serving/predict"
@@ -47,6 +48,7 @@ class LoadedModel:
 
     Attributes:
         signatures: Each `Signature` by name.
+        definitions: Each `SignatureDef` by name.
         largest: The largest dimension of its variables, at least the number of items.
 
     Raises:
@@ -73,7 +75,7 @@ class LoadedModel:
         except BaseException:
             self.close()
             raise
-        self._definitions = dict(meta.signature_def)
+        self.definitions = dict(meta.signature_def)
         self.largest = max(
             (
                 dimension.size
@@ -87,6 +89,11 @@ class LoadedModel:
     def inputs_of(self, name: str) -> Mapping[str, Input]:
         """The inputs of a signature; `StatusError` if there is none."""
         return self._signature(name).inputs
+
+    def sides_of(self, name: str) -> Sides:
+        """The inputs and outputs of a signature; `StatusError` if there is none."""
+        signature = self._signature(name)
+        return Sides(signature.inputs, signature.results)
 
     def run(self, name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs of a signature; `StatusError` if the graph refuses the inputs."""
@@ -102,7 +109,7 @@ class LoadedModel:
                 preserving_proto_field_name=True,
                 always_print_fields_with_no_presence=True,
             )
-            for name, definition in self._definitions.items()
+            for name, definition in self.definitions.items()
         }
 
     def close(self) -> None:
@@ -128,6 +135,7 @@ class Signature:
     Attributes:
         inputs: Each `Input` by name.
         outputs: The shapes of its outputs, -1 for free dimensions.
+        results: Each output by name, as an `Input` is described.
         rowwise: Whether rows of several requests can be run as one: the first
             dimension of every input and output is free.
     """
@@ -137,23 +145,13 @@ class Signature:
 
         self._errors = tf.errors.OpError
         infos = dict(definition.inputs)
-        self.inputs = {
-            name: Input(
-                tf.dtypes.as_dtype(info.dtype)
-                .name.replace("float32", "float")
-                .replace("float64", "double"),
-                _shape(info.tensor_shape),
-            )
-            for name, info in sorted(infos.items())
-        }
-        self._outputs = sorted(definition.outputs)
-        self.outputs = [
-            _shape(info.tensor_shape) for info in definition.outputs.values()
-        ]
+        self.inputs = _described(infos)
+        self.results = _described(definition.outputs)
+        self.outputs = [each.shape for each in self.results.values()]
         shapes = self.outputs + [each.shape for each in self.inputs.values()]
         self.rowwise = all(shape and shape[0] == -1 for shape in shapes)
         self._call = session.make_callable(
-            [definition.outputs[name].name for name in self._outputs],
+            [definition.outputs[name].name for name in self.results],
             [infos[name].name for name in self.inputs],
         )
 
@@ -169,7 +167,7 @@ class Signature:
             raise StatusError(code, text) from None
         except ValueError as error:
             raise invalid(error) from None
-        return dict(zip(self._outputs, values, strict=True))
+        return dict(zip(self.results, values, strict=True))
 
 
 def warm_up(model: LoadedModel, folder: Path) -> int:
@@ -206,6 +204,21 @@ def warm_up(model: LoadedModel, folder: Path) -> int:
         model.run(request.model_spec.signature_name or "serving_default", inputs)
         count += 1
     return count
+
+
+def _described(infos: Mapping[str, TensorInfo]) -> dict[str, Input]:
+    """Dtypes and shapes by name, in its order."""
+    import tensorflow as tf
+
+    return {
+        name: Input(
+            tf.dtypes.as_dtype(info.dtype)
+            .name.replace("float32", "float")
+            .replace("float64", "double"),
+            _shape(info.tensor_shape),
+        )
+        for name, info in sorted(infos.items())
+    }
 
 
 def _shape(shape: TensorShapeProto) -> tuple[int, ...] | None:

@@ -46,7 +46,7 @@ JSON_ERRORS = {
 
 @dataclass(frozen=True)
 class Input:
-    """An input of a signature.
+    """An input or output of a signature.
 
     Attributes:
         dtype: TensorFlow's name of the dtype, such as "string", "int64" or "float".
@@ -126,7 +126,7 @@ def parse_predict(
     except RecursionError:
         raise too_deep() from None
     for key, array in arrays.items():
-        _check_shape(key, array, specs[key])
+        check_shape(key, array.shape, specs[key])
     return Request(name, arrays, by_row)
 
 
@@ -248,15 +248,16 @@ def _is_named(value: object) -> bool:
     return isinstance(value, dict) and not is_base64(value)
 
 
-def _check_shape(key: str, array: np.ndarray, spec: Input) -> None:
+def check_shape(key: str, shape: tuple[int, ...], spec: Input) -> None:
+    """Refuses a shape that is not that of the signature's input."""
     wanted = spec.shape
     if wanted is None:
         return
-    fits = array.ndim == len(wanted) and all(
-        size in (-1, found) for size, found in zip(wanted, array.shape, strict=True)
+    fits = len(shape) == len(wanted) and all(
+        size in (-1, found) for size, found in zip(wanted, shape, strict=True)
     )
     if not fits:
         raise invalid(
-            f"Input {key} has shape {dims(array.shape)}, but the signature asks for "
+            f"Input {key} has shape {dims(shape)}, but the signature asks for "
             f"{dims(wanted)} (-1 is any size)."
         )

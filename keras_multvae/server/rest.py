@@ -7,28 +7,31 @@ References:
 from __future__ import annotations
 
 import re
-import time
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from keras_multvae.server.answers import dumps, predict_body
-from keras_multvae.server.catalogue import Catalogue
-from keras_multvae.server.http import json_response, read_body, run
+from keras_multvae.server.http import json_response, packed, read_body, run
 from keras_multvae.server.limits import Budget, Hold
 from keras_multvae.server.metrics import Metrics
 from keras_multvae.server.parsing import Request as Parsed
 from keras_multvae.server.parsing import parse_predict
+from keras_multvae.server.predicting import (
+    SMALL_ANSWER,
+    SMALL_BODY,
+    Predictor,
+    Which,
+)
+from keras_multvae.server.servable import Servable
 from keras_multvae.server.status import invalid
 from keras_multvae.server.tensors import SHOWN
 from keras_multvae.server.versions import ModelManager
 
-# Larger bodies are read or written in a thread.
-SMALL_BODY, SMALL_ANSWER = 64 * 2**10, 10_000  # bytes, numbers
 NAME = r"(?P<name>[^/:]+)"
-WHICH = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+LABEL = r"[^/:]+"
+WHICH = rf"(?:/versions/(?P<version>\d+)|/labels/(?P<label>{LABEL}))?"
 PATHS = {
     "POST": re.compile(
         f"/v1/models/{NAME}{WHICH}:(?P<verb>classify|regress|predict)", re.I
@@ -52,6 +55,7 @@ class RestApi:
         self, manager: ModelManager, metrics: Metrics, max_body: int, budget: Budget
     ) -> None:
         self._manager = manager
+        self._predictor = Predictor(manager, metrics)
         self._metrics = metrics
         self._max_body = max_body
         self._budget = budget
@@ -64,34 +68,23 @@ class RestApi:
         match = PATHS[method].fullmatch(path) if method in PATHS else None
         parts = match.groupdict() if match else {}
         kind = (parts.get("verb") or "status").lower() if match else "malformed"
-        start, status = time.perf_counter(), 500
-        try:
+        with self._metrics.counted(kind) as count:
             if method == "POST":
                 with self._budget.hold() as hold:
                     body = await read_body(request, self._max_body, hold)
-                    start = time.perf_counter()
+                    count.start()
                     which = _which(match, method, path)
-                    response = await self._infer(kind, which, body, hold)
-                status = response.status_code
-                return response
-            which = _which(match, method, path)
-            if kind == "metadata":
-                response = self._metadata(which)
+                    content = await self._infer(kind, which, body, hold)
             else:
-                response = self._status(which)
-            status = response.status_code
-            return response
-        except Exception as error:
-            status = getattr(error, "http_status", 500)
-            raise
-        finally:
-            self._metrics.requests.labels(kind, str(status)).inc()
-            self._metrics.latency.labels(kind).observe(time.perf_counter() - start)
+                which = _which(match, method, path)
+                find = self._metadata if kind == "metadata" else self._status
+                content = find(which)
+            return await packed(request, json_response(content))
 
-    async def _infer(self, verb: str, which: Any, body: bytes, hold: Hold) -> Response:
+    async def _infer(self, verb: str, which: Which, body: bytes, hold: Hold) -> bytes:
         """Answers a predict request."""
-        in_flight = self._metrics.in_flight.track_inprogress()
-        with self._manager.get(*which).used() as servable, in_flight:
+
+        async def read(servable: Servable) -> Parsed:
             if verb != "predict":
                 wanted = {"classify": "Classification", "regress": "Regression"}[verb]
                 raise invalid(
@@ -99,28 +92,14 @@ class RestApi:
                     "request to :predict."
                 )
             servable.limits.check_body(body)
-            parsed = await run(
-                len(body) > SMALL_BODY, parse_predict, body, servable.model.inputs_of
-            )
-            hold.add(servable.cost(parsed.signature, parsed.inputs))
-            await run(
-                parsed.size > SMALL_ANSWER, self._count, servable.catalogue, parsed
-            )
-            outputs = await servable.batcher.submit(parsed.signature, parsed.inputs)
-        size = sum(array.size for array in outputs.values())
-        content = await run(size > SMALL_ANSWER, predict_body, outputs, parsed.by_row)
-        return json_response(content)
+            large = len(body) > SMALL_BODY
+            return await run(large, parse_predict, body, servable.model.inputs_of)
 
-    def _count(self, catalogue: Catalogue | None, parsed: Parsed) -> None:
-        """Counts unknown ids, for operators."""
-        histories = parsed.inputs.get("item_ids")
-        if catalogue is None or histories is None or histories.ndim != 2:
-            return
-        unknown, empty = catalogue.count_unknown(histories)
-        self._metrics.unknown_ids.inc(unknown)
-        self._metrics.empty_histories.inc(empty)
+        found = await self._predictor.predict(which, hold, read)
+        large = found.size > SMALL_ANSWER
+        return await run(large, predict_body, found.outputs, found.request.by_row)
 
-    def _status(self, which: Any) -> Response:
+    def _status(self, which: Which) -> bytes:
         versions = [
             {
                 "version": str(number),
@@ -132,9 +111,9 @@ class RestApi:
             }
             for number, known in self._manager.states(*which).items()
         ]
-        return json_response(dumps({"model_version_status": versions}))
+        return dumps({"model_version_status": versions})
 
-    def _metadata(self, which: Any) -> Response:
+    def _metadata(self, which: Which) -> bytes:
         servable = self._manager.get(*which)
         content = {
             "model_spec": {
@@ -144,12 +123,10 @@ class RestApi:
             },
             "metadata": {"signature_def": {"signature_def": servable.model.describe()}},
         }
-        return json_response(dumps(content))
+        return dumps(content)
 
 
-def _which(
-    match: re.Match[str] | None, method: str, path: str
-) -> tuple[str, int | None, str | None]:
+def _which(match: re.Match[str] | None, method: str, path: str) -> Which:
     """Name, version and label in a path."""
     if match is None:
         raise invalid("Malformed request: ", method, " ", path[:SHOWN])
@@ -159,6 +136,11 @@ def _which(
         raise invalid("Missing model name in request.")
     if version is None:
         return name, None, parts["label"]
-    if len(version) > 19 or int(version) >= 2**63:
-        raise invalid(f"Failed to convert version: {version[:SHOWN]} to numeric.")
-    return name, int(version), None
+    return name, version_number(version), None
+
+
+def version_number(text: str) -> int:
+    """The number of a version in a path; `StatusError` if it is too large."""
+    if len(text) > 19 or int(text) >= 2**63:
+        raise invalid(f"Failed to convert version: {text[:SHOWN]} to numeric.")
+    return int(text)

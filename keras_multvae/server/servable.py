@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 
 from keras_multvae.server.batching import Batcher
@@ -15,6 +16,19 @@ from keras_multvae.server.limits import Arrays, Limits
 from keras_multvae.server.model import LoadedModel, warm_up
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass
+class State:
+    """The reported state of a version.
+
+    Attributes:
+        state: LOADING, AVAILABLE, UNLOADING or END.
+        error: Why it could not be loaded, or what it waits for; "" if all is well.
+    """
+
+    state: str
+    error: str = ""
 
 
 class Servable:

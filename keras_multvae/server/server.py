@@ -6,6 +6,7 @@ import errno
 import gc
 import logging
 import os
+import re
 import resource
 import signal
 import socket
@@ -15,18 +16,30 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from keras_multvae import checks
-from keras_multvae.server.app import MAX_BODY, make_app
+from keras_multvae.server.app import GRACE_SECONDS, MAX_BODY, make_app
 from keras_multvae.server.aside import any_left
-from keras_multvae.server.connections import BACKLOG, MAX_CONNECTIONS, Guard, Server
+from keras_multvae.server.connections import (
+    BACKLOG,
+    MAX_CONNECTIONS,
+    RPC_CONNECTIONS,
+    Guard,
+    Server,
+)
 from keras_multvae.server.hosts import is_loopback
 from keras_multvae.server.logs import LOGGING
 from keras_multvae.server.model import disable_xla
-from keras_multvae.serving.versions import name_of, versions_in
+from keras_multvae.server.rest import LABEL
+from keras_multvae.server.rpc import import_stubs
+from keras_multvae.serving.versions import (
+    SAVED_MODEL,
+    check_format,
+    name_of,
+    versions_in,
+)
 
-# Open files besides connections: of a model, of TensorFlow, and of connections that are
-# not counted yet.
-RESERVED_FILES = 2 * BACKLOG + 256
-GRACE_SECONDS = 30  # seconds to finish requests at the end
+# Open files besides HTTP connections: of a model, of TensorFlow, of gRPC, and of
+# connections that are not counted yet.
+RESERVED_FILES = 2 * BACKLOG + RPC_CONNECTIONS + 256
 
 
 def serve(
@@ -35,11 +48,15 @@ def serve(
     port: int = 8501,
     max_body: int = MAX_BODY,
     allowed_hosts: Sequence[str] = (),
+    grpc_port: int | None = None,
+    labels: Sequence[str] = (),
 ) -> None:
-    """Serves a model until SIGTERM or Ctrl-C, with TensorFlow Serving's REST API.
+    """Serves a model until SIGTERM or Ctrl-C, with TensorFlow Serving's APIs and v2.
 
-    - `POST /v1/models/NAME[/versions/V]:predict`, `GET /v1/models/NAME[/versions/V]`
+    - `POST /v1/models/NAME[/versions/V|/labels/L]:predict`, `GET /v1/models/NAME...`
       and `.../metadata` answer as TensorFlow Serving does, errors included.
+    - `/v2` is the Open Inference Protocol, with binary data; with `grpc_port`, gRPC
+      clients of TensorFlow Serving are answered too. See docs/protocols.md.
     - A new version folder takes over when it is loaded and warm; no request fails
       meanwhile. A damaged one is reported and ignored.
     - `/monitoring/prometheus/metrics` is for Prometheus, `/` is a page to try the
@@ -56,12 +73,16 @@ def serve(
         allowed_hosts: Host names besides `host`, localhost and, if other machines can
             reach it, any IP address. Requests for other hosts are refused, as a page
             whose host name resolves to this machine could read answers. "*" allows any.
+        grpc_port: Int, the port for gRPC on the same address, 8500 by TensorFlow
+            Serving's custom, 0 for any free one; None for no gRPC, which needs the
+            package tensorflow-serving-api.
+        labels: Version labels, as "stable", which all lead to the served version.
 
     Raises:
-        ValueError: An invalid port.
+        ValueError: An invalid port or label, or a folder of ONNX models.
         FileNotFoundError: There is no such folder, or no version in it.
         OSError: The port is taken, or the address is not this machine's.
-        ImportError: TensorFlow is not installed.
+        ImportError: TensorFlow is not installed, or what gRPC needs.
 
     Example:
 
@@ -71,11 +92,13 @@ def serve(
     References:
         - https://www.tensorflow.org/tfx/serving/api_rest
     """
-    port = checks.integer("port", port, at_least=0)
-    if port > 65535:
-        raise ValueError(f"`port` must be from 0 to 65535. Received: port={port}.")
+    port = _port("port", port)
+    _check_labels(labels)
     folder = Path(folder)
     _check(folder)
+    grpc_address = None
+    if grpc_port is not None:
+        grpc_address = _free_address(host, _port("grpc_port", grpc_port))
     listening = listen(host, port)
     disable_xla()
     # Python's threads switch every 5 ms by default, which delays a request several
@@ -88,6 +111,8 @@ def serve(
         max_body,
         allowed_hosts=(*allowed_hosts, host),
         any_address=not is_loopback(host),
+        labels=labels,
+        grpc_address=grpc_address,
     )
     server = Server(
         app,
@@ -95,10 +120,10 @@ def serve(
         log_config=LOGGING,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    shown, bound = listening.getsockname()[:2]
-    address = f"http://{f'[{shown}]' if ':' in shown else shown}:{bound}"
+    address = f"http://{_address(listening)}"
     name = name_of(folder)
-    print(f"{name}: {address}/ and {address}/v1/models/{name}", file=sys.stderr)
+    rpc = "" if grpc_address is None else f", grpc://{grpc_address}"
+    print(f"{name}: {address}/ and {address}/v1/models/{name}{rpc}", file=sys.stderr)
     with listening, _quiet_end():
         server.run(sockets=[listening])
     if any_left():
@@ -106,6 +131,35 @@ def serve(
         # exit.
         logging.shutdown()
         os._exit(0)
+
+
+def _port(name: str, port: int) -> int:
+    port = checks.integer(name, port, at_least=0)
+    if port > 65535:
+        raise ValueError(f"`{name}` must be from 0 to 65535. Received: {name}={port}.")
+    return port
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    for label in labels:
+        if not re.fullmatch(LABEL, label):
+            raise ValueError(
+                "A label is part of a URL: it may have no '/' and no ':', and not be "
+                f"empty. Received: {label!r}."
+            )
+
+
+def _free_address(host: str, port: int) -> str:
+    """An address for gRPC, which opens its sockets itself."""
+    import_stubs()
+    with listen(host, port) as listening:
+        return _address(listening)
+
+
+def _address(listening: socket.socket) -> str:
+    """Address and port of a socket, as a URL has them."""
+    shown, bound = listening.getsockname()[:2]
+    return f"{f'[{shown}]' if ':' in shown else shown}:{bound}"
 
 
 def raise_open_files() -> int:
@@ -142,6 +196,7 @@ def _check(folder: Path) -> None:
             f"{folder} has no version folder, as in {folder / '1'}. Write one with "
             "`keras-multvae export`, or give the folder of one model."
         )
+    check_format(folder, SAVED_MODEL)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +13,7 @@ from typing import Any, TypeVar
 from keras_multvae.server.aside import aside
 from keras_multvae.server.folder import Found, Marks, Stillness, look_at, numbers_in
 from keras_multvae.server.metrics import Metrics
-from keras_multvae.server.servable import Servable, load
+from keras_multvae.server.servable import Servable, State, load
 from keras_multvae.server.status import StatusError, invalid, not_found
 from keras_multvae.serving.versions import name_of
 from keras_multvae.serving.whole import NotWholeError, check_whole
@@ -31,19 +30,6 @@ LOOK_SECONDS, LOAD_SECONDS = 5.0, 30.0
 # requests overtake a long one.
 THREADS = 2
 T = TypeVar("T")
-
-
-@dataclass
-class State:
-    """The reported state of a version.
-
-    Attributes:
-        state: LOADING, AVAILABLE, UNLOADING or END.
-        error: Why it could not be loaded, or what it waits for; "" if all is well.
-    """
-
-    state: str
-    error: str = ""
 
 
 class ModelManager:
@@ -65,15 +51,21 @@ class ModelManager:
             model's.
         metrics: Counts loads.
         poll_seconds: Float, seconds between two checks of the folder.
+        labels: Labels of the served version, whichever that is.
     """
 
     def __init__(
-        self, folder: Path, metrics: Metrics, poll_seconds: float = POLL_SECONDS
+        self,
+        folder: Path,
+        metrics: Metrics,
+        poll_seconds: float = POLL_SECONDS,
+        labels: Iterable[str] = (),
     ) -> None:
         self.folder = folder
         self.name = name_of(folder)
         self._metrics = metrics
         self._poll_seconds = poll_seconds
+        self._labels = frozenset(labels)
         self._served: Servable | None = None
         self._states: dict[int, State] = {}
         self._failed: dict[int, Marks] = {}
@@ -108,8 +100,7 @@ class ModelManager:
         self, name: str, version: int | None = None, label: str | None = None
     ) -> Servable:
         """The version that answers a request; `StatusError` if there is none."""
-        if label is not None and name == self.name:
-            raise invalid("Unrecognized servable version label: ", label)
+        self._check_label(name, label)
         served = self._served
         if name != self.name or served is None or version not in (None, served.number):
             raise not_found(name, version)
@@ -119,8 +110,9 @@ class ModelManager:
         self, name: str, version: int | None = None, label: str | None = None
     ) -> dict[int, State]:
         """The states of a version or of all, newest first."""
-        if label is not None and name == self.name:
-            raise invalid("Unrecognized servable version label: ", label)
+        self._check_label(name, label)
+        if label is not None:
+            version = self.get(name).number
         wanted = {
             number: state
             for number, state in sorted(self._states.items(), reverse=True)
@@ -130,6 +122,10 @@ class ModelManager:
             which = "any versions" if version is None else f"version {version}"
             raise StatusError("NOT_FOUND", f"Could not find {which} of model {name}")
         return wanted
+
+    def _check_label(self, name: str, label: str | None) -> None:
+        if label is not None and name == self.name and label not in self._labels:
+            raise invalid("Unrecognized servable version label: ", label)
 
     async def check(self) -> None:
         """Checks the folder once, and loads newer versions.

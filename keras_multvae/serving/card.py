@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 import json
 from dataclasses import dataclass
-from importlib import metadata
 from string import Template
 
 import numpy as np
 
 from keras_multvae.data import Interactions
 from keras_multvae.evaluation import RankingReport
+from keras_multvae.extras import package_version
 from keras_multvae.recommender import Recommender
 from keras_multvae.serving.config import read_template
 from keras_multvae.training.record import TrainingRecord
@@ -74,7 +74,7 @@ def render(
     return Template(read_template(CARD)).substitute(
         name=name,
         version=version,
-        package=_package_version(),
+        package=package_version(),
         date=datetime.date.today().isoformat(),
         kind=type(model).__name__,
         network=_network(model),
@@ -119,13 +119,6 @@ def _training(record: TrainingRecord | None) -> str:
 
 def _sentence(text: str | None) -> str:
     return (text or UNKNOWN).strip().removesuffix(".") + "."
-
-
-def _package_version() -> str:
-    try:
-        return metadata.version("keras-multvae")
-    except metadata.PackageNotFoundError:
-        return "(a checkout)"
 
 
 def _quality(report: RankingReport | None, quantize: str | None) -> str:

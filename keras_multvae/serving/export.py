@@ -7,24 +7,17 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from scipy import sparse
-
-from keras_multvae import checks
-from keras_multvae.abilities import GivesLogits, require
 from keras_multvae.backend.saved_model import (
     check_tensorflow,
     on_tensorflow,
     run_under_tensorflow,
 )
 from keras_multvae.data.vocabulary import PADDING
-from keras_multvae.files import replace_folder, write_json
 from keras_multvae.recommender import Recommender
 from keras_multvae.serving import config, versions
-from keras_multvae.serving.card import CARD, ModelCard, render
+from keras_multvae.serving.card import ModelCard
 from keras_multvae.serving.plain import check_quantize
-from keras_multvae.serving.whole import write_files
-from keras_multvae.typing import Id
+from keras_multvae.serving.version_folder import check_exported, write_version
 
 # Read by a server with --enable_per_model_batching_parameters.
 BATCHING = "batching_params.pbtxt"
@@ -92,30 +85,26 @@ def export_saved_model(
         - https://www.tensorflow.org/tfx/serving/serving_basic
     """
     check_tensorflow()
-    _check(recommender, quantize)
-    path = Path(path)
-    k = checks.integer("k", k)
-    if version is not None:
-        version = checks.integer("version", version)
-        if version > versions.LAST_VERSION:
-            raise ValueError(f"`version` must be below 2**63. Received: {version}.")
-    keep = None if keep is None else checks.integer("keep", keep)
-    with versions.claimed(path, version) as number:
-        target = path / str(number)
-        with replace_folder(target) as temporary:
-            if on_tensorflow():
-                write_graph(recommender, temporary, k, quantize)
-            else:
-                _write_elsewhere(recommender, temporary, k, quantize)
-            _write_catalogue(recommender, temporary / versions.CATALOGUE)
-            name = versions.name_of(path)
-            text = render(card or ModelCard(), recommender, name, number, k, quantize)
-            (temporary / versions.EXTRA / CARD).write_text(text, encoding="utf-8")
-            (temporary / BATCHING).write_text(config.batching_parameters())
-            write_files(temporary)
-    if keep is not None:
-        versions.prune(path, keep, target)
-    return target
+    check_exported(recommender, "A SavedModel")
+    check_quantize(recommender.model, quantize)
+    _check_padding(recommender)
+    write = write_graph if on_tensorflow() else _write_elsewhere
+
+    def write_model(folder: Path, k: int) -> None:
+        write(recommender, folder, k, quantize)
+        (folder / BATCHING).write_text(config.batching_parameters())
+
+    return write_version(
+        recommender,
+        Path(path),
+        versions.SAVED_MODEL,
+        write_model,
+        version=version,
+        k=k,
+        keep=keep,
+        quantize=quantize,
+        card=card,
+    )
 
 
 def write_graph(
@@ -164,33 +153,10 @@ def _write_elsewhere(
         )
 
 
-def _write_catalogue(recommender: Recommender, path: Path) -> None:
-    """Writes ids and titles in index order, for searches."""
-    ids: list[Id] = recommender.items.ids.tolist()
-    titles = [str(recommender.titles.get(item, item)) for item in ids]
-    write_json(
-        path,
-        {
-            "format_version": versions.CATALOGUE_VERSION,
-            "kind": recommender.items.kind,
-            "ids": ids,
-            "titles": titles if recommender.titles else None,
-        },
-    )
-
-
-def _check(recommender: Recommender, quantize: str | None) -> None:
-    require(recommender.model, GivesLogits, "A SavedModel")
+def _check_padding(recommender: Recommender) -> None:
     padding = PADDING[recommender.items.kind]
     if recommender.items.lookup([padding])[0] >= 0:
         raise ValueError(
             f"{padding!r} pads histories in the SavedModel, so it cannot be an item "
             "id. Rename that item."
-        )
-    check_quantize(recommender.model, quantize)
-    nobody = sparse.csr_matrix((1, len(recommender.items)), dtype="float32")
-    if not np.isfinite(recommender.model.score(nobody)).all():
-        raise ValueError(
-            "The model's scores are not finite: its training has diverged. Export an "
-            "earlier epoch, or train with a lower learning rate."
         )

@@ -14,8 +14,10 @@ from keras_multvae.typing import Model
 QUANTIZE = (None, "bfloat16", "int8")
 
 
-def is_plain(model: Model) -> bool:
-    """Whether a model's scores come from layers and methods of this package."""
+def is_plain(
+    model: Model, encoders: tuple[type, ...] = (InteractionEncoder, PointEncoder)
+) -> bool:
+    """Whether scores come from these encoders, and decoders and methods of ours."""
     cls = type(model)
     return (
         issubclass(cls, Autoencoder)
@@ -24,7 +26,7 @@ def is_plain(model: Model) -> bool:
         and cls.logits is RankingModel.logits
         and cls.network_logits is Autoencoder.network_logits
         and cls.encode is Autoencoder.encode
-        and type(model.encoder) in (InteractionEncoder, PointEncoder)
+        and type(model.encoder) in encoders
         and type(model.decoder) in (ItemDecoder, EmbeddingDecoder)
     )
 

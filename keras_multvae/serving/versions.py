@@ -15,6 +15,10 @@ EXTRA = "assets.extra"
 CATALOGUE, CATALOGUE_VERSION = f"{EXTRA}/catalogue.json", 1
 WARMUP = f"{EXTRA}/tf_serving_warmup_requests"
 
+# The file that tells a version's format.
+SAVED_MODEL, ONNX = "saved_model.pb", "model.onnx"
+FORMATS = {SAVED_MODEL: "SavedModels", ONNX: "ONNX models"}
+
 LAST_VERSION = 2**63 - 1  # TensorFlow Serving numbers them in 64 bits.
 
 
@@ -71,13 +75,31 @@ def versions_in(path: Path) -> dict[int, Path]:
 
 def saved_models(path: Path) -> list[Path]:
     """The version folders that hold a SavedModel, the newest last."""
+    return _holding(path, SAVED_MODEL)
+
+
+def _holding(path: Path, file: str) -> list[Path]:
+    """The version folders of a format, the newest last."""
     found = list(versions_in(path).values())[::-1]
-    return [each for each in found if (each / "saved_model.pb").is_file()]
+    return [each for each in found if (each / file).is_file()]
 
 
-def prune(path: Path, keep: int, written: Path) -> None:
-    """Removes old SavedModels, but never `written`."""
-    for old in saved_models(path)[:-keep]:
+def check_format(path: Path, file: str) -> None:
+    """Raises `ValueError` if a model's folder holds versions of another format.
+
+    A server takes each number for a version of its own format.
+    """
+    for other, words in FORMATS.items():
+        if other != file and _holding(path, other):
+            raise ValueError(
+                f"{path} holds {words}, and a server expects one format in a folder. "
+                f"Give the {FORMATS[file]} a folder of their own."
+            )
+
+
+def prune(path: Path, file: str, keep: int, written: Path) -> None:
+    """Removes old versions of a format, but never `written`."""
+    for old in _holding(path, file)[:-keep]:
         if old != written:
             # Another export may be removing it too.
             with contextlib.suppress(FileNotFoundError):

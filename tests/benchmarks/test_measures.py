@@ -18,6 +18,7 @@ from benchmarks.speed import (
     items,
     load,
     overhead,
+    runtimes,
     scoring,
     serving,
     training,
@@ -179,6 +180,21 @@ def test_serving(tmp_path, monkeypatch):
     # 300 items of 600 int8 weights in two tables, and the inner layers in float32.
     assert 1.5 < found.median(serving.DISK, "int8") < 3
     assert serving.table(found).startswith("| weights |")
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_runtimes(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(data, "NUM_ITEMS", 300)
+    monkeypatch.setattr(runtimes, "TIMES", 2)
+    found = measured(tmp_path, "runtimes", "--systems", "SavedModel", "ONNX Runtime")
+    assert list(found.samples) == ["ms, 1 user", "ms, 100 users"]
+    _, _, plain, other = runtimes.table(found).splitlines()
+    assert plain.startswith("| SavedModel |")
+    assert plain.count("1.00x") == 2
+    assert other.startswith("| ONNX Runtime |")
 
 
 @pytest.mark.once

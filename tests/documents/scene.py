@@ -188,7 +188,8 @@ class Scene:
         """`curl -d BODY URL`, of the server that is there."""
         body = words[words.index("-d") + 1]
         (url,) = (word for word in words if word.startswith("http://"))
-        self.serve(["serve", "saved_models/" + url.split("/")[-1].partition(":")[0]])
+        name = re.search("/models/([^/:]+)", url)[1]
+        self.serve(["serve", f"saved_models/{name}"])
         url = url.replace(f"localhost:{PORT}", f"127.0.0.1:{self.port}")
         request = urllib.request.Request(url, body.encode())
         with urllib.request.urlopen(request, timeout=30) as answer:

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.once
 
 NETWORK, MINUTES, HOSTS = "the network", "more than a minute", "other hosts"
 CONTAINERS, DATA = "containers", "data that are not here"
+PORTS = "another server beside the one of the scene"
 PART = "a part of a command, as an example"
 NOT_RUN = {
     r"^make ": MINUTES,
@@ -44,6 +45,7 @@ NOT_RUN = {
     r"--engine ray|^ray start|--coordinator host0|^export KERAS_BACKEND=jax$": HOSTS,
     r"^torchrun ": HOSTS,
     r"^docker |^cd saved_models/movielens/serving$": CONTAINERS,
+    r"serve .*--(grpc-port|labels)": PORTS,
     r" \.\.\. |\bCOMMAND\b|\bFOLDER$|--out (FILE|MODEL)$": PART,
 }
 
@@ -113,7 +115,8 @@ def test_the_commands_of_a_page_do_what_they_say(page, scene, monkeypatch, capsy
         answer = scene.run(text, monkeypatch)
         assert answer.strip(), command
         if words_of(command)[0] == "curl":
-            assert json.loads(answer)["predictions"], command
+            (found,) = {"predictions", "outputs"} & set(json.loads(answer))
+            assert json.loads(answer)[found], command
     if page == ROOT / "docs" / "extending.md":
         recipe = json.loads((scene.folder / "my-model" / "recipe.json").read_text())
         expected = ("LinearVAE", {"latent_dim": 32})

@@ -36,7 +36,7 @@ def test_everything_stated(recommender):
     # Figures of other weights than those that are served are called so.
     assert "before the weights were quantized" in text
     # k is cut to the catalogue.
-    assert "`serving_default` | 12 |" in text
+    assert "| items in an answer | 12 |" in text
 
 
 def test_nothing_stated(recommender):

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -58,16 +59,20 @@ def rpc(served):
         yield service, address
 
 
-@pytest.fixture(params=["rest", "rpc"])
-def address(request, rest, rpc):
-    return rest if request.param == "rest" else rpc[1]
+@pytest.fixture(params=["rest", "rpc", "v2"])
+def client_of(request, rest, rpc):
+    """(model, ...) -> a client, in each protocol."""
+    if request.param == "rpc":
+        return partial(ServingClient, rpc[1])
+    protocol = {"rest": "tensorflow", "v2": "v2"}[request.param]
+    return partial(ServingClient, rest, protocol=protocol)
 
 
 HISTORIES = [["f1", "f2", "f3"], [], ["f9", "f9", "nobody's"], ["f7"]]
 
 
-def test_recommendations_are_those_of_the_recommender(served, address):
-    with ServingClient(address, "films") as client:
+def test_recommendations_are_those_of_the_recommender(served, client_of):
+    with client_of("films") as client:
         for options in (
             {"k": 5},
             {"k": 99},
@@ -120,8 +125,8 @@ def test_histories_may_be_any_iterables(served, rest):
             client.recommend(make_clicks(3, 30))
 
 
-def test_the_other_methods_are_those_of_the_recommender(served, address):
-    with ServingClient(address, "films", version=1) as client:
+def test_the_other_methods_are_those_of_the_recommender(served, client_of):
+    with client_of("films", version=1) as client:
         found = client.similar_items(["f4", "nobody's", "f5"], k=4)
         assert found.users == ["f4", "nobody's", "f5"]
         wanted = served.recommender.similar_items(["f4", "f5"], k=4)
@@ -149,17 +154,17 @@ def test_the_other_methods_are_those_of_the_recommender(served, address):
         assert np.isfinite(two[1]).all()
 
 
-def test_refusals_have_their_types(address):
+def test_refusals_have_their_types(client_of):
     for model, version, wanted in (
         ("none", None, r"Latest\(none\)"),
         ("films", 7, r"Specific\(films, 7\)"),
     ):
         with (
-            ServingClient(address, model, version) as client,
+            client_of(model, version) as client,
             pytest.raises(ModelNotFoundError, match=wanted),
         ):
             client.recommend(["f1"])
-    with ServingClient(address, "films") as client:
+    with client_of("films") as client:
         for call, error, text in (
             (lambda: client.recommend(["f1"], k=0), ValueError, "k=0"),
             (lambda: client.recommend(["f1"], allow=[]), ValueError, "allow"),
@@ -191,6 +196,8 @@ def test_refusals_have_their_types(address):
         (("http://x", "films", 0), "version=0"),
         (("http://x", "films", None, 0), "timeout=0"),
         (("http://x", "films", None, 1, -1), "retries=-1"),
+        (("http://x", "films", None, 1, 1, "v3"), "must be tensorflow or v2"),
+        (("x:8500", "films", None, 1, 1, "v2"), "is spoken over HTTP"),
     ],
 )
 def test_bad_arguments(arguments, text):
@@ -216,6 +223,47 @@ def test_grpc_tries_again_what_is_transient_only(rpc, pauses):
             with pytest.raises(error, match=f"{failures[0].name}: as told"):
                 client.recommend(["f1"], k=3)
             assert service.requests - before == tries
+
+
+HEAD = {"name": "item_ids", "datatype": "BYTES", "shape": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("length", "answer"),
+    [
+        (None, b"{"),
+        (None, b"[]"),
+        (None, json.dumps({"outputs": [HEAD]}).encode()),
+        (None, json.dumps({"outputs": [{**HEAD, "data": ["f1"]}]}).encode()),
+        (None, json.dumps({"outputs": [{**HEAD, "datatype": "X"}]}).encode()),
+        ("many", b"{}"),
+        ("2", b"{}rest"),
+    ],
+)
+def test_malformed_answers_of_v2_are_named(rest, monkeypatch, length, answer):
+    header = {} if length is None else {"Inference-Header-Content-Length": length}
+    with ServingClient(rest, "films", protocol="v2") as client:
+        assert "recommend" in client._signatures
+        monkeypatch.setattr(
+            client._transport, "_send", lambda *arguments: (header, answer)
+        )
+        with pytest.raises(ServingError, match="not that of a model"):
+            client.recommend(["f1"])
+
+
+def test_a_server_of_v2_with_one_signature(rest):
+    """As Triton's: the client says which signature is missing."""
+    with ServingClient(rest, "films", protocol="v2") as client:
+        ask = client._transport._ask
+
+        def without_parameters(*arguments):
+            found = ask(*arguments)
+            del found["parameters"]
+            return found
+
+        client._transport._ask = without_parameters
+        with pytest.raises(InvalidRequestError, match="only serving_default"):
+            client.recommend(["f1"])
 
 
 SIGNATURES = {

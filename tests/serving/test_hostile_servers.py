@@ -25,7 +25,7 @@ from keras_multvae.serving.client import (
     retrying,
 )
 from keras_multvae.serving.client.addresses import parse_address
-from keras_multvae.serving.client.rest import _retry_after
+from keras_multvae.serving.client.http import _retry_after
 
 pytestmark = pytest.mark.once
 SECRETS = ("s3cret", "YW5uOnMzY3JldA==")  # ann:s3cret

@@ -1,4 +1,4 @@
-"""SavedModels to be served, written by keras_multvae under TensorFlow."""
+"""Models to be served, written by keras_multvae under TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.quality.runs import METRIC, PAPER, fit_recipe, load
-from keras_multvae import MultVAE, Recommender, evaluate_ranking, export_saved_model
+from keras_multvae import (
+    MultVAE,
+    Recommender,
+    evaluate_ranking,
+    export_onnx,
+    export_saved_model,
+)
 from keras_multvae.data import Vocabulary
 
 
@@ -22,6 +28,13 @@ class Exporting:
         recommender = Recommender(MultVAE(items, seed=0), ids)
         for name, quantize in variants.items():
             export_saved_model(recommender, Path(out, name), quantize=quantize)
+
+    def both(self, items: int, out: str) -> None:
+        """The same weights as SavedModel and as ONNX model."""
+        ids = Vocabulary([str(item) for item in range(items)])
+        recommender = Recommender(MultVAE(items, seed=0), ids)
+        export_saved_model(recommender, Path(out, "saved_model"))
+        export_onnx(recommender, Path(out, "onnx"))
 
     def seeds(self, items: int, out: str, seeds: list[int]) -> None:
         """A version a seed, numbered by it."""

@@ -19,10 +19,14 @@ class Served:
         self.items = items
         self.loaded = tf.saved_model.load(path)
         self.signature = self.loaded.signatures["serving_default"]
-        rng = np.random.default_rng(0)
-        history = rng.choice(items, LENGTH, replace=False)
-        self.history = tf.constant([[str(item) for item in history]])
+        self.take(users=1)
         self.floor: Any = None
+
+    def take(self, users: int) -> None:
+        """Makes the histories that are asked for from now on."""
+        rng = np.random.default_rng(0)
+        rows = [rng.choice(self.items, LENGTH, replace=False) for _ in range(users)]
+        self.history = tf.constant([[str(item) for item in row] for row in rows])
 
     def answer(self) -> int:
         """Items recommended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -27,12 +27,17 @@ from keras_multvae.serving.client.errors import InvalidRequestError
 from keras_multvae.serving.client.rest import RestTransport
 from keras_multvae.serving.client.retrying import with_retries
 from keras_multvae.serving.client.rpc import RpcTransport
+from keras_multvae.serving.client.v2 import InferTransport
 from keras_multvae.serving.versions import LAST_VERSION
 from keras_multvae.typing import Histories, Id, Json
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+PROTOCOLS: dict[str, type[RestTransport | InferTransport]] = {
+    "tensorflow": RestTransport,
+    "v2": InferTransport,
+}
 ROWS = 256  # users in a request; more are split into several
 
 
@@ -48,7 +53,7 @@ class ServingClient:
     refused requests nor those that time out while the server works on them.
 
     Args:
-        address: "http://host:8501" for REST, with "user:password@" before the host if
+        address: "http://host:8501" for HTTP, with "user:password@" before the host if
             required; "host:8500" or "grpc://host:8500" for gRPC, which needs TensorFlow
             and the package tensorflow-serving-api.
         model: Name of the model on the server.
@@ -56,6 +61,8 @@ class ServingClient:
         timeout: Float, seconds for each try, from looking up the server's name to the
             last byte of its answer.
         retries: Int >= 0, tries after the first.
+        protocol: "tensorflow", TensorFlow Serving's REST API, or "v2", the Open
+            Inference Protocol with binary data; over gRPC "tensorflow" alone.
 
     Raises:
         ValueError: An argument out of its range.
@@ -83,6 +90,7 @@ class ServingClient:
         version: int | None = None,
         timeout: float = 10.0,
         retries: int = 3,
+        protocol: Literal["tensorflow", "v2"] = "tensorflow",
     ) -> None:
         found = parse_address(address)
         if not model or "/" in model or ":" in model:
@@ -95,11 +103,20 @@ class ServingClient:
                 )
         timeout = checks.number("timeout", timeout, above=0)
         self._retries = checks.integer("retries", retries, at_least=0)
-        self._transport: RestTransport | RpcTransport
-        if found.scheme == "grpc":
+        self._transport: RestTransport | InferTransport | RpcTransport
+        if protocol not in PROTOCOLS:
+            raise ValueError(
+                f"`protocol` must be {' or '.join(PROTOCOLS)}. Received: {protocol!r}."
+            )
+        if found.scheme != "grpc":
+            self._transport = PROTOCOLS[protocol](found, model, version, timeout)
+        elif protocol == "tensorflow":
             self._transport = RpcTransport(found.place, model, version, timeout)
         else:
-            self._transport = RestTransport(found, model, version, timeout)
+            raise ValueError(
+                f"protocol={protocol!r} is spoken over HTTP. Give an address as "
+                f"http://host:8501. Received: {address!r}."
+            )
 
     def recommend(
         self,
