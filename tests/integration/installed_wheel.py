@@ -105,7 +105,13 @@ def check(wheel: Path, backend: str, folder: Path, torch: str) -> None:
     environment.pop("PYTHONPATH", None)
 
     def run(*command: str) -> None:
-        subprocess.run([python, *command], check=True, cwd=folder, env=environment)
+        subprocess.run(
+            [python, *command],
+            check=True,
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        )
 
     install = ("-m", "pip", "install", "--quiet")
     run(*install, f"{wheel}[{EXTRAS[backend]}]", *([torch] * (backend == "torch")))
