@@ -45,6 +45,7 @@ LAYERS = [
     "cold_start",
     "selection",
     "plots",
+    "card",
     "recommender",
     "cluster",
     "tuning",

@@ -17,11 +17,12 @@ from keras_multvae.backend.saved_model import (
     on_tensorflow,
     run_under_tensorflow,
 )
+from keras_multvae.card import ModelCard
 from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.files import replace_folder, write_json
 from keras_multvae.recommender import Recommender
 from keras_multvae.serving import config, versions
-from keras_multvae.serving.card import CARD, ModelCard, render
+from keras_multvae.serving.card import CARD, render
 from keras_multvae.serving.plain import check_quantize
 from keras_multvae.serving.whole import write_files
 from keras_multvae.typing import Id
