@@ -21,6 +21,7 @@ from keras_multvae.features import ItemFeatures
 from keras_multvae.files import DamagedFileError
 from keras_multvae.ranking import select_rows
 from keras_multvae.recommender import hub, parquet, storage
+from keras_multvae.recommender.address import address_of
 from keras_multvae.recommender.growing import GrowingCatalogue
 from keras_multvae.recommender.histories import (
     OnUnknown,
@@ -300,7 +301,7 @@ class Recommender(VectorSearch, GrowingCatalogue):
                 folder.
             OSError: The Hub could not be reached, or refused.
         """
-        address = hub.address_of(folder)
+        address = address_of(folder)
         if histories is None:
             histories = address is None and self.histories is not None
         kept = self._stored if histories else None
@@ -332,7 +333,7 @@ class Recommender(VectorSearch, GrowingCatalogue):
                 (see `register_model`).
             OSError: The Hub could not be reached, or refused.
         """
-        address = hub.address_of(folder)
+        address = address_of(folder)
         path = Path(folder) if address is None else hub.download(address)
         model, items, histories, titles, training, features = storage.read(path)
         try:

@@ -34,6 +34,7 @@ CONTAINERS, DATA = "containers", "data that are not here"
 PART = "a part of a command, as an example"
 NOT_RUN = {
     r"^make ": MINUTES,
+    r"hf://": NETWORK,
     r"pip install|-m venv|-m build": NETWORK,
     r"-m pytest": MINUTES,
     r"keras-multvae demo": MINUTES,

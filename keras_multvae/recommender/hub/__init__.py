@@ -1,6 +1,5 @@
 """Recommenders on the Hugging Face Hub: hf://user/name, hf://user/name@revision."""
 
-from keras_multvae.recommender.hub.address import Address, address_of
 from keras_multvae.recommender.hub.transfer import HubError, download, upload
 
-__all__ = ["Address", "HubError", "address_of", "download", "upload"]
+__all__ = ["HubError", "download", "upload"]

@@ -21,7 +21,7 @@ from keras_multvae.card import (
 )
 from keras_multvae.data import Vocabulary
 from keras_multvae.extras import import_extra
-from keras_multvae.recommender.hub.address import Address
+from keras_multvae.recommender.address import Address
 from keras_multvae.training.record import TrainingRecord
 from keras_multvae.typing import Json, Model
 

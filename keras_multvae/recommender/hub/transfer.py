@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import Any
 
 from keras_multvae.extras import import_extra
 from keras_multvae.files import DamagedFileError, read_json
 from keras_multvae.files.sums import MANIFEST, listed_files
 from keras_multvae.recommender import storage
-from keras_multvae.recommender.hub.address import Address
+from keras_multvae.recommender.address import Address
 from keras_multvae.typing import Json
 
 README = "README.md"
@@ -74,7 +73,7 @@ def upload(address: Address, folder: Path, readme: Callable[[Json], str]) -> Non
     metadata = hub.metadata_load(older[README]) if README in older else None
     card = readme(metadata or {})
     with _told(hub, address, "saved"):
-        changes: list[Any] = [
+        changes: list[object] = [
             hub.CommitOperationDelete(name)
             for name in sorted(there - files.keys())
             if OURS.fullmatch(name)
@@ -119,7 +118,7 @@ def download(address: Address) -> Path:
                 "recommender, or one of an old version. Save it again."
             )
         for listed in listed_files(folder, manifest):
-            name = PurePosixPath(each).with_name(listed).as_posix()
+            name = (PurePosixPath(each).parent / listed).as_posix()
             if OURS.fullmatch(name):
                 fetch(name, commit)
                 manifests += [name] if name.endswith(f"/{MANIFEST}") else []
@@ -154,7 +153,8 @@ def _told(hub: ModuleType, address: Address, done: str) -> Iterator[None]:
         yield
     # Beside its own, huggingface_hub raises those of its HTTP client.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        told = [str(each) for each in (error, error.__cause__) if each is not None]
+        reason = " ".join(" ".join(told).split()) or type(error).__name__
         token = hub.get_token()
         if token:
             reason = reason.replace(token, "(token)")
