@@ -141,7 +141,7 @@ def train_and_save(
     if not (resume or overwrite):
         _check_new(out, state)
     first = backend.is_main_process()
-    curves = None if tensorboard is None else Curves(Path(tensorboard))
+    curves = None if tensorboard is None else Curves(tensorboard)
     shown = [TrainingProgress(prepared.split.train.num_users), curves]
     with nullcontext() if distribution is None else distribution.scope():
         try:
