@@ -62,9 +62,8 @@ def main() -> None:
     assert found["item_id"].tolist() == np.concatenate(wanted.items).tolist()
     np.testing.assert_allclose(found["score"], np.concatenate(wanted.scores), rtol=1e-5)
     data = mlflow.get_run(run.info.run_id).data
-    print(
-        json.dumps({"metrics": sorted(data.metrics), "epochs": data.params["epochs"]})
-    )
+    shown = {"metrics": sorted(data.metrics), "epochs": data.params["epochs"]}
+    print(json.dumps(shown))
 
 
 def clicks() -> Interactions:
