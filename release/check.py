@@ -86,7 +86,7 @@ def tree(root: Path) -> str:
 
 def archives(root: Path) -> str:
     """dist/ holds one wheel and one source archive, and twine accepts them."""
-    found = sorted((root / "dist").glob("*"))
+    found = sorted((root / "dist").glob("[!.]*"))
     if sorted(path.suffix for path in found) != [".gz", ".whl"]:
         raise MissingError(
             f"one wheel and one .tar.gz in dist/, not {[p.name for p in found]}: "
