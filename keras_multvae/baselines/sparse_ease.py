@@ -13,10 +13,10 @@ from keras_multvae.baselines.base import stored
 from keras_multvae.baselines.linear import LinearModel
 from keras_multvae.data.columns.csr import rows_of
 
-# The number of items in a block of products and equations.
-BLOCK = 256
-# The number of entries G_ij that are kept for each item.
-PAIRS = 2000
+# The numbers of items in a block of equations, and of entries in one of products.
+BLOCK, ENTRIES = 256, 1 << 24
+# The number of entries G_ij that are kept for each item, and of all items.
+PAIRS, ALL_PAIRS = 2000, 100_000_000
 
 
 class SparseEASE(LinearModel):
@@ -29,8 +29,9 @@ class SparseEASE(LinearModel):
 
     N are the items with the largest `G_ij / (A_ii A_jj)^(1/2)`, of those that some user
     clicked along with j. Where these are all items, it is `EASE` itself. Of G only the
-    `PAIRS` closest items of each item are kept, and other entries count as 0, so that
-    memory does not grow with the square of the items.
+    2,000 closest items of each item are kept (fewer beyond 50,000 items, but no fewer
+    than `neighbours`), and other entries count as 0, so that memory does not grow with
+    the square of the items.
 
     Args:
         num_items: Int, size of the catalogue.
@@ -94,12 +95,13 @@ class SparseEASE(LinearModel):
         The latter (num_items, neighbours), ascending, -1 where there are fewer.
         """
         width = min(self.neighbours, self.num_items - 1)
+        pairs = max(min(PAIRS, ALL_PAIRS // self.num_items), width)
         near = np.full((self.num_items, width), -1, "int32")
         blocks = []
         for start, products in _products(matrix):
             scales = 1 / np.sqrt(diagonal)
             closeness = products.data * scales[products.indices]
-            blocks.append(largest_entries(products, closeness, PAIRS))
+            blocks.append(largest_entries(products, closeness, pairs))
             kept = largest_entries(products, closeness, width)
             lengths = np.diff(kept.indptr)
             places = np.arange(width) < lengths[:, None]
@@ -141,8 +143,9 @@ class SparseEASE(LinearModel):
 def _products(matrix: sparse.csr_matrix) -> Iterator[tuple[int, sparse.csr_matrix]]:
     """X^T X without its diagonal, by blocks of rows, each with its first item."""
     transposed = matrix.T.tocsr()
-    for start in range(0, matrix.shape[1], BLOCK):
-        products = (transposed[start : start + BLOCK] @ matrix).tocsr()
+    size = max(min(BLOCK, ENTRIES // matrix.shape[1]), 1)
+    for start in range(0, matrix.shape[1], size):
+        products = (transposed[start : start + size] @ matrix).tocsr()
         owners = rows_of(products.indptr)
         products.data[products.indices == owners + start] = 0
         products.eliminate_zeros()

@@ -26,7 +26,7 @@ def add_items(arguments: argparse.Namespace) -> None:
                 f"{arguments.prepared} must have validation users, and the items of "
                 f"{arguments.model}."
             )
-        if recommender.features is None:  # as of a model that tune wrote
+        if recommender.features is None:  # as of data prepared before
             recommender.features = prepared.features
     if recommender.features is None:
         raise ValueError(
@@ -53,8 +53,9 @@ def add_items(arguments: argparse.Namespace) -> None:
     new = len(grown.items) - len(recommender.items)
     found = grown.calibration
     told = "" if found is None or found.warm_loss is None else (
-        "\nJudged by known items that stood for new ones: NDCG@100 of the others falls "
-        f"by {found.warm_loss:.2%}, that of all rises by {found.gain:.2%}."
+        f"\nBy the judges, NDCG@100 of the known items falls by {found.warm_loss:.2%}; "
+        "where known items stood for new ones, that of all rose by "
+        f"{found.gain:.2%}."
     )  # fmt: skip
     print_result(
         {

@@ -115,8 +115,6 @@ class _Addition:
         """The model with the new items."""
         regression = Regression(self.design, self.weights)
         penalty = regression.fit(self.vectors @ self.metric).penalty
-        choice = calibrated(self._folds(penalty), warm_loss)
-        choice = choice._replace(shift=choice.shift + boost)
         few = self._few_clicks(regression, penalty)
         near = None
         if self.path is not None:
@@ -128,9 +126,18 @@ class _Addition:
         found = [self._predicted(regression, each, penalty, few) for each in tables]
         kinds = [table.kind for table in tables]
         vectors, biases = kinds.index("vectors"), kinds.index("biases")
-        found[vectors], found[biases] = self._calibrated(
-            found[vectors], found[biases], regression, choice, near
+        path: np.ndarray | float = 0.0
+        if near is not None:
+            path = self._path_logits(near, self.seen)
+        mean = regression.mean(self.vectors)
+        predicted = Predicted(mean, found[vectors], found[biases][:, 0], path)
+        audience = Audience(
+            self.queries, self._logits(self.seen, self.queries), self.seen, self.targets
         )
+        folds = self._folds(penalty)
+        choice = calibrated(folds, audience, predicted, warm_loss)
+        choice = choice._replace(shift=choice.shift + boost)
+        found[vectors], found[biases] = self._calibrated(audience, predicted, choice)
         for table, rows in zip(tables, found, strict=True):
             table.assign_last(rows)
         if self.path is not None and near is not None:
@@ -158,22 +165,12 @@ class _Addition:
         return found
 
     def _calibrated(
-        self,
-        vectors: np.ndarray,
-        biases: np.ndarray,
-        regression: Regression,
-        choice: Calibration,
-        near: sparse.csr_matrix | None,
+        self, audience: Audience, predicted: Predicted, choice: Calibration
     ) -> tuple[np.ndarray, np.ndarray]:
         """The vectors stretched, and the biases shifted and bounded."""
-        path: np.ndarray | float = 0.0
-        if near is not None:
-            path = self._path_logits(near, self.seen)
-        predicted = Predicted(regression.mean(self.vectors), vectors, biases, path)
         vectors = predicted.stretched(choice.scale)
-        lists = Lists(self._logits(self.seen, self.queries), self.seen)
-        bounded = lists.bounded(
-            biases[:, 0] + choice.shift, self.queries @ vectors.T + path
+        bounded = Lists(audience.logits, audience.seen).bounded(
+            predicted.biases + choice.shift, self.queries @ vectors.T + predicted.path
         )
         return vectors, bounded[:, None]
 

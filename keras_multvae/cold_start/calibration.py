@@ -15,7 +15,7 @@ from keras_multvae.ranking import TopK, top_k
 # What is tried: how far a new item's vector is stretched from the mean of all, as a
 # regression shrinks it towards that; and what is added to its logit.
 SCALES = (1.0, 1.25, 1.5, 2.0)
-SHIFTS = tuple(n / 8 for n in range(-12, 9))
+SHIFTS = tuple(n / 16 for n in range(-24, 17))
 # Places of a list, and the shares of users' lists that an item is held between: no new
 # one is on more lists than 99 of 100 known ones.
 PLACES, FEWEST_LISTS, MAX_LISTS = 100, 0.001, 0.99
@@ -29,9 +29,10 @@ class Calibration(NamedTuple):
     Args:
         scale: What a vector's distance from the mean is multiplied by.
         shift: What is added to a bias.
-        warm_loss: The share of NDCG@100 that this costs the known items, measured on
-            known items that stand for new ones; None where nobody could be asked.
-        gain: The share by which NDCG@100 of all items rises, likewise.
+        warm_loss: The share of NDCG@100 that the new items cost the known ones, by the
+            judges; None where nothing was chosen.
+        gain: The share by which NDCG@100 of all items rises, measured on known items
+            that stand for new ones, likewise.
     """
 
     scale: float = 1.0
@@ -83,81 +84,121 @@ class Predicted:
 
 
 def calibrated(
-    folds: Iterator[tuple[Audience, Predicted]], warm_loss: float
+    folds: Iterator[tuple[Audience, Predicted]],
+    audience: Audience,
+    predicted: Predicted,
+    warm_loss: float,
 ) -> Calibration:
     """The scale and the shift with the best NDCG@100 of all items within a budget.
 
+    What is gained, known items tell that stand for new ones; what the new ones take
+    from the known, they tell themselves.
+
     Args:
         folds: Audiences, and known items that stand for new ones to them.
+        audience: All judges.
+        predicted: The new items.
         warm_loss: The share of the known items' NDCG@100 that may be lost.
     """
-    warm, whole, before = [], [], []
-    for audience, predicted in folds:
-        found = _values(audience, predicted)
-        if found is not None:
-            reference, own, both = found
-            before.append(reference)
-            warm.append(own)
-            whole.append(both)
-    if not before:
+    found = [each for each in (_gains(*fold) for fold in folds) if each is not None]
+    if not found:
         return Calibration()
-    warm_before, all_before = np.array(before).sum(axis=0)
-    losses = 1 - np.sum(warm, axis=0) / max(warm_before, 1e-12)
-    gains = np.sum(whole, axis=0)
+    before, whole = (np.sum(each, axis=0) for each in zip(*found, strict=True))
+    losses = _losses(audience, predicted)
     allowed = losses <= max(warm_loss, losses.min())
-    best = np.unravel_index(np.where(allowed, gains, -np.inf).argmax(), gains.shape)
+    best = np.unravel_index(np.where(allowed, whole, -np.inf).argmax(), whole.shape)
     return Calibration(
         SCALES[best[0]],
         SHIFTS[best[1]],
         float(losses[best]),
-        float(gains[best] / max(all_before, 1e-12) - 1),
+        float(whole[best] / max(before, 1e-12) - 1),
     )
 
 
-def _values(
-    audience: Audience, predicted: Predicted
-) -> tuple[tuple[float, float], np.ndarray, np.ndarray] | None:
-    """NDCG@100 of the known items and of all: without the others, and for each choice.
+def _gains(audience: Audience, predicted: Predicted) -> tuple[float, np.ndarray] | None:
+    """NDCG@100 of all items, summed over users: without the new ones, and each choice.
 
-    Sums over users; None where no target is left or nothing stands for a new item.
+    None where no target is left or nothing stands for a new item.
     """
     places = predicted.places
     assert places is not None
-    stands = np.zeros(audience.logits.shape[1], bool)
-    stands[places] = True
-    own = sparse.csr_matrix(audience.targets @ sparse.diags_array(~stands * 1.0))
-    own.eliminate_zeros()
-    if own.nnz == 0 or own.nnz == audience.targets.nnz:
+    of_new = np.isin(audience.targets.indices, places)
+    if of_new.all() or not of_new.any():
         return None
-    with_own, with_any = np.diff(own.indptr) > 0, np.diff(audience.targets.indptr) > 0
     logits = audience.logits.copy()
     logits[:, places] = -np.inf
+    return _tried(logits, audience, audience.targets, predicted, places)
+
+
+def _losses(audience: Audience, predicted: Predicted) -> np.ndarray:
+    """The share of the known items' NDCG@100 that new items cost with each choice."""
+    users, known = audience.logits.shape
+    new = len(predicted.vectors)
+    targets = sparse.csr_matrix(audience.targets, copy=True)
+    targets.resize(users, known + new)
+    places = np.arange(known, known + new)
+    before, after = _tried(audience.logits, audience, targets, predicted, places)
+    losses: np.ndarray = 1 - after / max(before, 1e-12)
+    return losses
+
+
+def _tried(
+    logits: np.ndarray,
+    audience: Audience,
+    targets: sparse.csr_matrix,
+    predicted: Predicted,
+    places: np.ndarray,
+) -> tuple[float, np.ndarray]:
+    """NDCG@100 summed over users: without the new items, and with each choice.
+
+    Args:
+        logits: (users, items) of the others, -inf at `places`.
+        audience: Whose queries and histories these are.
+        targets: CSR (users, all items), what is to be found.
+        predicted: The new items.
+        places: (new,) their indices.
+    """
+    asked = np.diff(targets.indptr) > 0
     lists = Lists(logits, audience.seen)
-    # Nobody has seen what stands for a new item, so a list is made of the best others
-    # and of these.
-    others = top_k(logits, PLACES, audience.seen)
-    items = np.concatenate([others.indices, np.tile(places, (len(logits), 1))], axis=1)
-
-    def measured(new: np.ndarray) -> tuple[float, float]:
-        top = top_k(np.concatenate([others.scores, new], axis=1), PLACES)
-        indices = np.take_along_axis(items, top.indices, axis=1)
-        valid = np.isfinite(top.scores).sum(axis=1)
-        top = TopK(indices, top.scores, valid)
-        return (
-            values_of_top(CHOSEN_BY, top, own, with_own).sum(),
-            values_of_top(CHOSEN_BY, top, audience.targets, with_any).sum(),
-        )
-
-    before = measured(np.full((len(logits), len(places)), -np.inf, "float32"))
-    warm, whole = np.zeros((2, len(SCALES), len(SHIFTS)))
+    contest = Contest(logits, audience.seen, places)
+    before = values_of_top(CHOSEN_BY, contest.top(None), targets, asked).sum()
+    after = np.zeros((len(SCALES), len(SHIFTS)))
     for row, scale in enumerate(SCALES):
         personal = audience.queries @ predicted.stretched(scale).T + predicted.path
         bounds = lists.bounds(personal)
         for column, shift in enumerate(SHIFTS):
             biases = np.clip(predicted.biases + shift, *bounds)
-            new = (personal + biases).astype("float32")
-            warm[row, column], whole[row, column] = measured(new)
-    return before, warm, whole
+            top = contest.top((personal + biases).astype("float32"))
+            after[row, column] = values_of_top(CHOSEN_BY, top, targets, asked).sum()
+    return float(before), after
+
+
+class Contest:
+    """Lists in which some items compete with all others, at scores that vary.
+
+    Args:
+        logits: (users, items) float32; what competes is not to be on a list by these.
+        seen: CSR (users, items), what is left out; nothing of what competes.
+        places: (new,) int, the indices of what competes.
+    """
+
+    def __init__(
+        self, logits: np.ndarray, seen: sparse.csr_matrix, places: np.ndarray
+    ) -> None:
+        # A list is made of the best others and of all that compete.
+        self._others = top_k(logits, PLACES, seen)
+        new = np.tile(places, (len(logits), 1))
+        self._items = np.concatenate([self._others.indices, new], axis=1)
+
+    def top(self, new: np.ndarray | None) -> TopK:
+        """The lists with these scores (users, new) float32; None for no competitors."""
+        others = self._others.scores
+        if new is None:
+            width = self._items.shape[1] - others.shape[1]
+            new = np.full((len(others), width), -np.inf, "float32")
+        top = top_k(np.concatenate([others, new], axis=1), PLACES)
+        indices = np.take_along_axis(self._items, top.indices, axis=1)
+        return TopK(indices, top.scores, np.isfinite(top.scores).sum(axis=1))
 
 
 class Lists:

@@ -64,15 +64,15 @@ class GrowingCatalogue:
                 by whom it is chosen how strongly new items compete; by default users of
                 the histories, a fifth of whose clicks are hidden.
             warm_loss: Float in [0, 1], the share of NDCG@100 that the items of before
-                may lose to new ones without a click; clicks in `histories` are not
-                reckoned with. More has new ones recommended more often.
+                may lose to new ones, by the judges. More has new ones recommended more
+                often.
             boost: Finite float, what is added to new items' logits besides, beyond that
                 budget.
             seed: Int >= 0, of what is drawn at random.
 
         Returns:
             A new `Recommender`, whose `calibration` tells what was chosen, and what it
-            cost the known items that stood for new ones.
+            costs the items of before.
 
         Raises:
             TypeError: A model that has no item embeddings, as a baseline.

@@ -79,10 +79,13 @@ class ItemMatrix(tf.Module):
 
     def cosines(self, indices: Tensor) -> Tensor:
         """Cosines of items, int32 indices (users,), with all items: (users, items)."""
+        return self._products(self.unit_rows(indices)) * self._inverse_lengths
+
+    def unit_rows(self, indices: Tensor) -> Tensor:
+        """Vectors (n, units) of length 1, or 0, of items (n,)."""
         # The scale of an item does not change its direction.
-        vectors = self._columns(indices)
         lengths = tf.gather(self._inverse_lengths, indices)[:, None]
-        return self._products(vectors * lengths) * self._inverse_lengths
+        return self._columns(indices) * lengths
 
     def _products(self, vectors: Tensor) -> Tensor:
         """The products with each block, one after the other."""

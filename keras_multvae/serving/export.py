@@ -54,8 +54,8 @@ def export_saved_model(
     - output `valid` (users,) int32: how many of the k count; the others are padding
       with the lowest finite score.
 
-    The signatures `recommend`, `discover`, `score`, `embed`, `similar_items` and
-    `recommend_examples` are described in docs/serving.md. The version's folder
+    The signatures `recommend`, `discover`, `diverse`, `score`, `embed`, `similar_items`
+    and `recommend_examples` are described in docs/serving.md. The version's folder
     `assets.extra` holds warm-up requests, which the server answers before it serves the
     version, `MODEL_CARD.md`, `catalogue.json`: ids and titles in index order, and
     `files.json`: all other files with their sizes and checksums. `write_serving_config`
@@ -130,7 +130,8 @@ def write_graph(
     from keras_multvae.serving.signatures import Signatures
 
     items = recommender.items
-    module = Signatures(forward_of(recommender.model, quantize), items, k)
+    network = forward_of(recommender.model, quantize)
+    module = Signatures(network, items, k, recommender.features)
     tf.saved_model.save(module, str(folder), signatures=module.functions)
     warmup.write(
         folder / versions.WARMUP,
@@ -145,7 +146,10 @@ def _write_elsewhere(
     """Calls `write_graph` in a process under TensorFlow."""
     # In a folder that the next export removes if this one is killed.
     with tempfile.TemporaryDirectory(dir=folder) as source:
-        Recommender(recommender.model, recommender.items).save(Path(source, "model"))
+        needed = Recommender(
+            recommender.model, recommender.items, features=recommender.features
+        )
+        needed.save(Path(source, "model"))
         run_under_tensorflow(
             recommender.model,
             "from pathlib import Path\n"

@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from keras_multvae.data import Vocabulary
 from keras_multvae.data.vocabulary import PADDING
+from keras_multvae.features import ItemFeatures
 from keras_multvae.metrics import MASKED
+from keras_multvae.serving import diverse
 from keras_multvae.serving.forward import Forward
 from keras_multvae.typing import Tensor
 
@@ -24,11 +26,19 @@ class Signatures(tf.Module):
         network: The forward pass.
         items: The vocabulary of its items.
         k: Int >= 1, the default number of items of an answer.
+        features: Optional features of the items, by which `diverse` compares them.
     """
 
-    def __init__(self, network: Forward, items: Vocabulary, k: int) -> None:
+    def __init__(
+        self,
+        network: Forward,
+        items: Vocabulary,
+        k: int,
+        features: ItemFeatures | None = None,
+    ) -> None:
         super().__init__(name="signatures")
         self.network = network
+        self.rows = diverse.rows_of(network, features)
         self._k = min(k, len(items))
         self._raw_ids = tf.constant(
             items.ids.tolist(), tf.string if items.kind == "str" else tf.int64
@@ -59,6 +69,11 @@ class Signatures(tf.Module):
             "discover": _function(self._discover, item_ids=rows, k=k, niche=niche),
             "score": _function(self._score, item_ids=rows, candidates=rows),
         }
+        if self.rows is not None:
+            share = (tf.float32, 1)
+            functions["diverse"] = _function(
+                self._diverse, item_ids=rows, k=k, diversity=share
+            )
         if self.network.has_code:
             functions["embed"] = _function(self._embed, item_ids=rows)
         if self.network.items is not None:
@@ -94,13 +109,26 @@ class Signatures(tf.Module):
         self, item_ids: Tensor, k: Tensor, niche: Tensor
     ) -> dict[str, Tensor]:
         _check_rows(item_ids, k=k, niche=niche)
-        tf.debugging.Assert(
-            tf.reduce_all((niche >= 0) & (niche <= 1)),
-            ["niche must be a number in [0, 1] in every row. Received:", niche],
-        )
+        _check_share(niche=niche)
         history = self._history(item_ids)
         scores = self.network.scores(history) - niche[:, None] * self.prior
         return self._best(_without(scores, history), *self._width(k))
+
+    def _diverse(
+        self, item_ids: Tensor, k: Tensor, diversity: Tensor
+    ) -> dict[str, Tensor]:
+        _check_rows(item_ids, k=k, diversity=diversity)
+        _check_share(diversity=diversity)
+        tf.debugging.Assert(
+            tf.reduce_all(k <= diverse.CANDIDATES),
+            [f"k must be <= {diverse.CANDIDATES} in every row. Received:", k],
+        )
+        history = self._history(item_ids)
+        scores = _without(self.network.scores(history), history)
+        width, k = self._width(k)
+        assert self.rows is not None
+        best, indices = diverse.unlike(scores, diversity, width, self.rows)
+        return self._answer(best, indices, k)
 
     def _score(self, item_ids: Tensor, candidates: Tensor) -> dict[str, Tensor]:
         _check_rows(item_ids, candidates=candidates)
@@ -161,10 +189,16 @@ class Signatures(tf.Module):
     ) -> dict[str, Tensor]:
         """The best items of each user by masked scores."""
         best, indices = tf.math.top_k(scores, width)
+        return self._answer(best, indices, k)
+
+    def _answer(
+        self, best: Tensor, indices: Tensor, k: Tensor = None
+    ) -> dict[str, Tensor]:
+        """Lists (users, width) as they are answered; masked scores come last."""
         valid = tf.reduce_sum(tf.cast(best > MASKED, tf.int32), axis=1)
         if k is not None:
             valid = tf.minimum(valid, k)
-        counts = tf.sequence_mask(valid, width)
+        counts = tf.sequence_mask(valid, tf.shape(best)[1])
         return {
             "item_ids": tf.where(
                 counts, tf.gather(self._raw_ids, indices), self._padding
@@ -194,6 +228,15 @@ def _check_rows(item_ids: Tensor, **others: Tensor) -> None:
                 tf.shape(tensor),
                 tf.shape(item_ids),
             ],
+        )
+
+
+def _check_share(**shares: Tensor) -> None:
+    """Asserts that an input is in [0, 1]."""
+    for name, tensor in shares.items():
+        tf.debugging.Assert(
+            tf.reduce_all((tensor >= 0) & (tensor <= 1)),
+            [f"{name} must be a number in [0, 1] in every row. Received:", tensor],
         )
 
 

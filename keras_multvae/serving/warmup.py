@@ -77,7 +77,7 @@ def _requests(
         for spec in function.input_signature:
             if spec.name == "examples":
                 value = tf.constant([_example(history)])
-            elif spec.name in ("k", "niche"):
+            elif spec.name in ("k", "niche", "diversity"):
                 value = tf.ones([1], spec.dtype)
             elif spec.shape.rank == 1:
                 value = tf.constant(history[:1], spec.dtype)

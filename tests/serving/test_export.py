@@ -16,7 +16,9 @@ from scipy import sparse
 
 from keras_multvae import MultDAE, MultVAE, Popularity, Recommender, export_saved_model
 from keras_multvae.data import UserBatches, Vocabulary
+from keras_multvae.features import ItemFeatures
 from keras_multvae.metrics import MASKED
+from keras_multvae.reranking import Reranking
 from keras_multvae.serving import export
 
 tf = pytest.importorskip("tensorflow")
@@ -29,6 +31,7 @@ SIGNATURES = {
     "serving_default": ({"item_ids"}, ANSWER),
     "recommend": ({"item_ids", "k", "deny", "allow"}, ANSWER),
     "discover": ({"item_ids", "k", "niche"}, ANSWER),
+    "diverse": ({"item_ids", "k", "diversity"}, ANSWER),
     "score": ({"item_ids", "candidates"}, {"scores", "known"}),
     "embed": ({"item_ids"}, {"mean", "log_variance"}),
     "similar_items": ({"item_ids"}, ANSWER),
@@ -36,11 +39,17 @@ SIGNATURES = {
 }
 
 
-def make_recommender(ids, kind=MultVAE, likelihood="multinomial", titles=None):
+# By these, not by item vectors, the second model's items are compared.
+COLORS = [["red"], ["blue"], ["red", "green"], [], ["green", "blue", "red"]] * 6
+
+
+def make_recommender(
+    ids, kind=MultVAE, likelihood="multinomial", titles=None, features=None
+):
     model = kind(ITEMS, 4, (16,), likelihood=likelihood, seed=1)
     model.compile(keras.optimizers.Adam(1e-2))
     model.fit(UserBatches(make_clicks(60, ITEMS), 20), epochs=2, verbose=0)
-    return Recommender(model, Vocabulary(ids), titles=titles)
+    return Recommender(model, Vocabulary(ids), titles=titles, features=features)
 
 
 def ask(requests, folder, *saved_models):
@@ -138,6 +147,7 @@ class Case:
             yield "serving_default", {"item_ids": item_ids}
             yield "recommend", options | lists
             yield "discover", options | {"niche": self.niche[part]}
+            yield "diverse", options | {"diversity": self.niche[part]}
             candidates = self.pad(self.candidates[part])
             yield "score", {"item_ids": item_ids, "candidates": candidates}
             yield "embed", {"item_ids": item_ids}
@@ -155,6 +165,9 @@ class Case:
         for bad in (-0.1, 1.1, np.nan):
             niche = np.array([0.5, bad], "float32")
             yield "discover", {"item_ids": item_ids, "k": ones, "niche": niche}
+            yield "diverse", {"item_ids": item_ids, "k": ones, "diversity": niche}
+        share = np.zeros(2, "float32")
+        yield "diverse", {"item_ids": item_ids, "k": 101 * ones, "diversity": share}
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +177,12 @@ def served(tmp_path_factory):
     names = [f"film {i}" for i in range(ITEMS)]
     recommenders = [
         make_recommender(names),
-        make_recommender(range(100, 100 + ITEMS), MultDAE, "logistic"),
+        make_recommender(
+            range(100, 100 + ITEMS),
+            MultDAE,
+            "logistic",
+            features=ItemFeatures.from_columns({"color": COLORS}),
+        ),
     ]
     cases = [
         Case(place, recommender, folder / str(place))
@@ -258,6 +276,19 @@ def test_discovers_what_is_less_popular(served):
             check_ranking(answer, row, items.tolist(), scores_there)
 
 
+def test_lists_of_unlike_items(served):
+    """As `Reranking` makes them: by item vectors, or by features if there are any."""
+    for case, size, answer in of(served, "diverse"):
+        for row, history in enumerate(case.histories[:size]):
+            items, scores = case.recommender.recommend(
+                history,
+                k=int(case.k[row]),
+                rerank=Reranking(diversity=float(case.niche[row])),
+                on_unknown="skip",
+            )[0]
+            check_ranking(answer, row, items.tolist(), scores)
+
+
 def test_scores_candidates(served):
     for case, size, answer in of(served, "score"):
         scores = dense(case, case.histories[:size])
@@ -295,14 +326,17 @@ def test_similar_items_are_the_recommenders(served):
 
 def test_odd_requests(served):
     for _, _, _, answers in served:
-        no_length, nothing, bad_k, bad_rows, *bad_niches = answers[len(BATCHES) * 7 :]
+        no_length, nothing, bad_k, bad_rows, *bad_shares, too_many = answers[
+            len(BATCHES) * len(SIGNATURES) :
+        ]
         assert no_length["valid"].tolist() == [ITEMS, ITEMS]
         assert nothing["valid"].tolist() == [1, 1]
         assert "k must be >= 1 in every row" in str(bad_k["error"])
         assert "k must have as many rows as item_ids" in str(bad_rows["error"])
-        assert len(bad_niches) == 3
-        for answer in bad_niches:
-            assert "niche must be a number in [0, 1" in str(answer["error"])
+        assert len(bad_shares) == 6
+        for answer, name in zip(bad_shares, ["niche", "diversity"] * 3, strict=True):
+            assert f"{name} must be a number in [0, 1" in str(answer["error"])
+        assert "k must be <= 100 in every row" in str(too_many["error"])
 
 
 def test_signatures_and_operations(served):
@@ -315,11 +349,14 @@ def test_signatures_and_operations(served):
             expected["embed"][1].remove("log_variance")
         assert facts["signatures"] == expected
         assert not set(FORBIDDEN) & set(facts["ops"])
-        # Each weight is there once, beside the prior and the items' lengths.
+        # Each weight is there once, beside the prior, the items' lengths and features.
         weights = sum(
             np.prod(v.shape) for v in case.recommender.model.trainable_variables
         )
-        assert facts["weights"] == weights + 2 * ITEMS
+        beside = 2 * ITEMS
+        if case.recommender.features is not None:
+            beside += ITEMS + 1 + 2 * sum(map(len, COLORS))
+        assert facts["weights"] == weights + beside
 
 
 def test_keras_own_export(tmp_path):

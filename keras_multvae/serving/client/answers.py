@@ -17,6 +17,7 @@ RANKED = {"item_ids": 2, "scores": 2, "valid": 1}
 ASKED = {
     "recommend": RANKED,
     "discover": RANKED,
+    "diverse": RANKED,
     "similar_items": RANKED,
     "score": {"scores": 2, "known": 2},
     "embed": {"mean": 2},
