@@ -24,12 +24,12 @@ from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.trainer import record
 from keras_multvae.training.trainer import train as train_recipe
 
-PLOT = "training.png"
-
 if TYPE_CHECKING:
     from keras.distribution import Distribution
 
     from keras_multvae.data.prepared import Prepared
+
+PLOT = "training.png"
 
 
 def train(arguments: argparse.Namespace) -> None:
