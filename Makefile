@@ -6,8 +6,10 @@ TORCH := torch==2.13.0
 # Without its dependencies: one is tensorflow, which would go over tensorflow-cpu.
 SERVING_API := tensorflow-serving-api==2.21.0
 BACKENDS := tensorflow jax torch
+COMMA := ,
 
-.PHONY: demo test test-all lint unit unit-once $(BACKENDS:%=unit-%) doctest wheel docs cli-docs benchmark clean
+.PHONY: demo test test-all test-oldest lint unit unit-once $(BACKENDS:%=unit-%) doctest \
+  wheel docs cli-docs benchmark dist release-check clean
 
 demo: .venv/.demo
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/keras-multvae demo
@@ -50,9 +52,19 @@ lint: .venv/.test
 	$(BIN)/ruff format --check .
 	KERAS_BACKEND=jax $(BIN)/mypy
 
+# Of the backends, one in `make test` and all in `make test-all`.
 wheel: .venv/.test
-	@echo "== the wheel, in an environment with JAX alone"
-	$(BIN)/python tests/integration/installed_wheel.py
+	@echo "== the wheel, in an environment with $(if $(SLOW),each backend,JAX) alone"
+	$(BIN)/python tests/integration/installed_wheel.py \
+	  $(if $(SLOW),$(BACKENDS:%=--backend %),--backend jax) --torch $(TORCH)
+
+# The tests of one backend with the lowest version of every dependency that
+# pyproject.toml allows; what these depend on is as new as can be, and warns of it.
+OLDEST ?= tensorflow
+test-oldest: .venv-oldest/.$(OLDEST)
+	@echo "== tests on $(OLDEST), with the oldest dependencies"
+	KERAS_BACKEND=$(OLDEST) TF_CPP_MIN_LOG_LEVEL=2 \
+	  .venv-oldest/bin/python -m pytest -q -W default -m "not slow"
 
 # The site, into site/; a link that leads nowhere fails. It reads the code and imports
 # none of it.
@@ -63,6 +75,14 @@ docs: .venv/.test
 # docs/cli.md, from the parser.
 cli-docs: .venv/.test
 	$(BIN)/python docs/write_cli.py
+
+dist: .venv/.test
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+
+# What is still missing for a release, line by line: docs/releasing.md.
+release-check: dist
+	$(BIN)/python release/check.py
 
 # An hour and a quarter and 10 GiB of memory; GOWALLA=gowalla.npz and
 # MOVIELENS=ratings.csv add these data sets.
@@ -75,14 +95,22 @@ benchmark: .venv/.test
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 .venv/.demo: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet tensorflow-cpu -e ".[demo]"
+	$(BIN)/python -m pip install --quiet -e ".[tensorflow-cpu,demo]"
 	@touch $@
 
 .venv/.test: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet tensorflow-cpu "jax>=0.8" -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -e ".[tensorflow-cpu,jax,dev]"
 	$(BIN)/python -m pip install --quiet --no-deps $(SERVING_API)
 	@touch $@
 
+# uv resolves to the lowest versions, which pip cannot.
+.venv-oldest/.%: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-oldest
+	$(BIN)/uv pip install --quiet --python .venv-oldest/bin/python \
+	  --resolution lowest-direct -e ".[test,tensorflow-cpu$(if $(filter tensorflow,$*),,$(COMMA)$*)]"
+	@touch $@
+
 clean:
-	rm -rf .venv build dist demo site
+	rm -rf .venv .venv-oldest build dist demo site

@@ -32,7 +32,7 @@ _PUBLIC = {
     "LinearBeta": "schedules",
     "LinearPath": "training",
     "LogisticNLL": "losses",
-    "ModelCard": "serving",
+    "ModelCard": "card",
     "MultDAE": "models",
     "MultVAE": "models",
     "MultinomialNLL": "losses",

@@ -13,7 +13,7 @@ def import_extra(module: str, extra: str) -> ModuleType:
     except ImportError as error:
         raise ImportError(
             f"This needs {module.partition('.')[0]} ({error}). Install it with: "
-            f'pip install "keras_multvae[{extra}]"'
+            f"{install_command(extra)}"
         ) from error
 
 
@@ -23,3 +23,22 @@ def package_version() -> str:
         return metadata.version("keras-multvae")
     except metadata.PackageNotFoundError:
         return "(a checkout)"
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra, whether or not the package is on PyPI.
+
+    pip and uv take the extras of an installed package from its metadata, so the same
+    command serves an installation from PyPI, from a wheel and from a clone. A clone
+    that is only on the path must be installed first.
+
+    Example:
+
+    >>> install_command("plots")
+    'pip install "keras_multvae[plots]"'
+    """
+    try:
+        metadata.distribution("keras_multvae")
+    except metadata.PackageNotFoundError:
+        return f'pip install -e ".[{extra}]" in the clone of keras_multvae'
+    return f'pip install "keras_multvae[{extra}]"'

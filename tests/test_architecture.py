@@ -46,6 +46,7 @@ LAYERS = [
     "cold_start",
     "selection",
     "plots",
+    "card",
     "recommender",
     "cluster",
     "tuning",

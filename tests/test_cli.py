@@ -332,9 +332,26 @@ def test_what_would_stop_the_writing_stops_before_training(
     train = ["train", folder / "prepared", "--out"]
     assert "will not be replaced" in failure(capsys, *train, tmp_path / "mine")
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert "keras_multvae[plots]" in failure(capsys, *train, tmp_path / "m")
     assert not (tmp_path / "m").exists()
+
+
+def test_training_needs_no_matplotlib(folder, capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    train = ["train", f"{folder}/prepared", "--out", f"{tmp_path}/m", *TRAIN]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(train) == 0
+    shown = capsys.readouterr()
+    assert (
+        "training.png will be missing. Plots need matplotlib. Install it with: pip"
+        in shown.err
+    )
+    assert shown.out.endswith(f"Written to {tmp_path}/m, with history.csv\n")
+    assert not (tmp_path / "m" / "training.png").exists()
+    assert (
+        Recommender.load(tmp_path / "m").items
+        == Recommender.load(folder / "model").items
+    )
 
 
 @pytest.mark.parametrize(

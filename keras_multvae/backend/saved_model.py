@@ -17,6 +17,7 @@ from pathlib import Path
 
 import keras
 
+from keras_multvae.extras import install_command
 from keras_multvae.files import replace_folder
 from keras_multvae.registry import handover
 from keras_multvae.typing import Model, Tensor
@@ -32,7 +33,7 @@ def check_tensorflow() -> None:
     if importlib.util.find_spec("tensorflow") is None:
         raise ImportError(
             "A SavedModel is written by TensorFlow, which is not installed. Install "
-            'it with: pip install "keras_multvae[tensorflow]"'
+            f"it with: {install_command('tensorflow')}"
         )
 
 

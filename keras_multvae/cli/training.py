@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from keras.distribution import Distribution
 
     from keras_multvae.data.prepared import Prepared
+
+PLOT = "training.png"
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -63,9 +66,15 @@ def train(arguments: argparse.Namespace) -> None:
         {"out": arguments.out, "epochs": len(history), "best": best, **report},
         f"Best epoch {best['epoch']:.0f} of {len(history)}"
         + ("." if ndcg is None else f", validation NDCG@100 {ndcg:.4f}.")
-        + f"\nWritten to {arguments.out}, with history.csv and training.png",
+        + f"\nWritten to {arguments.out}, with {_beside(Path(arguments.out))}",
         arguments.json,
     )
+
+
+def _beside(out: Path) -> str:
+    """What `train` wrote beside the recommender."""
+    names = ("history.csv", PLOT)
+    return " and ".join(name for name in names if (out / name).exists())
 
 
 def _changed_items(before: Vocabulary, now: Vocabulary) -> dict[str, int]:
@@ -122,16 +131,17 @@ def train_and_save(
     """Trains, and writes recommender, history.csv and training.png.
 
     The recommender keeps the histories of the users of all parts, unless `histories` is
-    false. Of several processes, the main one writes and shows a bar.
+    false. Without matplotlib there is no training.png, and a warning that says so. Of
+    several processes, the main one writes and shows a bar.
     """
     # Check that the folder can be written before hours of training.
     storage.check_out(out)
-    figure_class()
+    draws = _can_draw()
     state = out.with_name(out.name + ".training")
     if not (resume or overwrite):
         _check_new(out, state)
     first = backend.is_main_process()
-    curves = None if tensorboard is None else Curves(Path(tensorboard))
+    curves = None if tensorboard is None else Curves(tensorboard)
     shown = [TrainingProgress(prepared.split.train.num_users), curves]
     with nullcontext() if distribution is None else distribution.scope():
         try:
@@ -164,11 +174,22 @@ def train_and_save(
         )
         recommender.save(out)
     write_history(out / "history.csv", history)
-    with replace_file(out / "training.png") as temporary:
-        save(plot_history(history)[0], temporary)
+    if draws:
+        with replace_file(out / PLOT) as temporary:
+            save(plot_history(history)[0], temporary)
     storage.seal(out)
     clear_state(state)
     return history
+
+
+def _can_draw() -> bool:
+    """Whether matplotlib is there; warns if it is not."""
+    try:
+        figure_class()
+    except ImportError as error:
+        warnings.warn(f"{PLOT} will be missing. {error}", stacklevel=2)
+        return False
+    return True
 
 
 def _check_new(out: Path, state: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from keras_multvae.extras import install_command
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -24,7 +26,7 @@ def figure_class() -> type[Figure]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            'Plots need matplotlib. Install it with: pip install "keras_multvae[plots]"'
+            f"Plots need matplotlib. Install it with: {install_command('plots')}"
         ) from error
     return Figure
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +14,14 @@ from scipy import sparse
 
 from keras_multvae import checks
 from keras_multvae.abilities import Embeds, HasItemVectors, Ranks, require
+from keras_multvae.card import ModelCard
 from keras_multvae.data import Interactions, Vocabulary
 from keras_multvae.data.prepared import check_features
 from keras_multvae.features import ItemFeatures
 from keras_multvae.files import DamagedFileError
 from keras_multvae.ranking import select_rows
-from keras_multvae.recommender import parquet, storage
+from keras_multvae.recommender import hub, parquet, storage
+from keras_multvae.recommender.address import address_of
 from keras_multvae.recommender.growing import GrowingCatalogue
 from keras_multvae.recommender.histories import (
     OnUnknown,
@@ -25,6 +29,7 @@ from keras_multvae.recommender.histories import (
     of_users,
     selected,
 )
+from keras_multvae.recommender.hub.readme import render
 from keras_multvae.recommender.reasons import reasons_of
 from keras_multvae.recommender.recommendations import Recommendations, as_titles
 from keras_multvae.recommender.selected import collected, rankings_of
@@ -271,37 +276,66 @@ class Recommender(VectorSearch, GrowingCatalogue):
             )
         return self.histories
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes all that it has as one folder, atomically.
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        histories: bool | None = None,
+        card: ModelCard | None = None,
+    ) -> None:
+        """Writes all that it has as one folder, atomically, or to the Hugging Face Hub.
 
         Args:
             folder: The folder to make. An older recommender there is replaced once
-                the new one is complete; any other content is not touched.
+                the new one is complete; any other content is not touched. Or an
+                address, hf://user/name or hf://user/name@branch: it is saved there in
+                one commit, with a model card (extra `hub`; docs/hub.md).
+            histories: Bool, whether users' histories go along. By default they go into
+                a folder, and not to the Hub.
+            card: On the Hub, what the model card is to say of data and quality.
 
         Raises:
             FileExistsError: `folder` holds something else.
             TypeError: The model is not registered: see `register_model`.
+            ValueError: `histories` of a recommender that keeps none, or a card for a
+                folder.
+            OSError: The Hub could not be reached, or refused.
         """
-        storage.write(
-            Path(folder),
-            self.model,
-            self.items,
-            self.histories,
-            self.titles,
-            self.training,
-            self.features,
-        )
+        address = address_of(folder)
+        if histories is None:
+            histories = address is None and self.histories is not None
+        kept = self._stored if histories else None
+        parts = (self.titles, self.training, self.features)
+        if address is None:
+            if card is not None:
+                raise ValueError("`card` goes with an address, as hf://user/name.")
+            storage.write(Path(folder), self.model, self.items, kept, *parts)
+            return
+        with tempfile.TemporaryDirectory() as temporary:
+            made = Path(temporary, "model")
+            storage.write(made, self.model, self.items, kept, *parts)
+            users = None if kept is None else kept.num_users
+            about = (self.model, self.items, users, self.training, card or ModelCard())
+            hub.upload(address, made, partial(render, address, *about))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Recommender:
         """Reads what `save` wrote, on any backend.
 
+        Args:
+            folder: A folder, or an address on the Hugging Face Hub: hf://user/name, or
+                hf://user/name@revision for a branch, a tag or a commit. Nothing that
+                comes from there is run.
+
         Raises:
             FileNotFoundError: There is no such folder.
             DamagedFileError: A foreign, truncated or newer folder, or an unknown model
                 (see `register_model`).
+            OSError: The Hub could not be reached, or refused.
         """
-        model, items, histories, titles, training, features = storage.read(Path(folder))
+        address = address_of(folder)
+        path = Path(folder) if address is None else hub.download(address)
+        model, items, histories, titles, training, features = storage.read(path)
         try:
             return cls(
                 model,

@@ -29,6 +29,7 @@ from keras_multvae.files import (
     write_manifest,
 )
 from keras_multvae.files.sums import MANIFEST
+from keras_multvae.recommender.address import address_of
 from keras_multvae.registry import Entry, UnknownModelError, entry_of, find
 from keras_multvae.training.record import TrainingRecord
 from keras_multvae.typing import Id, Model, Titles
@@ -195,5 +196,15 @@ def identity(folder: Path) -> list[Path]:
 
 
 def check_out(folder: Path) -> None:
-    """Raises `FileExistsError` if a recommender must not be written there."""
+    """Raises an error if no recommender can be written there.
+
+    Raises:
+        FileExistsError: It holds something else.
+        ValueError: It is an address on the Hugging Face Hub.
+    """
+    if address_of(folder) is not None:
+        raise ValueError(
+            f"This needs a folder of this machine. Received: {address_of(folder)}. "
+            "`Recommender.save` brings a recommender to the Hub."
+        )
     check_replaceable(folder, METADATA, FORMAT, VERSION)

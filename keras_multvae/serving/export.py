@@ -12,10 +12,10 @@ from keras_multvae.backend.saved_model import (
     on_tensorflow,
     run_under_tensorflow,
 )
+from keras_multvae.card import ModelCard
 from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.recommender import Recommender
 from keras_multvae.serving import config, versions
-from keras_multvae.serving.card import ModelCard
 from keras_multvae.serving.plain import check_quantize
 from keras_multvae.serving.version_folder import check_exported, write_version
 

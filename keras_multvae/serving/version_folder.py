@@ -10,10 +10,11 @@ from scipy import sparse
 
 from keras_multvae import checks
 from keras_multvae.abilities import GivesLogits, require
+from keras_multvae.card import ModelCard
 from keras_multvae.files import replace_folder, write_json
 from keras_multvae.recommender import Recommender
 from keras_multvae.serving import versions
-from keras_multvae.serving.card import CARD, ModelCard, render
+from keras_multvae.serving.card import CARD, render
 from keras_multvae.serving.whole import write_files
 from keras_multvae.typing import Id
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 _LAZY = {
+    "Curves": "curves",
     "LinearPath": "additions",
     "Recipe": "recipe",
     "SlimUpdates": "additions",
@@ -15,6 +16,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "Curves",
     "LinearPath",
     "Recipe",
     "SlimUpdates",

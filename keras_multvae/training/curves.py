@@ -26,14 +26,23 @@ class Curves(keras.callbacks.Callback):
     so that both stand in one chart; the step is the epoch, from 1.
 
     Args:
-        folder: Made at the end of the first epoch.
+        folder: Where to; made at the end of the first epoch.
 
     Raises:
         FileExistsError: There is a file of that name.
+
+    Example:
+
+    >>> import tempfile
+    >>> curves = Curves(tempfile.mkdtemp())
+    >>> curves.on_epoch_end(0, {"loss": 2.0, "val_loss": 2.5})
+    >>> sorted(path.name for path in curves.folder.iterdir())
+    ['train', 'validation']
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         super().__init__()
+        folder = Path(folder)
         if folder.exists() and not folder.is_dir():
             raise FileExistsError(f"{folder} is a file: name a folder for the curves.")
         self.folder = folder

@@ -13,7 +13,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = (
     "prepare|train|tune|evaluate|compare|recommend|similar|export|add-items|serve|demo"
 )
-PROGRAMS = r"keras-multvae|python3?|make|pip|docker|curl|ray|torchrun"
+PROGRAMS = r"keras-multvae|python3?|make|uv|pip|docker|curl|ray|torchrun"
 # A command in a line of words; `keras-multvae` alone may be left out there.
 INLINE = re.compile(rf"([A-Z_]+=\S+ )*((\.venv/bin/)?({PROGRAMS})|{COMMANDS}) \S")
 INDENTED = re.compile(rf" {{4}}([A-Z_]+=\S+ )*(\.venv/bin/)?({PROGRAMS}|echo) \S")

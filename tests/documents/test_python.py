@@ -45,8 +45,13 @@ def test_the_first_python_block_of_the_readme(tmp_path):
     assert (tmp_path / "first_model" / "metadata.json").is_file()
 
 
-# These need files or processes, and have tests of their own.
-OTHERS = ("reproduce_paper.py", "train_with_ddp.py")
+# These need files, processes or packages, and have tests of their own.
+OTHERS = (
+    "reproduce_paper.py",
+    "train_with_ddp.py",
+    "track_with_mlflow.py",
+    "mlflow_recommender.py",
+)
 EXAMPLES = sorted(
     path for path in ROOT.glob("examples/*.py") if path.name not in OTHERS
 )

@@ -1,11 +1,17 @@
-"""Builds the wheel, installs it with JAX alone, and does the main job there.
+"""Builds the wheel, installs it with one backend alone, and does the main job there.
 
-Run by `make test`; a plain script, for it needs an environment of its own.
+Run by `make test` and the workflow of a release; a plain script, for it needs
+environments of its own. Then it installs what README's first lines of Python need, and
+runs them as they stand.
+
+    python tests/integration/installed_wheel.py --backend jax --backend torch
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
+EXTRAS = {"tensorflow": "tensorflow-cpu", "jax": "jax", "torch": "torch"}
 JOB = """
 import importlib.util
 from pathlib import Path
@@ -21,13 +28,17 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-assert importlib.util.find_spec("tensorflow") is None
-assert importlib.util.find_spec("torch") is None
+backends = ("tensorflow", "jax", "torch")
+installed = [name for name in backends if importlib.util.find_spec(name) is not None]
 
+import keras
 import keras_multvae
 from keras_multvae import BetaAnneal, MultVAE, Popularity, Recommender, evaluate_ranking
 from keras_multvae.data import Interactions, UserBatches, strong_generalization
 
+assert installed == [keras.backend.backend()], installed
+for name in ("polars", "pandas", "matplotlib", "tensorflow_datasets"):
+    assert importlib.util.find_spec(name) is None, name
 assert "site-packages" in keras_multvae.__file__, keras_multvae.__file__
 static = Path(keras_multvae.__file__).parent / "server" / "static"
 assert {file.name for file in static.iterdir()} == {"index.html", "page.css", "page.js"}
@@ -48,33 +59,73 @@ recommender = Recommender.load("model")
 assert evaluate_ranking(recommender.model, split.test).mean("ndcg@100") == before
 items = recommender.recommend([0, 2, 4], k=5).items[0]
 assert (items % 2 == 0).all(), items
-try:
+if installed == ["tensorflow"]:
     keras_multvae.export_saved_model(recommender, "saved")
-except ImportError as error:
-    assert "keras_multvae[tensorflow]" in str(error), error
 else:
-    raise AssertionError("exported without TensorFlow")
-print("installed wheel: 1 passed")
+    try:
+        keras_multvae.export_saved_model(recommender, "saved")
+    except ImportError as error:
+        assert 'pip install "keras_multvae[tensorflow]"' in str(error), error
+    else:
+        raise AssertionError("exported without TensorFlow")
 """
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--backend", action="append", choices=list(EXTRAS))
+    parser.add_argument("--wheel", type=Path, help="a wheel that is there already")
+    parser.add_argument("--torch", default="torch", help="what to install of PyTorch")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        wheel = given.wheel.resolve() if given.wheel else build(Path(folder, "dist"))
+        for backend in given.backend or EXTRAS:
+            environment = Path(folder, backend)
+            environment.mkdir()
+            check(wheel, backend, environment, given.torch)
+            print(f"installed wheel, {backend} alone: passed", flush=True)
+
+
+def build(folder: Path) -> Path:
+    """The wheel of this checkout."""
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", folder, str(ROOT)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def check(wheel: Path, backend: str, folder: Path, torch: str) -> None:
+    """Installs the wheel with a backend in a new environment, and tries it there."""
+    venv.create(folder / "venv", with_pip=True)
+    python = folder / "venv" / "bin" / "python"
+    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environment.pop("PYTHONPATH", None)
+
+    def run(*command: str) -> None:
         subprocess.run(
-            [sys.executable, "-m", "build", "--wheel", "--outdir", folder, str(ROOT)],
+            [python, *command],
             check=True,
+            cwd=folder,
+            env=environment,
             stdout=subprocess.DEVNULL,
         )
-        (wheel,) = Path(folder).glob("*.whl")
-        venv.create(Path(folder) / "venv", with_pip=True)
-        python = Path(folder) / "venv" / "bin" / "python"
-        subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", f"{wheel}[jax]"],
-            check=True,
-        )
-        environment = {**os.environ, "KERAS_BACKEND": "jax"}
-        environment.pop("PYTHONPATH", None)
-        subprocess.run([python, "-c", JOB], check=True, cwd=folder, env=environment)
+
+    install = ("-m", "pip", "install", "--quiet")
+    run(*install, f"{wheel}[{EXTRAS[backend]}]", *([torch] * (backend == "torch")))
+    run("-c", JOB)
+    run(*install, f"{wheel}[demo]")
+    run("-c", quickstart())
+
+
+def quickstart() -> str:
+    """README's first lines of Python."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert found is not None and "load_movielens" in found[1]
+    return found[1]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 
 from rich.progress import (
@@ -47,7 +47,8 @@ def reading(
         console=console,
         disable=not console.is_terminal,
     )
-    with bar:
+    # Before rich 15 a bar that is off ends with an empty line.
+    with nullcontext() if bar.disable else bar:
         task = bar.add_task(f"Reading {name}", total=1.0)
 
         def shown(frames: Iterable[Frame]) -> Iterator[Frame]:

