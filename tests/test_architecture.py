@@ -20,6 +20,7 @@ LAYERS = [
     "compat",
     "checks",
     "extras",
+    "tables",
     "files",
     "settings",
     "registry",

@@ -14,6 +14,7 @@ from keras_multvae import checks
 from keras_multvae.data.columns.clicks import as_csr
 from keras_multvae.data.columns.mapped import in_memory
 from keras_multvae.files import DamagedFileError, open_regular, replace_file
+from keras_multvae.tables import settings_text
 from keras_multvae.typing import Clicks
 
 Fitted = TypeVar("Fitted")
@@ -28,6 +29,13 @@ class Baseline:
 
     def __init__(self, num_items: int) -> None:
         self.num_items = checks.integer("num_items", num_items)
+
+    def __repr__(self) -> str:
+        # What `fit` makes is None before.
+        fitted = all(value is not None for value in vars(self).values())
+        settings = {"num_items": self.num_items, **settings_of(self)}
+        state = "" if fitted else ", not fitted"
+        return f"{type(self).__name__}({settings_text(settings)}{state})"
 
     def _arrays(self) -> dict[str, Any]:
         """The arrays to store, by name."""
@@ -82,6 +90,20 @@ class Baseline:
             raise DamagedFileError(
                 f"{path} holds no {cls.__name__} model ({error})."
             ) from None
+
+
+def settings_of(model: object) -> dict[str, bool | int | float | str]:
+    """The settings of a baseline, or of another model that is no Keras model, by name.
+
+    They are the attributes that hold plain values.
+    """
+    return {
+        name: value
+        for name, value in vars(model).items()
+        if isinstance(value, bool | int | float | str)
+        and not name.startswith("_")
+        and name != "num_items"
+    }
 
 
 def stored(

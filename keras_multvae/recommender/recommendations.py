@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,18 @@ import numpy as np
 from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.ranking import TopK
 from keras_multvae.recommender.reasons import Reason, Reasons
-from keras_multvae.typing import Frame, Id, Json, Titles
+from keras_multvae.tables import ShowsTable, Table, ToFrames
+from keras_multvae.typing import Column, Id, Json, Titles
+
+# Users and items of each that are shown.
+MAX_USERS, MAX_ITEMS = 3, 10
 
 
-class Recommendations:
+class Recommendations(ShowsTable, ToFrames):
     """Ranked items of one or more users, best first; one entry for each user.
+
+    As a data frame it has a row for each rank of each user: user_id, rank (from 1),
+    item_id, score and title.
 
     Args:
         users: User ids, or 0, 1, ... for histories.
@@ -71,9 +78,15 @@ class Recommendations:
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return zip(self.items, self.scores, strict=True)
 
-    def describe(self, index: int) -> str:
-        """The ranking of a user as text: a line for each item and for its reasons."""
-        items, scores = self.items[index].tolist(), self.scores[index].tolist()
+    def describe(self, index: int, k: int | None = None) -> str:
+        """The ranking of a user as text: a line for each item and for its reasons.
+
+        Args:
+            index: Which of the users.
+            k: Optional int, how many items to describe; all by default.
+        """
+        items = self.items[index][:k].tolist()
+        scores = self.scores[index][:k].tolist()
         lines = []
         for place, (item, score) in enumerate(zip(items, scores, strict=True)):
             lines.append(f"{place + 1:>3}. {self.name(item)}  ({score:.2f})")
@@ -87,19 +100,19 @@ class Recommendations:
         """The ranking of a user as JSON.
 
         Returns:
-            {"items": [ids], "titles": [texts, or None], "scores": [numbers]} and, where
-            there are any, "reasons": for each item a list of {"item", "title",
+            {"item_ids": [ids], "titles": [texts, or None], "scores": [numbers]} and,
+            where there are any, "reasons": for each item a list of {"item_id", "title",
             "change"}.
 
         Example:
 
         >>> top = TopK(np.array([[1]]), np.array([[0.5]], "float32"), np.array([1]))
         >>> Recommendations([0], top, np.array([10, 20]), {20: "Alien"}).to_dict(0)
-        {'items': [20], 'titles': ['Alien'], 'scores': [0.5]}
+        {'item_ids': [20], 'titles': ['Alien'], 'scores': [0.5]}
         """
         items = self.items[index].tolist()
         found = {
-            "items": items,
+            "item_ids": items,
             "titles": [self.titles.get(item) for item in items],
             "scores": self.scores[index].tolist(),
         }
@@ -107,7 +120,7 @@ class Recommendations:
             found["reasons"] = [
                 [
                     {
-                        "item": r.item,
+                        "item_id": r.item,
                         "title": self.titles.get(r.item),
                         "change": r.change,
                     }
@@ -141,60 +154,71 @@ class Recommendations:
         items[~self._counted] = PADDING["int" if items.dtype.kind == "i" else "str"]
         return np.array(self.users), items, self._top.scores, self._top.valid
 
-    def to_pandas(self) -> Frame:
-        """A DataFrame with the columns user, rank (from 1), item, score and title."""
-        import pandas as pd
-
+    def _columns(self) -> dict[str, Column]:
         row, place = np.nonzero(self._counted)
         items = self._item_ids[self._top.indices[row, place]]
-        return pd.DataFrame(
-            {
-                "user": np.array(self.users)[row],
-                "rank": place + 1,
-                "item": items,
-                "score": self._top.scores[row, place],
-                "title": [self.titles.get(item) for item in items.tolist()],
-            }
-        )
+        return {
+            "user_id": np.array(self.users)[row],
+            "rank": place + 1,
+            "item_id": items,
+            "score": self._top.scores[row, place],
+            "title": [self.titles.get(item) for item in items.tolist()],
+        }
 
     def __str__(self) -> str:
+        return self._text(len(self))
+
+    def __repr__(self) -> str:
+        return f"{self._summary}\n{self._text(MAX_USERS, MAX_ITEMS)}".rstrip()
+
+    def _text(self, users: int, items: int | None = None) -> str:
+        """The rankings of the first users, as `describe` has them."""
         return "\n".join(
-            f"user {user}:\n{self.describe(index)}"
-            for index, user in enumerate(self.users)
+            f"user {user}:\n{self.describe(index, items)}"
+            for index, user in enumerate(self.users[:users])
         )
+
+    @property
+    def _summary(self) -> str:
+        shown = f" (the first {MAX_USERS} shown)" if len(self) > MAX_USERS else ""
+        return (
+            f"Recommendations: {len(self):,} users{shown}, "
+            f"up to {self._top.indices.shape[1]:,} items each"
+        )
+
+    def _table(self) -> Table:
+        """The first rankings, for notebooks."""
+        rows: list[list[object]] = []
+        for index, user in enumerate(self.users[:MAX_USERS]):
+            rows += self._rows(index, user)
+        heading = ["user_id", "rank", "item_id", "title", "score", "reasons"]
+        # Columns that say nothing: a single user, titles and reasons that are missing.
+        needed = [len(self) > 1, True, True, bool(self.titles), True]
+        needed.append(self.reasons is not None)
+        picked = [place for place, needs in enumerate(needed) if needs]
+        return Table(
+            [heading[place] for place in picked],
+            [[row[place] for place in picked] for row in rows],
+            self._summary,
+        )
+
+    def _rows(self, index: int, user: Id) -> Iterator[list[object]]:
+        """The first items of a user: the cells of `_table`."""
+        ids = self.items[index][:MAX_ITEMS].tolist()
+        scores = self.scores[index][:MAX_ITEMS].tolist()
+        reasons = [()] * len(ids) if self.reasons is None else self.reasons[index]
+        for place, (item, score) in enumerate(zip(ids, scores, strict=True)):
+            why = (
+                f"{self.titles.get(r.item, r.item)} ({r.change:+.2f})"
+                for r in reasons[place]
+            )
+            title = self.titles.get(item, "")
+            yield [user, place + 1, item, title, f"{score:.3f}", "; ".join(why)]
 
     @property
     def _counted(self) -> np.ndarray:
         """(users, k) bools, which ranks exist."""
         return self._top.counted
-
-
-def as_titles(titles: object) -> dict[Id, str]:
-    """Titles by raw item id, with Python's own types.
-
-    Args:
-        titles: None, a mapping or a pandas Series; ids may be NumPy scalars. Titles
-            that are None or NaN are dropped.
-
-    Raises:
-        TypeError: None of these, or a title that is no text.
-    """
-    if titles is None:
-        return {}
-    if not (isinstance(titles, Mapping) or hasattr(titles, "items")):
-        raise TypeError(
-            "`titles` must be a dict from item ids to titles, or a pandas Series with "
-            f"the ids as its index. Received: {type(titles).__name__}."
-        )
-    found = {}
-    for item, title in titles.items():
-        # NaN, pandas' missing value, is the only value unequal to itself.
-        if title is None or title != title:
-            continue
-        if not isinstance(title, str):
-            raise TypeError(f"Titles must be text. Received: {title!r} for {item!r}.")
-        found[item.item() if isinstance(item, np.generic) else item] = str(title)
-    return found
 
 
 class _Rows(Sequence):

@@ -9,6 +9,7 @@ import numpy as np
 from keras_multvae.data.columns.plain import plain
 from keras_multvae.data.ingest.events import CHUNK, array_chunks
 from keras_multvae.data.ingest.numbering import CodedIds
+from keras_multvae.tables import check_columns
 from keras_multvae.typing import Chunk, Column, Frame
 
 ROLES = ("users", "items", "ratings", "values", "timestamps")
@@ -50,18 +51,6 @@ def _column(role: str, series: Column) -> Column:
     return plain(series)
 
 
-def check_columns(
-    wanted: list[str], found: list[str], source: str, hint: str = ""
-) -> None:
-    """Raises ValueError if a column is missing, and lists the columns."""
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise ValueError(
-            f"{source} has no column {', '.join(map(repr, missing))}. Columns found: "
-            f"{', '.join(map(repr, found))}.{hint}"
-        )
-
-
 def _encoded_text(series: Column) -> Column:
     """A polars column of ids: text as `CodedIds`, other types unchanged."""
     import polars
@@ -75,3 +64,4 @@ def _encoded_text(series: Column) -> Column:
         codes = codes.cast(polars.Int32).fill_null(-1)
     ids = np.array(names.to_list(), object)
     return CodedIds(codes.to_numpy().astype("int32"), ids)
+
