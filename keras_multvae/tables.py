@@ -100,7 +100,7 @@ class ToFrames:
         polars = import_extra("polars", "data")
         # An array of Python's objects would become a column of them, and not of text.
         lists = {
-            name: column.tolist() if getattr(column, "dtype", "") == object else column
+            name: column.tolist() if getattr(column, "dtype", None) == "O" else column
             for name, column in self._columns().items()
         }
         return polars.DataFrame(lists)

@@ -223,9 +223,8 @@ class Interactions(EventFrames):
         """
         matrix = without_zeros(matrix)
         check_values(matrix.data)
-        num_users, num_items = matrix.shape
-        users, items = as_vocabulary(users, num_users), as_vocabulary(items, num_items)
-        return cls(matrix, users, items)
+        of_users, of_items = map(as_vocabulary, (users, items), matrix.shape)
+        return cls(matrix, of_users, of_items)
 
     @property
     def num_users(self) -> int:

@@ -133,7 +133,8 @@ class ItemFeatures:
 
         Args:
             columns: As in `from_columns`, a DataFrame of them, or features; those
-                beside these are passed over. A label or word that no item had says nothing.
+                beside these are passed over. A label or word that no item had says
+                nothing.
             separator: Between labels.
 
         Raises:

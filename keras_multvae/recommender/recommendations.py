@@ -221,8 +221,24 @@ class Recommendations(ShowsTable, ToFrames):
         return self._top.counted
 
 
-class _Rows(Sequence):
-    """The rows of an array, each truncated to its length, on access."""
+class _ByUser(Sequence):
+    """What is made on access, user by user."""
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._of(index)
+
+    def _of(self, index: int) -> Any:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        more = f" and {len(self) - MAX_USERS} more" if len(self) > MAX_USERS else ""
+        return f"{self[:MAX_USERS]}{more}"
+
+
+class _Rows(_ByUser):
+    """The rows of an array, each truncated to its length."""
 
     def __init__(
         self, array: np.ndarray, lengths: np.ndarray, names: np.ndarray | None = None
@@ -234,15 +250,13 @@ class _Rows(Sequence):
     def __len__(self) -> int:
         return len(self._array)
 
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def _of(self, index: int) -> np.ndarray:
         row = self._array[index, : self._lengths[index]]
         return row if self._names is None else self._names[row]
 
 
-class _ReasonsOfUsers(Sequence):
-    """The reasons of each user's items as lists, made on access."""
+class _ReasonsOfUsers(_ByUser):
+    """The reasons of each user's items as lists."""
 
     def __init__(
         self, reasons: Reasons, lengths: np.ndarray, item_ids: np.ndarray
@@ -252,9 +266,7 @@ class _ReasonsOfUsers(Sequence):
     def __len__(self) -> int:
         return len(self._lengths)
 
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def _of(self, index: int) -> list[list[Reason]]:
         indices, changes, valid = (each[index] for each in self._reasons)
         return [
             [

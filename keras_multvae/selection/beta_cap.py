@@ -9,11 +9,10 @@ from pathlib import Path
 from keras_multvae.abilities import HasBeta, require
 from keras_multvae.data import Split
 from keras_multvae.registry import config_entry
+from keras_multvae.tables import ShowsTable, Table
 from keras_multvae.training.recipe import CHOSEN_BY as BEST
 from keras_multvae.training.recipe import Recipe
-from keras_multvae.tables import ShowsTable, Table
 from keras_multvae.training.trainer import train
-
 
 # Epochs that a notebook shows, about.
 SHOWN = 8

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TypeAlias
+
+import numpy as np
 
 from keras_multvae.abilities import FitsClicks
 from keras_multvae.baselines.base import settings_of
@@ -14,8 +15,8 @@ from keras_multvae.evaluation import (
     RankingReport,
     paired_difference,
 )
-from keras_multvae.training.recipe import Recipe
 from keras_multvae.tables import ShowsTable, Table, ToFrames
+from keras_multvae.training.recipe import Recipe
 from keras_multvae.typing import Column, Frame, Json, Model
 
 # What `compare` trains: a recipe, or what is fitted to clicks.
@@ -98,17 +99,21 @@ class Comparison(ShowsTable, ToFrames):
     def _columns(self) -> dict[str, Column]:
         rows = []
         for name, report in self.reports.items():
-            row: dict[str, object] = {"model": name}
+            row: dict[str, float | None] = {}
             for metric in report.metrics:
                 row[metric] = report.mean(metric)
-                row[f"{metric} stderr"] = _or_nan(report.stderr(metric))
+                row[f"{metric} stderr"] = report.stderr(metric)
             differences = self._differences(name)
             for metric in report.values:
                 each = differences.get(metric)
-                row[f"{metric} difference"] = _or_nan(each and each.mean)
-                row[f"{metric} p"] = _or_nan(each and each.p)
+                row[f"{metric} difference"] = None if each is None else each.mean
+                row[f"{metric} p"] = None if each is None else each.p
             rows.append({**row, "seconds": self.seconds[name]})
-        return {name: [row[name] for row in rows] for name in rows[0]}
+        # None becomes NaN.
+        figures = {
+            name: np.array([row[name] for row in rows], "float64") for name in rows[0]
+        }
+        return {"model": list(self.reports), **figures}
 
     def _differences(self, name: str) -> dict[str, PairedDifference]:
         """Differences to the reference by metric; {} for itself or a single user."""
@@ -144,10 +149,6 @@ class Comparison(ShowsTable, ToFrames):
             cells += ["", ""] if difference is None else difference.cells()
             rows.append([*cells, f"{self.seconds[name]:.1f} s"])
         return Table(heading, rows, f"Comparison on {report.users:,} test users")
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def _plain(chosen: object) -> Json:

@@ -64,4 +64,3 @@ def _encoded_text(series: Column) -> Column:
         codes = codes.cast(polars.Int32).fill_null(-1)
     ids = np.array(names.to_list(), object)
     return CodedIds(codes.to_numpy().astype("int32"), ids)
-

@@ -13,7 +13,6 @@ from keras_multvae.data.interactions import Interactions
 from keras_multvae.tables import ShowsTable, Table
 from keras_multvae.typing import Json
 
-
 _PARTS = ("train", "validation", "test")
 
 
@@ -187,9 +186,7 @@ class Split(ShowsTable):
         return cls(train, validation_part, test_part, settings)
 
 
-def _sizes(
-    name: str, read: Interactions, targets: Interactions | None
-) -> list[object]:
+def _sizes(name: str, read: Interactions, targets: Interactions | None) -> list[object]:
     hidden = "" if targets is None else f"{targets.num_entries:,}"
     return [name, f"{read.num_users:,}", f"{read.num_entries:,}", hidden]
 

@@ -100,6 +100,12 @@ class ServingClient:
             self._transport = RpcTransport(found.place, model, version, timeout)
         else:
             self._transport = RestTransport(found, model, version, timeout)
+        self._shown = (f"{found.scheme}://{found.place}", model, version)
+
+    def __repr__(self) -> str:
+        address, model, version = self._shown
+        versioned = "" if version is None else f", version={version}"
+        return f"ServingClient({address!r}, {model!r}{versioned})"
 
     def recommend(
         self,
