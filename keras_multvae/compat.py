@@ -11,7 +11,7 @@ import argparse
 import ctypes
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -48,12 +48,11 @@ def layout_of(variable: Variable) -> object:
 class _WithShape:
     """A layer, with the attributes by which Keras' summary finds its output shape."""
 
-    # It prints `output_shape` only where one of these is there and not empty.
-    _inbound_nodes = ()
-    _build_shapes_dict: ClassVar = {"input_shape": None}
-
     def __init__(self, layer: Layer, output_shape: object) -> None:
         self._layer, self.output_shape = layer, output_shape
+        # It prints `output_shape` only where one of these is not empty.
+        self._inbound_nodes = ()
+        self._build_shapes_dict = {"input_shape": None}
 
     # The summary names a layer's class.
     __class__ = property(lambda self: type(self._layer))

@@ -212,8 +212,9 @@ def test_what_the_reprs_say(tmp_path):
     assert repr(km.IALS(3)).endswith("seed=0, not fitted)")
     found = report()
     assert repr(found) == (
-        f"RankingReport({found.users} users: recall@5 {found.mean('recall@5'):.4f}, ndcg@10 "
-        f"{found.mean('ndcg@10'):.4f}, coverage@5 {found.mean('coverage@5'):.4f})"
+        f"RankingReport({found.users} users: recall@5 {found.mean('recall@5'):.4f}, "
+        f"ndcg@10 {found.mean('ndcg@10'):.4f}, "
+        f"coverage@5 {found.mean('coverage@5'):.4f})"
     )
     assert repr(SPLIT) == (
         f"Split(train={SPLIT.train}, validation={SPLIT.validation}, test={SPLIT.test})"
@@ -244,7 +245,7 @@ def test_what_the_reprs_say(tmp_path):
 def test_recommendations_show_the_first_few():
     found = recommender().recommend(user_ids="all", k=12, exclude_seen=False)
     assert repr(found).splitlines()[0] == (
-        "Recommendations: 40 users (the first 3 shown), up to 12 items each"
+        "Recommendations for 40 users (the first 3 shown), up to 12 items each"
     )
     assert repr(found).count("user ") == 3 and " 10. " in repr(found)
     assert " 11. " not in repr(found) and " 12. " in str(found)

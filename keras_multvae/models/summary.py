@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import keras
 import numpy as np
@@ -27,7 +26,7 @@ class Summary(keras.Model):
         settings = {"num_items": self.num_items, **self.settings.arguments()}
         return f"{type(self).__name__}({settings_text(settings)})"
 
-    def summary(self, *args: Any, **kwargs: Any) -> None:
+    def summary(self, *args: object, **kwargs: object) -> None:
         """As `keras.Model.summary`, with the shapes of the layers' outputs.
 
         Keras knows no shapes of layers whose input is a batch of clicks: they are those
@@ -63,7 +62,7 @@ def _recorded(layer: keras.layers.Layer) -> Iterator[list[Shape]]:
     shapes: list[Shape] = []
     call = layer.call
 
-    def recording(*args: Any, **kwargs: Any) -> Any:
+    def recording(*args: object, **kwargs: object) -> Tensor:
         outputs = call(*args, **kwargs)
         shapes.append(keras.tree.map_structure(_without_users, outputs))
         return outputs

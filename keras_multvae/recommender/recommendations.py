@@ -180,11 +180,10 @@ class Recommendations(ShowsTable, ToFrames):
 
     @property
     def _summary(self) -> str:
+        users = "1 user" if len(self) == 1 else f"{len(self):,} users"
         shown = f" (the first {MAX_USERS} shown)" if len(self) > MAX_USERS else ""
-        return (
-            f"Recommendations: {len(self):,} users{shown}, "
-            f"up to {self._top.indices.shape[1]:,} items each"
-        )
+        items = self._top.indices.shape[1]
+        return f"Recommendations for {users}{shown}, up to {items:,} items each"
 
     def _table(self) -> Table:
         """The first rankings, for notebooks."""
@@ -229,7 +228,7 @@ class _ByUser(Sequence):
             return [self[i] for i in range(*index.indices(len(self)))]
         return self._of(index)
 
-    def _of(self, index: int) -> Any:
+    def _of(self, index: int) -> object:
         raise NotImplementedError
 
     def __repr__(self) -> str:
