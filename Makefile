@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 SERVING_API := tensorflow-serving-api==2.21.0
 BACKENDS := tensorflow jax torch
 
-.PHONY: demo test test-all lint unit unit-once $(BACKENDS:%=unit-%) doctest wheel docs cli-docs benchmark clean
+.PHONY: demo test test-all lint unit unit-once $(BACKENDS:%=unit-%) doctest wheel docs cli-docs notebooks benchmark clean
 
 demo: .venv/.demo
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/keras-multvae demo
@@ -62,6 +62,10 @@ docs: .venv/.test
 # docs/cli.md, from the parser.
 cli-docs: .venv/.test
 	$(BIN)/python docs/write_cli.py
+
+# The outputs of docs/notebooks/, from a run of all cells: some minutes.
+notebooks: .venv/.test
+	KERAS_BACKEND=tensorflow $(BIN)/python docs/run_notebooks.py
 
 # An hour and a quarter and 10 GiB of memory; GOWALLA=gowalla.npz and
 # MOVIELENS=ratings.csv add these data sets.

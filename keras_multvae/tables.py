@@ -11,9 +11,10 @@ from keras_multvae.extras import import_extra
 from keras_multvae.typing import Column, Frame
 
 # Rows that are shown; a table with more says how many are left out.
-MAX_ROWS = 20
+MAX_ROWS = 30
 # Characters of a cell that are shown.
-MAX_CHARACTERS = 120
+MAX_CHARACTERS = 200
+_TEXT, _NUMBERS = "text-align:left", "text-align:right;white-space:nowrap"
 _NUMBER = re.compile(r"(< )?([+-]?\d[\d,]*(\.\d+)?(e[+-]\d+)?)?( ± [\d.]+)?( s)?")
 
 
@@ -50,10 +51,10 @@ class Table:
         """
         rows = self.rows[:MAX_ROWS]
         numbers = [all(map(_is_number, column)) for column in zip(*rows, strict=True)]
-        sides = ["right" if each else "left" for each in numbers or [False]]
-        sides += ["left"] * (len(self.heading) - len(sides))
-        lines = [_html_row("th", self.heading, sides)]
-        lines += [_html_row("td", row, sides) for row in rows]
+        styles = [_NUMBERS if each else _TEXT for each in numbers]
+        styles = styles or [_TEXT] * len(self.heading)
+        lines = [_html_row("th", self.heading, styles)]
+        lines += [_html_row("td", row, styles) for row in rows]
         more = len(self.rows) - len(rows)
         notes = [self.note, f"{more:,} more rows" if more else ""]
         return "".join(
@@ -149,10 +150,10 @@ def _short(value: object) -> str:
     return escape(one_line(value))
 
 
-def _html_row(tag: str, cells: Sequence[object], sides: Sequence[str]) -> str:
+def _html_row(tag: str, cells: Sequence[object], styles: Sequence[str]) -> str:
     found = (
-        f'<{tag} style="text-align:{side}">{_short(cell)}</{tag}>'
-        for cell, side in zip(cells, sides, strict=True)
+        f'<{tag} style="{style}">{_short(cell)}</{tag}>'
+        for cell, style in zip(cells, styles, strict=True)
     )
     return f"<tr>{''.join(found)}</tr>"
 

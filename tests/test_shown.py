@@ -172,6 +172,11 @@ def recommender(titles=None):
     )
 
 
+def keras_model():
+    model = km.MultVAE(len(ITEMS), 2, (4,), seed=0)
+    return km.Recommender(model, ITEMS, titles={"i03": "x"})
+
+
 def comparison():
     models = {HOSTILE: km.Popularity(len(ITEMS)), "EASE": km.EASE(len(ITEMS), 10.0)}
     return km.compare(SPLIT, models, metrics=METRICS)
@@ -245,7 +250,7 @@ def test_what_the_reprs_say(tmp_path):
 def test_recommendations_show_the_first_few():
     found = recommender().recommend(user_ids="all", k=12, exclude_seen=False)
     assert repr(found).splitlines()[0] == (
-        "Recommendations for 40 users (the first 3 shown), up to 12 items each"
+        "Recommendations for 40 users (the first 3 shown)"
     )
     assert repr(found).count("user ") == 3 and " 10. " in repr(found)
     assert " 11. " not in repr(found) and " 12. " in str(found)
@@ -255,6 +260,13 @@ def test_recommendations_show_the_first_few():
     text = check_html(one)
     assert "because" not in text and "user_id" not in text and "reasons" in text
     assert "user_id" in check_html(found) and "reasons" not in check_html(found)
+    similar = keras_model().similar_items(["i03", "i01"], k=2)
+    assert repr(similar).splitlines()[:2] == [
+        "Recommendations for 2 items",
+        "similar to x [i03]:",
+    ]
+    assert similar.to_pandas()["similar_to"].tolist() == ["i03"] * 2 + ["i01"] * 2
+    assert "similar_to" in check_html(similar)
     empty = recommender().recommend([], k=2, exclude_seen=True, allow=["i00"])
     assert repr(empty) and check_html(empty)
 
@@ -282,8 +294,10 @@ def test_a_table_is_cut_and_aligned():
     rows = [["a" * 500, "1.5 ± 0.2"]] * 100
     html = Table(["text", "number"], rows, "Numbers", "a note").html()
     assert f"{'a' * (MAX_CHARACTERS - 1)}…" in html and "a" * MAX_CHARACTERS not in html
-    assert html.count("<tr>") == 1 + MAX_ROWS and "80 more rows" in html
-    assert 'text-align:right">1.5 ± 0.2<' in html and "a note" in html
+    assert html.count("<tr>") == 1 + MAX_ROWS and "70 more rows" in html
+    assert (
+        'text-align:right;white-space:nowrap">1.5 ± 0.2<' in html and "a note" in html
+    )
     assert Table(["a"], [], "none").html().count("<tr>") == 1
     assert (
         Table(["a", "b"], [[1, "x"]]).markdown()

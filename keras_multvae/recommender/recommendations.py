@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,7 +21,8 @@ class Recommendations(ShowsTable, ToFrames):
     """Ranked items of one or more users, best first; one entry for each user.
 
     As a data frame it has a row for each rank of each user: user_id, rank (from 1),
-    item_id, score and title.
+    item_id, score and title. For items similar to others it is "similar_to" in place
+    of user_id.
 
     Args:
         users: User ids, or 0, 1, ... for histories.
@@ -29,6 +30,8 @@ class Recommendations(ShowsTable, ToFrames):
         item_ids: (num_items,) raw ids by item index.
         titles: Title by raw item id.
         reasons: Optional, the reasons for these items.
+        column: What `users` are, as tables call it: "user_id", or "similar_to" for
+            items whose similar ones these are.
 
     Attributes:
         users: As given.
@@ -57,6 +60,7 @@ class Recommendations(ShowsTable, ToFrames):
         item_ids: np.ndarray,
         titles: Titles | None = None,
         reasons: Reasons | None = None,
+        column: Literal["user_id", "similar_to"] = "user_id",
     ) -> None:
         self.users = users
         self.items = _Rows(top.indices, top.valid, item_ids)
@@ -67,6 +71,7 @@ class Recommendations(ShowsTable, ToFrames):
             self.reasons = _ReasonsOfUsers(reasons, top.valid, item_ids)
         self._top = top
         self._item_ids = item_ids
+        self._column = column
 
     def __len__(self) -> int:
         return len(self.users)
@@ -158,7 +163,7 @@ class Recommendations(ShowsTable, ToFrames):
         row, place = np.nonzero(self._counted)
         items = self._item_ids[self._top.indices[row, place]]
         return {
-            "user_id": np.array(self.users)[row],
+            self._column: np.array(self.users)[row],
             "rank": place + 1,
             "item_id": items,
             "score": self._top.scores[row, place],
@@ -174,23 +179,29 @@ class Recommendations(ShowsTable, ToFrames):
     def _text(self, users: int, items: int | None = None) -> str:
         """The rankings of the first users, as `describe` has them."""
         return "\n".join(
-            f"user {user}:\n{self.describe(index, items)}"
+            f"{self._asked(user)}:\n{self.describe(index, items)}"
             for index, user in enumerate(self.users[:users])
         )
 
+    def _asked(self, user: Id) -> str:
+        """A user, or an item whose similar ones these are, as text."""
+        similar = self._column == "similar_to"
+        return f"similar to {self.name(user)}" if similar else f"user {user}"
+
     @property
     def _summary(self) -> str:
-        users = "1 user" if len(self) == 1 else f"{len(self):,} users"
+        if len(self) == 1:
+            return f"Recommendations, {self._asked(self.users[0])}"
+        asked = "items" if self._column == "similar_to" else "users"
         shown = f" (the first {MAX_USERS} shown)" if len(self) > MAX_USERS else ""
-        items = self._top.indices.shape[1]
-        return f"Recommendations for {users}{shown}, up to {items:,} items each"
+        return f"Recommendations for {len(self):,} {asked}{shown}"
 
     def _table(self) -> Table:
         """The first rankings, for notebooks."""
         rows: list[list[object]] = []
         for index, user in enumerate(self.users[:MAX_USERS]):
             rows += self._rows(index, user)
-        heading = ["user_id", "rank", "item_id", "title", "score", "reasons"]
+        heading = [self._column, "rank", "item_id", "title", "score", "reasons"]
         # Columns that say nothing: a single user, titles and reasons that are missing.
         needed = [len(self) > 1, True, True, bool(self.titles), True]
         needed.append(self.reasons is not None)

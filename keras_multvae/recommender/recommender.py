@@ -257,7 +257,9 @@ class Recommender(VectorSearch, GrowingCatalogue, ShowsTable):
         indices = self.items.index(given, on_unknown)
         top = similar(self.model, indices, k)
         found = self.items.ids[indices].tolist()
-        return Recommendations(found, top, self.items.ids, self.titles)
+        return Recommendations(
+            found, top, self.items.ids, self.titles, column="similar_to"
+        )
 
     def embed(
         self,

@@ -79,7 +79,7 @@ class Tuning(ShowsTable, ToFrames):
             figures = (f"{each[name]:.4f}" for name in ("value", "without_path"))
             cells = (_cell(each.get(name)) for name in settings)
             rows.append([str(each["trial"]), *figures, *cells])
-        return Table(heading, rows, f"The best of {len(self.trials):,} trials")
+        return Table(heading, rows, f"The best of {len(done):,} finished trials")
 
 
 _COLUMNS = (

@@ -93,8 +93,9 @@ class Split(ShowsTable):
             if part is not None:
                 rows.append(_sizes(name, part.input, part.targets))
         heading = ["part", "users", "entries read", "entries to predict"]
-        caption = f"Split over {self.train.num_items:,} items"
-        return Table(heading, rows, caption, self.settings.get("method", ""))
+        made = f", by {self.settings['method']}" if "method" in self.settings else ""
+        caption = f"Split over {self.train.num_items:,} items{made}"
+        return Table(heading, rows, caption)
 
     def histories(self) -> Interactions:
         """All interactions of each user, from all parts.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -148,7 +148,7 @@ class ServingClient:
             },
             k,
         )
-        return self._recommendations(names, found)
+        return self._recommendations(names, found, "user_id")
 
     def similar_items(self, item_ids: Sequence[Id], k: int = 10) -> Recommendations:
         """The items with the most similar output vectors.
@@ -164,7 +164,7 @@ class ServingClient:
         items = listed(item_ids, "item_ids")
         ids = self._ids([[item] for item in items])
         found = self._predict("similar_items", {"item_ids": ids[:, -1]}, k)
-        return self._recommendations(items, found)
+        return self._recommendations(items, found, "similar_to")
 
     def embed(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of q(z | x) of each user, (users, latent_dim) float32.
@@ -316,7 +316,10 @@ class ServingClient:
         }
 
     def _recommendations(
-        self, users: list[Id], found: dict[str, np.ndarray]
+        self,
+        users: list[Id],
+        found: dict[str, np.ndarray],
+        column: Literal["user_id", "similar_to"],
     ) -> Recommendations:
         items, scores = found["item_ids"], found["scores"]
         valid = np.minimum(found["valid"], scores.shape[1]).astype("int64")
@@ -328,4 +331,4 @@ class ServingClient:
             ),
             valid,
         )
-        return Recommendations(users, top, names)
+        return Recommendations(users, top, names, column=column)
