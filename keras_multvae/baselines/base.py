@@ -30,12 +30,13 @@ class Baseline:
     def __init__(self, num_items: int) -> None:
         self.num_items = checks.integer("num_items", num_items)
 
+    # The name of the attribute that `fit` makes, if it is None before.
+    _learnt: str | None = None
+
     def __repr__(self) -> str:
-        # What `fit` makes is None before.
-        fitted = all(value is not None for value in vars(self).values())
-        settings = {"num_items": self.num_items, **settings_of(self)}
-        state = "" if fitted else ", not fitted"
-        return f"{type(self).__name__}({settings_text(settings)}{state})"
+        empty = self._learnt and getattr(self, self._learnt, None) is None
+        state = ", not fitted" if empty else ""
+        return f"{type(self).__name__}({settings_text(settings_of(self))}{state})"
 
     def _arrays(self) -> dict[str, Any]:
         """The arrays to store, by name."""
@@ -93,16 +94,11 @@ class Baseline:
 
 
 def settings_of(model: object) -> dict[str, bool | int | float | str]:
-    """The settings of a baseline, or of another model that is no Keras model, by name.
-
-    They are the attributes that hold plain values.
-    """
+    """The attributes of a model that is no Keras model that hold plain values."""
     return {
         name: value
         for name, value in vars(model).items()
-        if isinstance(value, bool | int | float | str)
-        and not name.startswith("_")
-        and name != "num_items"
+        if isinstance(value, bool | int | float | str) and not name.startswith("_")
     }
 
 

@@ -179,19 +179,19 @@ class Recommendations(ShowsTable, ToFrames):
     def _text(self, users: int, items: int | None = None) -> str:
         """The rankings of the first users, as `describe` has them."""
         return "\n".join(
-            f"{self._asked(user)}:\n{self.describe(index, items)}"
+            f"{self._asked(user).removeprefix('for ')}:\n{self.describe(index, items)}"
             for index, user in enumerate(self.users[:users])
         )
 
     def _asked(self, user: Id) -> str:
         """A user, or an item whose similar ones these are, as text."""
         similar = self._column == "similar_to"
-        return f"similar to {self.name(user)}" if similar else f"user {user}"
+        return f"similar to {self.name(user)}" if similar else f"for user {user}"
 
     @property
     def _summary(self) -> str:
         if len(self) == 1:
-            return f"Recommendations, {self._asked(self.users[0])}"
+            return f"Recommendations {self._asked(self.users[0])}"
         asked = "items" if self._column == "similar_to" else "users"
         shown = f" (the first {MAX_USERS} shown)" if len(self) > MAX_USERS else ""
         return f"Recommendations for {len(self):,} {asked}{shown}"

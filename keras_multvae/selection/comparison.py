@@ -155,4 +155,6 @@ def _plain(chosen: object) -> Json:
     """What was trained, as JSON: the model's name and its settings."""
     if isinstance(chosen, Recipe):
         return chosen.to_json()
-    return {"model": type(chosen).__name__, "settings": settings_of(chosen)}
+    settings = settings_of(chosen)
+    settings.pop("num_items", None)
+    return {"model": type(chosen).__name__, "settings": settings}
