@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import csv
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +19,7 @@ from benchmarks.reliability.faults import Ended, forked
 
 TRAIN = ["--epochs", "3", "--batch-size", "20", "--latent-dim", "3"]
 TRAIN += ["--hidden-dims", "5"]
+TRIALS = 2
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Command:
         out: What it makes, in `work/`.
         content: What is in that, to be compared.
         again: Options with which it goes on after an interruption.
+        over: Those with which it replaces an older result; None if it never does.
+        beside: What it leaves beside `out`, and is not part of the older result.
     """
 
     name: str
@@ -35,6 +41,8 @@ class Command:
     out: str
     content: Callable[[Path], Any]
     again: tuple[str, ...] = ()
+    over: tuple[str, ...] | None = ()
+    beside: str | None = None
 
     def run(self, folder: Path, *more: str, **fault: Any) -> tuple[Ended, int]:
         """Runs it, or has a fault happen in it; see `forked`."""
@@ -63,6 +71,8 @@ def make_data(folder: Path) -> None:
         rows = "".join(f"u{u},i{i}\n" for u, i in zip(users, items, strict=True))
         (data / f"{name}.csv").write_text("user_id,item_id\n" + rows)
     folders.make(data, ("prepared", "multvae", "ease"))
+    base = {"model": "MultDAE", "training": {"epochs": 3, "batch_size": 20}}
+    (data / "base.json").write_text(json.dumps(base))
 
 
 def _main(arguments: list[str]) -> int:
@@ -88,6 +98,22 @@ def _version(place: Path) -> Any:
     return json.loads((place / "assets.extra" / "catalogue.json").read_text())
 
 
+def _tuned(place: Path) -> Any:
+    """That the folder is whole, that its trials are done, and its model is the best."""
+    from keras_multvae import Recommender, evaluate_ranking
+    from keras_multvae.cli.verifying import verify
+
+    verify(argparse.Namespace(folder=str(place), json=True))
+    with (place / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    values = [float(row["value"]) for row in rows if row["state"] == "complete"]
+    done = sum(row["state"] in ("complete", "pruned") for row in rows)
+    model = Recommender.load(place).model
+    report = evaluate_ranking(model, folders.split_of().validation, ["ndcg@100"])
+    same = math.isclose(max(values), report.mean("ndcg@100"), rel_tol=1e-5)
+    return {"done": done >= TRIALS, "best": same}
+
+
 COMMANDS = {
     each.name: each
     for each in (
@@ -109,6 +135,26 @@ COMMANDS = {
             "out",
             partial(folders.digest, "multvae"),
             ("--resume", "--overwrite"),
+            ("--overwrite",),
+        ),
+        Command(
+            "tune",
+            lambda f: [
+                "tune",
+                f"{f}/data/prepared",
+                "--out",
+                f"{f}/work/out",
+                "--models",
+                "MultDAE",
+                "--recipe",
+                f"{f}/data/base.json",
+                "--trials",
+                f"{TRIALS}",
+            ],
+            "out",
+            _tuned,
+            ("--resume",),
+            beside="out.tuning",
         ),
         Command(
             "recommend",
@@ -136,6 +182,7 @@ COMMANDS = {
             ],
             "out/1",
             _version,
+            over=None,
         ),
     )
 }

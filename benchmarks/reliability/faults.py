@@ -93,10 +93,12 @@ def warm() -> None:
     import keras_multvae.cli.commands
     import keras_multvae.cli.preparing
     import keras_multvae.cli.training
+    import keras_multvae.cli.tuning
     import keras_multvae.cluster.job
     import keras_multvae.plots
 
     assert keras_multvae.plots.figure_class()
+    importlib.import_module("optuna")
     # What Keras and its backends import when a training begins, in seconds.
     found, _ = forked(_modules)
     for name in found.value or ():

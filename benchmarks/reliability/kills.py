@@ -1,4 +1,4 @@
-"""SIGKILL at operations on files of prepare, train, recommend and export.
+"""SIGKILL at operations on files of prepare, train, tune, recommend and export.
 
     python -m benchmarks.reliability.kills --seed 0 --tries 1000
 
@@ -29,7 +29,7 @@ from benchmarks.reliability.commands import COMMANDS, Command, make_data
 from benchmarks.reliability.tries import Tries, options
 
 # Under PyTorch an export starts a process under TensorFlow, some ten seconds.
-WEIGHTS = {"prepare": 8, "train": 6, "recommend": 5, "export": 1}
+WEIGHTS = {"prepare": 8, "train": 6, "tune": 2, "recommend": 5, "export": 1}
 
 
 def main() -> None:
@@ -87,8 +87,15 @@ def uninterrupted(folder: Path, command: Command) -> tuple[Any, int, Any]:
         raise RuntimeError(ended.said)
     found = command.found(folder)
     older = folder / "older" / command.name
-    shutil.copytree(folder / "work", older)
+    left_out = shutil.ignore_patterns(command.beside) if command.beside else None
+    shutil.copytree(folder / "work", older, ignore=left_out)
     return found, operations, older
+
+
+def put_older(folder: Path, older: Path) -> None:
+    """An older result, under the name that the command is to write to."""
+    shutil.rmtree(folder / "work")
+    shutil.copytree(older, folder / "work")
 
 
 def fresh(folder: Path) -> None:
@@ -103,18 +110,24 @@ def attack(
     command = COMMANDS[name]
     wanted, operations, older = known[name]
     fresh(folder)
-    over = how != "fresh" and name != "export"
-    options_ = ["--overwrite"] if over and name == "train" else []
+    over = how != "fresh" and command.over is not None
+    more = list(command.over or ()) if over else []
     if over:
-        shutil.rmtree(folder / "work")
-        shutil.copytree(older, folder / "work")
+        put_older(folder, older)
     exchange = bool(rng.integers(4))
     here = [wanted] if over else [None, wanted]
-    more = list(options_)
     kills = 0
     for _ in range(int(rng.integers(1, 4))):
         at = int(rng.integers(1, operations + 1))
         ended, _ = command.run(folder, *more, at=at, exchange=exchange)
+        if (
+            ended.error
+            and not ended.hung
+            and (named := options_of(command, ended.said))
+        ):
+            # Refused, as it was interrupted: the kill is to meet what goes on with it.
+            more = named[:1]
+            ended, _ = command.run(folder, *more, at=at, exchange=exchange)
         if ended.hung:
             return f"hang at operation {at}", False
         kills += ended.signal != 0
@@ -145,6 +158,12 @@ def one_line(said: str) -> str | None:
     return lines[0]
 
 
+def options_of(command: Command, said: str) -> list[str]:
+    """The options with which to go on that a refusal names."""
+    line = one_line(said) or ""
+    return [option for option in command.again if option in line]
+
+
 def go_on(command: Command, folder: Path, more: list[str]) -> str | None:
     """Calls the command until it is done, as its lines say; else what went wrong."""
     refused = ""
@@ -158,7 +177,7 @@ def go_on(command: Command, folder: Path, more: list[str]) -> str | None:
         refused = line
         if command.name == "export" and "exists" in refused:
             return None  # It was finished before the kill.
-        named = [option for option in command.again if option in refused]
+        named = options_of(command, ended.said)
         if not named:
             break
         more = [named[0] if named[0] not in more else named[-1]]

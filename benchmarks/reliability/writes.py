@@ -1,4 +1,4 @@
-"""ENOSPC, EIO and EACCES at operations on files of prepare, train, recommend, export.
+"""ENOSPC, EIO and EACCES at operations on files of the same commands as kills.
 
     python -m benchmarks.reliability.writes --seed 0 --tries 500
 
@@ -10,7 +10,6 @@ it had taken its name), and without faults the command then does what it should.
 from __future__ import annotations
 
 import errno
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from benchmarks.reliability.kills import (
     fresh,
     go_on,
     one_line,
+    put_older,
 )
 
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EACCES": errno.EACCES}
@@ -40,11 +40,10 @@ def attack(
     command = COMMANDS[name]
     wanted, operations, older = known[name]
     fresh(folder)
-    over = bool(rng.integers(2)) and name != "export"
-    more = ["--overwrite"] if over and name == "train" else []
+    over = bool(rng.integers(2)) and command.over is not None
+    more = list(command.over or ()) if over else []
     if over:
-        shutil.rmtree(folder / "work")
-        shutil.copytree(older, folder / "work")
+        put_older(folder, older)
     at = int(rng.integers(1, operations + 1))
     ended, _ = command.run(
         folder,

@@ -26,7 +26,7 @@ def add_items(arguments: argparse.Namespace) -> None:
                 f"{arguments.prepared} must have validation users, and the items of "
                 f"{arguments.model}."
             )
-        if recommender.features is None:  # as of a model that tune wrote
+        if recommender.features is None:  # as of data prepared before
             recommender.features = prepared.features
     if recommender.features is None:
         raise ValueError(

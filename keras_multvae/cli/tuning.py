@@ -27,6 +27,7 @@ def tune(arguments: argparse.Namespace) -> None:
         address=arguments.address,
         prepared=arguments.prepared,
         titles=prepared.titles,
+        features=prepared.features,
         resume=arguments.resume,
         seed=arguments.seed,
         progress=True,

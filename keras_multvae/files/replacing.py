@@ -26,6 +26,7 @@ from keras_multvae.files.exchange import exchange
 from keras_multvae.files.locks import FolderInUseError, flock, lock, started
 
 _LEFTOVER = r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<kind>unfinished|replaced|removed)"
+_LOCK = r"\.(?P<name>.+)\.lock"
 _UNFINISHED_FILE = r"\.[0-9]+-[0-9a-f]{8}\.unfinished"
 
 
@@ -70,7 +71,7 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             flock(handle)
             yield temporary
             # An unfinished folder is synced as a whole.
-            finished = not any(re.fullmatch(_LEFTOVER, p.name) for p in path.parents)
+            finished = not _is_unfinished(path.parent)
             if finished:
                 _sync(temporary)
             temporary.replace(path)
@@ -88,7 +89,8 @@ def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     There is never an incomplete folder under that name, and if the system can exchange
     names, it is never missing. Other writers of `path` are locked out. Of a symbolic
-    link, the target is replaced.
+    link, the target is replaced. Within a folder that is itself unfinished, and so has
+    no other readers or writers, `path` is written as it is.
 
     Raises:
         FolderInUseError: Another process writes `path`.
@@ -97,6 +99,12 @@ def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = _place(path)
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"{path} exists and is no folder. Choose another name.")
+    if _is_unfinished(path):
+        # Another name, within or beside it, would be left there after a kill.
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+        yield path
+        return
     with new_parents(path), lock(path):
         _recover(path)
         temporary = _beside(path, "unfinished")
@@ -145,7 +153,8 @@ def sweep(folder: Path) -> None:
 
     It touches neither what is still being written nor other names.
     """
-    names = {found["name"] for found in _leftovers(folder, _LEFTOVER)}
+    patterns = (_LEFTOVER, _LOCK)
+    names = {found["name"] for each in patterns for found in _leftovers(folder, each)}
     for name in names:
         with contextlib.suppress(FolderInUseError), lock(folder / name):
             _recover(folder / name)
@@ -193,6 +202,12 @@ def _leftovers(folder: Path, pattern: str) -> Iterator[re.Match[str]]:
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(".")]
     yield from filter(None, (re.fullmatch(pattern, name) for name in names))
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Whether a folder is being written, or is in one that is."""
+    found = (re.fullmatch(_LEFTOVER, each.name) for each in (path, *path.parents))
+    return any(each is not None and each["kind"] == "unfinished" for each in found)
 
 
 def _beside(path: Path, kind: str) -> Path:

@@ -31,6 +31,7 @@ from keras_multvae.files import (
     existing_folder,
     read_format,
     replace_folder,
+    sweep,
     write_manifest,
 )
 from keras_multvae.training.additions import LinearPath
@@ -211,6 +212,7 @@ class StudyFolder:
             study.tell(trial.number, state=state, skip_if_finished=True)
             params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
             study.enqueue_trial(params)
+        sweep(self.path / MODELS)
         self.drop_others(study)
         return len(dead)
 

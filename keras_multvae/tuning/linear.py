@@ -16,10 +16,11 @@ from keras_multvae.training.linear_path import (
     cuts_of,
     values_of_paths,
 )
+from keras_multvae.tuning.space import LARGE
 from keras_multvae.typing import Model
 
-# Above, B is not made as a dense matrix; and the weights that an item then has.
-DENSE, NEIGHBOURS = 20_000, 200
+# The weights that an item has where B is not made as a dense matrix.
+NEIGHBOURS = 200
 
 
 def chosen(split: Split, seconds: float) -> LinearPath:
@@ -29,7 +30,7 @@ def chosen(split: Split, seconds: float) -> LinearPath:
         split: Training and validation part.
         seconds: Float, after which no further settings are tried.
     """
-    if split.train.num_items <= DENSE:
+    if split.train.num_items <= LARGE:
         best: LinearModel = EASE.tuned(split, seconds)
         neighbours = None
     else:

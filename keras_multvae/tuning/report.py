@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from keras_multvae.data import Interactions
+from keras_multvae.features import ItemFeatures
 from keras_multvae.files import replace_folder
 from keras_multvae.plots import plot_importances, save
 from keras_multvae.recommender import Recommender
@@ -135,6 +136,7 @@ def write(
     optuna: ModuleType,
     out: Path,
     histories: Interactions,
+    features: ItemFeatures | None = None,
 ) -> Tuning:
     """Puts the best model and the tables in their place, all of it or nothing.
 
@@ -144,6 +146,7 @@ def write(
         optuna: The module.
         out: Where the recommender goes.
         histories: What the recommender is to know of each user.
+        features: What it is to know of each item, if anything.
 
     Raises:
         ValueError: No trial is finished.
@@ -158,7 +161,7 @@ def write(
     check_out(out)
     source = folder.model(best.number)
     recommender = Recommender.load(source)
-    recommender.histories = histories
+    recommender.histories, recommender.features = histories, features
     with replace_folder(out) as temporary:
         recommender.save(temporary)
         shutil.copy(source / "history.csv", temporary)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 PATIENCE = 20
 # A guess of the learning rate where the recipe leaves it to the model.
 RATE = 1e-3
+# Items above which a catalogue is large: its linear model is sparse (`linear.py`), and
+# other guesses come first.
+LARGE = 20_000
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ OF_TRAINING: Mapping[str, Dimension] = {
 OF_BETA: Mapping[str, Dimension] = {"beta_cap": Between(0.02, 1.0, log=True)}
 OF_EMBEDDINGS: Mapping[str, Dimension] = {"implicit_slim": Among(("none", "updates"))}
 # What did best on the data that were measured (docs/results.md), for each model that
-# has all of the settings; other settings have their defaults.
+# has all of the settings; other settings have their defaults. For a large catalogue,
+# those of `GUESSES_LARGE` come before the others.
 GUESSES: Sequence[Mapping[str, object]] = (
     {"gamma": 0.004, "latent_dim": 400, "decay": "cosine", "implicit_slim": "updates"},
     {"gamma": 0.0035, "learning_rate": 5e-4},
@@ -102,6 +106,11 @@ GUESSES: Sequence[Mapping[str, object]] = (
     {"hidden_dims": ""},
     {},
     {"hidden_dims": "", "dropout": 0.7, "user_weight": 0.5},
+)
+_LINEAR = {"hidden_dims": "", "latent_dim": 512, "learning_rate": 2e-3}
+GUESSES_LARGE: Sequence[Mapping[str, object]] = (
+    {**_LINEAR, "dropout": 0.5, "user_weight": 0.5, "decay": "cosine"},
+    {**_LINEAR, "dropout": 0.6, "user_weight": 0.75, "decay": "cosine"},
 )
 
 
@@ -148,14 +157,24 @@ class Space:
         rest = {k: v for k, v in found.items() if k not in of_model}
         return replace(recipe, model=replace(recipe.model, **of_model), **rest)
 
-    def guesses(self) -> list[dict[str, object]]:
-        """Points to begin with, the models in turns."""
-        rows = [list(self._guesses_for(name)) for name in self.models]
-        longest = max(map(len, rows))
-        return [row[turn] for turn in range(longest) for row in rows if turn < len(row)]
+    def guesses(self, num_items: int) -> list[dict[str, object]]:
+        """Points to begin with, for a number of items.
 
-    def _guesses_for(self, name: str) -> Iterator[dict[str, object]]:
-        """Yields the initial points for a model."""
+        The models in turns, each with what did best; of them that one first which has
+        what did best of all.
+        """
+        known = [*(GUESSES_LARGE if num_items > LARGE else ()), *GUESSES]
+        rows = [list(self._guesses_for(name, known)) for name in self.models]
+        rows.sort(key=lambda row: row[0][0])
+        longest = max(map(len, rows))
+        return [
+            row[turn][1] for turn in range(longest) for row in rows if turn < len(row)
+        ]
+
+    def _guesses_for(
+        self, name: str, known: Sequence[Mapping[str, object]]
+    ) -> Iterator[tuple[int, dict[str, object]]]:
+        """Yields the initial points for a model, and which of the guesses each is."""
         recipe = self._default(name)
         dimensions = dict(self._dimensions(recipe))
         given = {**recipe.arguments(), **recipe.model.arguments()}
@@ -165,7 +184,7 @@ class Space:
         if defaults["learning_rate"] is None:
             defaults["learning_rate"] = RATE
         told: list[dict[str, object]] = []
-        for guess in GUESSES:
+        for place, guess in enumerate(known):
             if not set(guess) <= set(dimensions):
                 continue
             point = {
@@ -176,14 +195,24 @@ class Space:
             point = {key: each for key, each in point.items() if each is not None}
             if point not in told:
                 told.append(point)
-                yield {"model": name, **point}
+                yield place, {"model": name, **point}
+
+    def patient(self, recipe: Recipe) -> Recipe:
+        """A recipe whose epochs are known, with the patience of this search.
+
+        A rate that falls may bring nothing new while it is high, and much at the end.
+        """
+        if self.base.patience is not None:
+            return recipe
+        assert recipe.epochs is not None
+        waits = PATIENCE if recipe.decay == "none" else recipe.epochs // 2
+        return replace(recipe, patience=max(PATIENCE, waits))
 
     def _default(self, name: str) -> Recipe:
         """The recipe of a model, before anything is searched."""
-        patience = self.base.patience or PATIENCE
         model = self.base.model if name == self.base.model_name else name
         # Recipe finds the Config of a name.
-        return replace(self.base, model=model, patience=patience, linear_path=None)
+        return replace(self.base, model=model, linear_path=None)
 
     def _dimensions(
         self, recipe: Recipe

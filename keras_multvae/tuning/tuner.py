@@ -9,6 +9,8 @@ from typing import Literal
 
 from keras_multvae import checks
 from keras_multvae.data import Split, save_prepared
+from keras_multvae.data.prepared import check_features
+from keras_multvae.features import ItemFeatures
 from keras_multvae.plots import figure_class
 from keras_multvae.recommender.storage import check_out
 from keras_multvae.training.recipe import Recipe
@@ -39,6 +41,7 @@ def tune(
     address: str | None = None,
     prepared: str | os.PathLike[str] | None = None,
     titles: Titles | None = None,
+    features: ItemFeatures | None = None,
     resume: bool = False,
     seed: int = 0,
     progress: bool = False,
@@ -77,6 +80,7 @@ def tune(
         prepared: The prepared folder that `split` is of, for the processes to read; by
             default a copy in the study's folder. On Ray all nodes must find it.
         titles: Title by raw item id, for the recommender.
+        features: `ItemFeatures` of the split's items, in their order, likewise.
         resume: Bool, whether to go on with a study.
         seed: Int, of the search; in one process and without pressure of time, the same
             seed gives the same trials.
@@ -89,8 +93,9 @@ def tune(
         ImportError: Optuna, matplotlib or Ray is not installed.
         FileExistsError: `out` is something else, or there is a study and `resume` was
             not asked for.
-        ValueError: No validation part, an unknown model, nothing to resume, a study of
-            other data, models or recipe, or no trial was finished in time.
+        ValueError: No validation part, features of other items, an unknown model,
+            nothing to resume, a study of other data, models or recipe, or no trial was
+            finished in time.
         RuntimeError: Trial after trial failed, with the reason.
 
     Example:
@@ -122,13 +127,14 @@ def tune(
     # What would stop the writing stops it before the training, not after an hour.
     check_out(out)
     figure_class()
+    check_features(features, split.train.num_items)
     with quiet_optuna() as optuna:
         folder = _folder(out, split, models, recipe, seed, resume)
         study = folder.study(optuna)
         if resume:
             folder.bury_the_dead(study, optuna)
         elif not study.get_trials(deepcopy=False):
-            for guess in folder.space.guesses():
+            for guess in folder.space.guesses(split.train.num_items):
                 study.enqueue_trial(guess)
         known = dict(titles or {})
         with Shown(allowance.left, study, progress) as look:
@@ -142,7 +148,7 @@ def tune(
                     run_on_ray(given, lambda: look(study), address)
                 else:
                     run_here(given, lambda: look(study))
-        return write(folder, study, optuna, out, split.histories())
+        return write(folder, study, optuna, out, split.histories(), features)
 
 
 def _folder(

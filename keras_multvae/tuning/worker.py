@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 # Parts of all the time: for the settings of the linear path, for one training, and for
 # what comes after a training before it is known how long that takes.
 LINEAR, TRAINING, AFTER = 0.1, 1 / 3, 0.05
+# A training whose first epochs show that less than this part of it fits is begun anew
+# with what fits, as the rate and beta go by the number of epochs.
+FITS = 0.9
 # Less than this part of the shortest training so far is not worth beginning.
 LEAST = 0.2
 # Failures in a row that say that it is not the settings.
@@ -192,20 +195,20 @@ class Worker:
             if t.params.get("model") == recipe.model_name
             and t.state.name in ("COMPLETE", "PRUNED")
         ]
-        recipe = self._in_time(recipe, others)
-        trial.set_user_attr("recipe", recipe.to_json())
-        trial.set_user_attr("epochs", recipe.epochs)
+        known = [t.user_attrs for t in others if "epoch_seconds" in t.user_attrs]
+        if known:
+            seconds = median(each["epoch_seconds"] for each in known)
+            recipe = self._in_time(recipe, seconds)
         watch = _Watch(self, study, trial, recipe, others)
-        with tempfile.TemporaryDirectory() as state:
-            place = Path(state) / "state"
-            network, history = train(
-                self.split, recipe, place, save_every=math.inf, callbacks=[watch]
-            )
+        network, history = self._trained(watch)
+        if watch.fitting is not None:
+            watch = _Watch(self, study, trial, watch.fitting, others, last=True)
+            network, history = self._trained(watch)
         if watch.hopeless:
             return None
         start = clock()
         model, path, value, alone = paths.beside(network)
-        recipe = replace(recipe, linear_path=path)
+        recipe = replace(watch.recipe, linear_path=path)
         trial.set_user_attr("recipe", recipe.to_json())
         trial.set_user_attr("without_path", alone)
         trial.set_user_attr("best_epoch", best_epoch(history))
@@ -216,18 +219,28 @@ class Worker:
         self._after = max(1.5 * (clock() - start), 0.5 * self._after)
         return value
 
-    def _in_time(self, recipe: Recipe, others: list[FrozenTrial]) -> Recipe:
+    def _trained(self, watch: _Watch) -> tuple[Model, list[dict[str, float]]]:
+        """The network of a trial, and a row for each epoch."""
+        with tempfile.TemporaryDirectory() as state:
+            place = Path(state) / "state"
+            return train(
+                self.split, watch.recipe, place, save_every=math.inf, callbacks=[watch]
+            )
+
+    def _in_time(self, recipe: Recipe, epoch_seconds: float) -> Recipe:
         """The recipe, with fewer epochs where it would take too long."""
-        known = [t.user_attrs for t in others if "epoch_seconds" in t.user_attrs]
-        if not known:
-            return recipe
-        seconds = median(each["epoch_seconds"] for each in known)
         budget = min(
             TRAINING * self.allowance.seconds, self.allowance.left() - self._after
         )
         assert recipe.epochs is not None
-        fitting = int(budget / max(seconds, 1e-9))
+        fitting = int(budget / max(epoch_seconds, 1e-9))
         return replace(recipe, epochs=min(recipe.epochs, max(fitting, 1)))
+
+    def fitting(self, recipe: Recipe, epoch_seconds: float) -> Recipe | None:
+        """The recipe with far fewer epochs, if the given ones do not fit by far."""
+        found = self._in_time(recipe, epoch_seconds)
+        assert recipe.epochs is not None and found.epochs is not None
+        return found if found.epochs < FITS * recipe.epochs else None
 
     def time_is_over(self, begun: float, epoch_seconds: float) -> bool:
         """Whether a training has to end, as another epoch would take too long."""
@@ -260,6 +273,7 @@ class _Watch(keras.callbacks.Callback):
         trial: Optuna's trial.
         recipe: What it trains.
         others: Finished trials of the same model.
+        last: Bool, whether it may not be begun anew with fewer epochs.
     """
 
     def __init__(
@@ -269,14 +283,21 @@ class _Watch(keras.callbacks.Callback):
         trial: Trial,
         recipe: Recipe,
         others: list[FrozenTrial],
+        last: bool = False,
     ) -> None:
         super().__init__()
         self._worker, self._study, self._trial = worker, study, trial
         self._others = [t for t in others if t.state.name == "COMPLETE"]
         assert recipe.epochs is not None
-        self._epochs = recipe.epochs
+        self.recipe = worker.folder.space.patient(recipe)
+        self._epochs, self._last = recipe.epochs, last
         self._reached: list[float] = []
+        self._told = 0
         self.hopeless = False
+        # The recipe with which to begin anew.
+        self.fitting: Recipe | None = None
+        trial.set_user_attr("recipe", self.recipe.to_json())
+        trial.set_user_attr("epochs", recipe.epochs)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Starts the clock."""
@@ -289,10 +310,17 @@ class _Watch(keras.callbacks.Callback):
         now = clock()
         self._seconds.append(now - self._before)
         self._before = now
-        self._reached.append(float((logs or {})[CHOSEN_BY]))
-        self._trial.report(self._reached[-1], epoch + 1)
-        self._worker.shown(self._study)
         seconds = max(self._seconds[-2:])
+        self._reached.append(float((logs or {})[CHOSEN_BY]))
+        if not self._last and epoch == 0:
+            return  # This one compiles; the second one tells how long they take.
+        if not self._last and epoch == 1:
+            self.fitting = self._worker.fitting(self.recipe, self._seconds[-1])
+            if self.fitting is not None:
+                self.model.stop_training = True
+                return
+        self._tell()
+        self._worker.shown(self._study)
         if is_hopeless(self._reached, self._epochs, self._others):
             self.hopeless = self.model.stop_training = True
         elif self._worker.time_is_over(self._begun, seconds):
@@ -302,9 +330,17 @@ class _Watch(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Notes what an epoch took."""
+        if self.fitting is None:
+            self._tell()
         seconds = median(self._seconds[1:] or self._seconds)
         self._trial.set_user_attr("epoch_seconds", seconds)
         self._trial.set_user_attr("seconds", clock() - self._begun)
+
+    def _tell(self) -> None:
+        """Reports the epochs that have not been reported."""
+        for step in range(self._told, len(self._reached)):
+            self._trial.report(self._reached[step], step + 1)
+        self._told = len(self._reached)
 
 
 def best_epoch(history: list[dict[str, float]]) -> int:

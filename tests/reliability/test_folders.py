@@ -254,6 +254,25 @@ def test_a_folder_is_replaced_and_leftovers_go(tmp_path, monkeypatch, can_exchan
     assert (folder / "a").read_text() == "new"
 
 
+def test_what_is_written_within_an_unfinished_folder_has_no_other_name(tmp_path):
+    """So a kill leaves nothing that the next writer of the folder would not find."""
+    with replace_folder(tmp_path / "out") as temporary:
+        with replace_folder(temporary) as same, replace_folder(same / "part") as part:
+            (part / "a").write_text("new")
+            (same / "b").write_text("new")
+            inside = [each.name for each in tmp_path.rglob("*")]
+        assert (same, part) == (temporary, temporary / "part")
+        assert sorted(inside) == sorted([".out.lock", temporary.name, "part", "a", "b"])
+    assert contents(tmp_path) == {"out/part/a": b"new", "out/b": b"new"}
+
+
+def test_a_lock_that_a_kill_left_alone_is_swept(tmp_path):
+    (tmp_path / ".out.lock").touch()
+    with lock(tmp_path / "held"):
+        sweep(tmp_path)
+        assert [each.name for each in tmp_path.iterdir()] == [".held.lock"]
+
+
 def test_links_are_followed_and_devices_refused(tmp_path):
     real = tmp_path / "disk" / "real"
     with replace_folder(real) as temporary:

@@ -17,9 +17,11 @@ from outside import FixedPath
 from keras_multvae import Recipe, Recommender, evaluate_ranking, train, tune
 from keras_multvae.cli import main
 from keras_multvae.data import Interactions, save_prepared, strong_generalization
+from keras_multvae.features import ItemFeatures
 from keras_multvae.tuning import worker
 from keras_multvae.tuning.folder import StudyFolder
 from keras_multvae.tuning.quiet import optuna as quiet_optuna
+from keras_multvae.tuning.space import Space
 
 pytest.importorskip("optuna")
 
@@ -31,6 +33,7 @@ CLICKS = Interactions.from_events(*(axis.tolist() for axis in LIKED.nonzero()))
 SPLIT = strong_generalization(CLICKS, 20, 20)
 OTHER = strong_generalization(CLICKS, 21, 20)
 RECIPE = Recipe(epochs=3, batch_size=25)
+FEATURES = ItemFeatures.from_columns({"kind": ["even", "odd"] * 12})
 
 
 def value_of(model):
@@ -41,7 +44,8 @@ def value_of(model):
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     out = tmp_path_factory.mktemp("tune") / "model"
-    return out, tune(SPLIT, out, recipe=RECIPE, trials=2, titles={0: "A"})
+    known = {"titles": {0: "A"}, "features": FEATURES}
+    return out, tune(SPLIT, out, recipe=RECIPE, trials=2, **known)
 
 
 def test_the_best_model_is_what_the_study_says(found):
@@ -53,6 +57,8 @@ def test_the_best_model_is_what_the_study_says(found):
     assert value_of(recommender.model) == pytest.approx(tuning.value, abs=1e-5)
     assert value_of(tuning.model) == pytest.approx(tuning.value, abs=1e-5)
     assert recommender.titles == {0: "A"}
+    kinds = recommender.features["kind"].matrix
+    assert (kinds != FEATURES["kind"].matrix).nnz == 0
     assert recommender.training.recipe == tuning.recipe
     kept, expected = recommender.histories, SPLIT.histories()
     assert kept.users == expected.users
@@ -115,12 +121,33 @@ def test_it_keeps_its_time(tmp_path, monkeypatch):
     recipe = Recipe(epochs=500, batch_size=40, patience=500)
     tuning = tune(SPLIT, tmp_path / "m", 2, models=["MultDAE"], recipe=recipe)
     assert now[0] < 1000 + 120 + 3
-    assert tuning.trials[0]["stopped"]
-    assert tuning.trials[0]["seconds"] < 120 * worker.TRAINING + 3
+    # The first is begun anew with what fits, and those that follow are made to fit.
+    for each in tuning.trials[:2]:
+        assert each["epochs"] <= 120 * worker.TRAINING
+        assert each["seconds"] < 120 * worker.TRAINING + 3
     assert sum(each["state"] == "complete" for each in tuning.trials) > 1
-    # Those that follow are made to fit.
-    assert tuning.trials[1]["epochs"] < 500
     assert not any(each["state"] == "running" for each in tuning.trials)
+
+
+@pytest.mark.once
+def test_what_did_best_comes_first():
+    """By the size of the catalogue; whichever model has the settings."""
+    space = Space(("MultVAE", "MultDAE", "RecVAE"), Recipe())
+    small, large = space.guesses(5_000), space.guesses(50_000)
+    assert [each["model"] for each in small[:3]] == ["RecVAE", "MultVAE", "MultDAE"]
+    assert small[0]["implicit_slim"] == "updates" and small[1]["dropout"] == 0.7
+    assert large[0]["model"] != "RecVAE" and large[0]["hidden_dims"] == ""
+    assert len(large) > len(small)
+
+
+@pytest.mark.once
+def test_a_falling_rate_is_waited_for():
+    space = Space(("MultVAE",), Recipe(epochs=80))
+    constant, falling = Recipe(epochs=80), Recipe(epochs=80, decay="cosine")
+    assert space.patient(constant).patience == 20
+    assert space.patient(falling).patience == 40
+    given = Space(("MultVAE",), Recipe(patience=3))
+    assert given.patient(falling).patience is None  # `suggest` has given it
 
 
 @pytest.mark.once
@@ -155,6 +182,14 @@ def test_a_model_from_outside(tmp_path):
     assert "beta_cap" not in tuning.trials[0]
     with pytest.raises(ValueError, match="`models` must be some of"):
         tune(SPLIT, tmp_path / "n", models=["EASE"])
+
+
+@pytest.mark.once
+def test_features_of_other_items_are_refused_at_once(tmp_path):
+    few = FEATURES.take(np.arange(5))
+    with pytest.raises(ValueError, match="features"):
+        tune(SPLIT, tmp_path / "m", features=few)
+    assert not (tmp_path / "m.tuning").exists()
 
 
 @pytest.mark.once
