@@ -16,6 +16,7 @@ from keras_multvae.backend.saved_model import (
     check_tensorflow,
     on_tensorflow,
     run_under_tensorflow,
+    save_quietly,
 )
 from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.files import replace_folder, write_json
@@ -122,15 +123,13 @@ def write_graph(
     recommender: Recommender, folder: Path, k: int, quantize: str | None
 ) -> None:
     """Writes the SavedModel itself, under the TensorFlow backend."""
-    import tensorflow as tf
-
     from keras_multvae.serving import warmup
     from keras_multvae.serving.forward import forward_of
     from keras_multvae.serving.signatures import Signatures
 
     items = recommender.items
     module = Signatures(forward_of(recommender.model, quantize), items, k)
-    tf.saved_model.save(module, str(folder), signatures=module.functions)
+    save_quietly(module, folder, module.functions)
     warmup.write(
         folder / versions.WARMUP,
         module.functions,
