@@ -24,8 +24,12 @@ MAX_NOTEBOOK, MAX_IMAGE = 600_000, 100_000
 # Seconds that a cell may take.
 TIMEOUT = 1200
 _IMAGE = "image/png"
-_LOGGED = re.compile(r"WARNING: All log messages before absl|[IWE]\d{4} [\d:.]+ ")
-_MACHINE = re.compile(r" at 0x[0-9a-f]+|/tmp/|/home/|/root/")
+_LOGGED = re.compile(
+    r"WARNING: All log messages before absl|[IWE]\d{4} [\d:.]+ |"
+    # As of models that are compiled one after the other.
+    r"(INFO|WARNING):tensorflow:"
+)
+_MACHINE = re.compile(r" at 0x[0-9a-f]+|/(tmp|home|root|work|usr|opt)/")
 
 
 def executed(path: Path) -> NotebookNode:
@@ -57,8 +61,8 @@ def executed(path: Path) -> NotebookNode:
 
 
 def is_noise(output: NotebookNode) -> bool:
-    """Whether an output is what frameworks log of the machine on standard error."""
-    if output.output_type != "stream" or output.name != "stderr":
+    """Whether an output is nothing but what frameworks log."""
+    if output.output_type != "stream":
         return False
     return all(map(_LOGGED.match, output.text.splitlines()))
 
