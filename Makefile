@@ -9,7 +9,7 @@ BACKENDS := tensorflow jax torch
 COMMA := ,
 
 .PHONY: demo test test-all test-oldest lint unit unit-once $(BACKENDS:%=unit-%) doctest \
-  wheel docs cli-docs benchmark dist release-check clean
+  wheel docs cli-docs notebooks benchmark dist release-check clean
 
 demo: .venv/.demo
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/keras-multvae demo
@@ -83,6 +83,10 @@ dist: .venv/.test
 # What is still missing for a release, line by line: docs/releasing.md.
 release-check: dist
 	$(BIN)/python release/check.py
+
+# The outputs of docs/notebooks/, from a run of all cells: some minutes.
+notebooks: .venv/.test
+	KERAS_BACKEND=tensorflow $(BIN)/python docs/run_notebooks.py
 
 # An hour and a quarter and 10 GiB of memory; GOWALLA=gowalla.npz and
 # MOVIELENS=ratings.csv add these data sets.

@@ -73,6 +73,9 @@ class BetaAnneal(keras.callbacks.Callback):
                 f"Received: schedule={schedule!r}."
             )
 
+    def __repr__(self) -> str:
+        return f"BetaAnneal(schedule={self.schedule})"
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Writes the schedule into the model."""
         _check_has_beta(self)
@@ -111,6 +114,10 @@ class FreezeBeta(keras.callbacks.Callback):
         self.monitor = monitor
         self.patience = checks.integer("patience", patience)
         self.frozen: float | None = None
+
+    def __repr__(self) -> str:
+        settings = f"monitor={self.monitor!r}, patience={self.patience}"
+        return f"FreezeBeta({settings}, frozen={self.frozen})"
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Resets the state of an earlier `fit`."""
@@ -215,6 +222,13 @@ class ImplicitSLIM(keras.callbacks.Callback):
                 f"{min_clicks}."
             )
         self.updates = 0
+
+    def __repr__(self) -> str:
+        users, items = self.clicks.shape
+        return (
+            f"ImplicitSLIM({users} users, {items} items, every={self.every}, "
+            f"l2={self.l2}, alpha={self.alpha}, min_clicks={self.min_clicks})"
+        )
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Checks that model and clicks have the same items."""

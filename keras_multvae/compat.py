@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
     from keras import Optimizer
     from keras.distribution import Distribution
+    from keras.layers import Layer
     from keras.metrics import Metric
 
-    from keras_multvae.typing import Logs, Model, State, Tensor, Variable
+    from keras_multvae.typing import Logs, Model, Shape, State, Tensor, Variable
 
 
 def layout_of(variable: Variable) -> object:
@@ -42,6 +43,56 @@ def layout_of(variable: Variable) -> object:
             "Keras renamed `_layout` of its variables, or this is no variable of Keras "
             f"({type(variable).__name__}): see keras_multvae.compat.layout_of."
         ) from error
+
+
+class _WithShape:
+    """A layer, with the attributes by which Keras' summary finds its output shape."""
+
+    def __init__(self, layer: Layer, output_shape: object) -> None:
+        self._layer, self.output_shape = layer, output_shape
+        # It prints `output_shape` only where one of these is not empty.
+        self._inbound_nodes = ()
+        self._build_shapes_dict = {"input_shape": None}
+
+    # The summary names a layer's class.
+    __class__ = property(lambda self: type(self._layer))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._layer, name)
+
+
+class _WithLayers:
+    """A model with other layers than its own."""
+
+    def __init__(self, model: Model, layers: Sequence[object]) -> None:
+        self._model, self.layers = model, layers
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._model, name)
+
+
+def print_summary(
+    model: Model, shapes: Sequence[Sequence[Shape]], *args: object, **kwargs: object
+) -> None:
+    """Prints Keras' summary of a model, with output shapes that Keras does not know.
+
+    Args:
+        model: A `keras.Model`.
+        shapes: For each of its layers none or one, a shape or a structure of shapes.
+        *args: See `keras.Model.summary`.
+        **kwargs: See `keras.Model.summary`.
+    """
+    import keras
+
+    layers = [
+        _WithShape(layer, *shape)
+        if shape
+        else _WithShape(layer, layer.output_shape)
+        if hasattr(layer, "output_shape")
+        else layer
+        for layer, shape in zip(model.layers, shapes, strict=True)
+    ]
+    keras.Model.summary(_WithLayers(model, layers), *args, **kwargs)
 
 
 def loss_and_updates(

@@ -39,6 +39,9 @@ class Likelihood(keras.losses.Loss):
     def __init__(self, name: str, **kwargs: object) -> None:
         super().__init__(name=name, **kwargs)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r})"
+
     # Whether targets may be any numbers >= 0, rather than 0 and 1.
     takes_counts = True
     # The logit of padding items: it changes neither the likelihood nor its gradient.

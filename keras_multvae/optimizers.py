@@ -42,6 +42,11 @@ class FusedAdam(keras.optimizers.Adam):
 
     _to_load: Callable[[], list[Variable]] | None = None
 
+    def __repr__(self) -> str:
+        # As of Keras' layers. The learning rate is a variable, which not even a step
+        # that is being compiled may read.
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
     @property
     def takes_sparse_gradients(self) -> bool:
         """Whether the gradient of an embedding matrix may be sparse."""

@@ -145,6 +145,9 @@ class Alternation:
         self.first = checks.integer("first", first)
         self.second = checks.integer("second", second)
 
+    def __repr__(self) -> str:
+        return f"Alternation(first={self.first}, second={self.second})"
+
     def begin(self, passes: int, batches: int) -> tuple[int, int, int]:
         """The state at the beginning of a pass."""
         return 0, passes, batches

@@ -21,6 +21,7 @@ LAYERS = [
     "checks",
     "memory",
     "extras",
+    "tables",
     "files",
     "settings",
     "registry",

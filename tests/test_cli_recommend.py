@@ -53,10 +53,10 @@ def recommender(folder):
 
 def same(found, expected):
     """Whether lines of JSON are the recommendations of a `Recommender`."""
-    assert [line["items"] for line in found] == [r.tolist() for r in expected.items]
+    assert [line["item_ids"] for line in found] == [r.tolist() for r in expected.items]
     for line, scores in zip(found, expected.scores, strict=True):
         np.testing.assert_allclose(line["scores"], scores, atol=1e-5)
-        assert line["titles"] == [TITLES.get(item) for item in line["items"]]
+        assert line["titles"] == [TITLES.get(item) for item in line["item_ids"]]
 
 
 def test_one_line_a_history(folder, recommender, capsys, tmp_path):
@@ -64,7 +64,7 @@ def test_one_line_a_history(folder, recommender, capsys, tmp_path):
     histories.write_text('["f1", "f3"]\n\n[]\n["f2"]\n')
     found = answer(capsys, "recommend", folder / "model", histories, "-k", 4)
     same(found, recommender.recommend([["f1", "f3"], [], ["f2"]], k=4))
-    assert not {"f1", "f3"} & set(found[0]["items"])
+    assert not {"f1", "f3"} & set(found[0]["item_ids"])
     assert main(["recommend", f"{folder}/model", str(histories), "-k", "20"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("history")] == [
@@ -87,7 +87,7 @@ def test_standard_input(folder, recommender, capsys, monkeypatch, binary):
     stdin('{"customer": "ann", "sku": "f2"}\n')
     columns = ("--user-column", "customer", "--item-column", "sku")
     (line,) = answer(capsys, "recommend", folder / "model", "-", "-k", 4, *columns)
-    assert line["user"] == "ann"
+    assert line["user_id"] == "ann"
     same([line], recommender.recommend(["f2"], k=4))
     stdin('["f1"]\n[')
     line = failure(capsys, "recommend", folder / "model")
@@ -129,7 +129,7 @@ def test_everybody_in_files_of_events(folder, recommender, capsys, tmp_path, eve
     expected = recommender.recommend([["f2"], ["f1", "f3"]], k=4)
     command = ("recommend", folder / "model", path, "-k", 4, *options)
     found = answer(capsys, *command)
-    assert [line["user"] for line in found] == ["ann", "bob"]
+    assert [line["user_id"] for line in found] == ["ann", "bob"]
     same(found, expected)
     assert main([*map(str, command)]) == 0
     out, err = capsys.readouterr()
@@ -181,9 +181,9 @@ def test_text_takes_the_kind_of_the_models_ids(capsys, tmp_path):
         capsys, "recommend", tmp_path / "model", tmp_path / "h.jsonl",
         "--deny", tmp_path / "sold_out.txt", "--allow", "8", "9",
     )  # fmt: skip
-    assert [line["items"] for line in found] == [[9], [9]]
+    assert [line["item_ids"] for line in found] == [[9], [9]]
     (line,) = answer(capsys, "recommend", tmp_path / "model", "--user", "1")
-    assert (line["user"], line["items"]) == (1, [9])
+    assert (line["user_id"], line["item_ids"]) == (1, [9])
 
 
 def test_users_and_everybody_by_their_stored_histories(
@@ -195,13 +195,13 @@ def test_users_and_everybody_by_their_stored_histories(
     assert pairs(recommender.histories) == pairs(CLICKS)
     tested = split.test.input.users.ids[0]
     found = answer(capsys, "recommend", model, "--user", tested, 3, "-k", 20)
-    assert [line["user"] for line in found] == [tested, 3]
+    assert [line["user_id"] for line in found] == [tested, 3]
     for line in found:
-        has = {item for user, item in pairs(CLICKS) if user == line["user"]}
-        assert set(line["items"]) == set(CLICKS.items.ids) - has
+        has = {item for user, item in pairs(CLICKS) if user == line["user_id"]}
+        assert set(line["item_ids"]) == set(CLICKS.items.ids) - has
     everybody = answer(capsys, "recommend", model, "--all", "-k", 4)
     same(everybody, recommender.recommend(user_ids="all", k=4))
-    assert [line["user"] for line in everybody] == recommender.histories.users.ids[
+    assert [line["user_id"] for line in everybody] == recommender.histories.users.ids[
         :
     ].tolist()
     polars = pytest.importorskip("polars")
@@ -239,10 +239,10 @@ def test_niche_reasons_allow_and_deny(folder, recommender, capsys, tmp_path):
         deny=["f5"],
     )
     same(found, expected)
-    assert {len(line["items"]) for line in found} == {6}
+    assert {len(line["item_ids"]) for line in found} == {6}
     for line, reasons in zip(found, expected.reasons, strict=True):
         told = [
-            [(r["item"], r["title"], round(r["change"], 4)) for r in each]
+            [(r["item_id"], r["title"], round(r["change"], 4)) for r in each]
             for each in line["reasons"]
         ]
         assert told == [
@@ -263,7 +263,7 @@ def test_lists_of_items_that_are_none(folder, capsys, tmp_path, monkeypatch):
     deny = ("--deny", tmp_path / "sold.txt")
     assert "'none', 'f3 '" in failure(capsys, *command, *deny)
     (line,) = answer(capsys, *command, *deny, "--on-unknown", "skip", "-k", 20)
-    assert "f2" not in line["items"] and "f3" in line["items"]
+    assert "f2" not in line["item_ids"] and "f3" in line["item_ids"]
     capsys.readouterr()
     assert main([*map(str, (*command, *deny, "--on-unknown", "skip"))]) == 0
     assert "2 of 3 ids of --deny are unknown" in capsys.readouterr().err
@@ -271,7 +271,7 @@ def test_lists_of_items_that_are_none(folder, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "is an item and a file" in failure(capsys, *command, "--deny", "f2")
     (line,) = answer(capsys, *command, "--deny", "./f2", "-k", 20)
-    assert "f3" not in line["items"] and "f2" in line["items"]
+    assert "f3" not in line["item_ids"] and "f2" in line["item_ids"]
     (tmp_path / "latin.txt").write_bytes("f2\nf\xe9".encode("latin-1"))
     line = failure(capsys, *command, "--deny", tmp_path / "latin.txt")
     assert "line 2 is not UTF-8" in line
@@ -381,12 +381,12 @@ def test_similar_items(folder, recommender, capsys):
     found = answer(capsys, "similar", model, "f1", "f19", "--k", 3)
     expected = recommender.similar_items(["f1", "f19"], 3)
     same(found, expected)
-    assert [line["item"] for line in found] == ["f1", "f19"]
+    assert [line["item_id"] for line in found] == ["f1", "f19"]
     assert [line["title"] for line in found] == ["Film, the 1th", None]
     vectors = recommender.model.item_vectors
     lengths = np.linalg.norm(vectors, axis=1)
     cosines = vectors @ vectors[recommender.items.index(["f1"])[0]] / lengths
-    place = recommender.items.index(["f1", *found[0]["items"]])
+    place = recommender.items.index(["f1", *found[0]["item_ids"]])
     np.testing.assert_allclose(
         cosines[place[1:]] / lengths[place[0]], found[0]["scores"], atol=1e-5
     )
@@ -418,5 +418,5 @@ def test_whoever_reads_may_stop_reading(folder):
         text=True,
         check=True,
     )
-    assert json.loads(run.stdout)["user"] == 0
+    assert json.loads(run.stdout)["user_id"] == 0
     assert "Broken" not in run.stderr and "Exception" not in run.stderr

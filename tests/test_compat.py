@@ -39,6 +39,8 @@ PRIVATE = {
     "_indices",
     "_values",
     "_get_help_string",
+    "_inbound_nodes",
+    "_build_shapes_dict",
     "_ZN10tensorflow21DisableXlaCompilationEv",
 }
 PRIVATE_MODULES = ("keras.src", "torch.optim.adam")
@@ -187,6 +189,17 @@ def test_the_loss_is_tracked():
         "Keras renamed _loss_tracker: see compat.loss_tracker"
     )
     assert compat.loss_tracker(model).name == "loss"
+
+
+def test_output_shapes_in_summaries():
+    lines = []
+    model = compiled_model()
+    compat.print_summary(model, [[(None, 7)]], print_fn=lines.append)
+    assert "(None, 7)" in lines[0], (
+        "Keras' summary asks layers otherwise: see compat.print_summary"
+    )
+    compat.print_summary(model, [[((None, 7), (None, 8))]], print_fn=lines.append)
+    assert "((None, 7), (None, 8))" in lines[1], "see compat.print_summary"
 
 
 def test_optimisers_of_pytorch_are_told_apart():

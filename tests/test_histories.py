@@ -150,7 +150,7 @@ def test_other_lists_of_ids_are_any_iterables(recommender):
         ("film", "`histories` must be an iterable of item ids.* Received: 'film'"),
         (7, "Received: 7"),
         (np.array(7), "Received: array"),
-        (pd.DataFrame({"a": [11]}), "Received: DataFrame"),
+        (pd.DataFrame({"a": [11]}), "no column 'user_id', 'item_id'"),
         ([pd.DataFrame({"a": [11]})], "Received: DataFrame"),
         ([11, [12]], "histories or ids, and not both. Received: int, list"),
         ([[11], None], "not both. Received: NoneType, list"),
@@ -165,6 +165,15 @@ def test_other_lists_of_ids_are_any_iterables(recommender):
 def test_what_is_no_history_is_named(given, text, recommender):
     with pytest.raises(ValueError, match=text):
         recommender.recommend(given)
+
+
+def test_a_frame_of_events(recommender):
+    events = {"user_id": ["bob", "ann", "ann"], "item_id": [12, 11, 13]}
+    expected = recommender.recommend({"ann": [11, 13], "bob": [12]}, k=2)
+    for make in (pd.DataFrame, pl.DataFrame):
+        found = recommender.recommend(make(events), k=2)
+        assert found.users == ["ann", "bob"]
+        assert found.to_pandas().equals(expected.to_pandas())
 
 
 def test_texts_are_no_lists(recommender):

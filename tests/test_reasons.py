@@ -136,11 +136,11 @@ def test_reasons_in_text_and_json(recommender):
     words = f"{found.name(reason.item)} ({reason.change:+.2f})"
     assert lines[1] == f"     because of {words}"
     told = found.to_dict(0)
-    assert told["items"] == found.items[0].tolist()
+    assert told["item_ids"] == found.items[0].tolist()
     assert told["titles"] == [recommender.titles.get(i) for i in found.items[0]]
     title = recommender.titles.get(reason.item)
     assert told["reasons"][0] == [
-        {"item": reason.item, "title": title, "change": reason.change}
+        {"item_id": reason.item, "title": title, "change": reason.change}
     ]
     plain = recommender.recommend([["i00", "i02"]], k=3)
     assert plain.reasons is None and "reasons" not in plain.to_dict(0)

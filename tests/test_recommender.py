@@ -133,9 +133,10 @@ def test_embed(recommender):
 def test_as_a_table_and_as_text(recommender):
     found = recommender.recommend([["film0"], ["film1"]], k=2)
     frame = found.to_pandas()
-    assert frame.columns.tolist() == ["user", "rank", "item", "score", "title"]
+    assert frame.columns.tolist() == ["user_id", "rank", "item_id", "score", "title"]
     assert frame["rank"].tolist() == [1, 2, 1, 2]
-    assert frame["title"].tolist() == [item.title() for item in frame["item"]]
+    assert frame["title"].tolist() == [item.title() for item in frame["item_id"]]
+    assert found.to_polars().rows() == list(frame.itertuples(index=False, name=None))
     assert "  1. Film" in str(found)
     assert len(found) == 2
 
@@ -195,7 +196,7 @@ def test_to_parquet_is_what_recommend_gives(recommender, tmp_path, monkeypatch):
         ("user_id", "rank", "item_id", "score"), columns, strict=True
     ):
         assert name == column
-        assert columns[name] == expected[name.removesuffix("_id")].tolist()
+        assert columns[name] == expected[name].tolist()
     monkeypatch.setattr("keras_multvae.recommender.parquet.GROUP", 200)
     assert recommender.recommend_to_parquet(path, **options) == rows
     again, groups = read_ranking(path)

@@ -8,6 +8,7 @@ Keras exports from JAX; from PyTorch Keras exports none. So the model is saved a
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -91,14 +92,27 @@ def run_under_tensorflow(model: Model, code: str, *arguments: str) -> None:
         )
 
 
+def save_quietly(
+    module: object, folder: Path, signatures: dict[str, Callable[..., Tensor]]
+) -> None:
+    """`tf.saved_model.save` without its log of where, which is a temporary folder."""
+    import tensorflow as tf
+
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+    finally:
+        logger.setLevel(level)
+
+
 def save_module(
     module: object, path: str | os.PathLike[str], **signatures: Callable[..., Tensor]
 ) -> None:
     """Writes a `tf.Module` as a SavedModel, which appears only when it is complete."""
-    import tensorflow as tf
-
     with replace_folder(path) as temporary:
-        tf.saved_model.save(module, str(temporary), signatures=signatures)
+        save_quietly(module, temporary, signatures)
 
 
 def export_model(model: Model, path: str | os.PathLike[str]) -> None:

@@ -14,6 +14,7 @@ from keras_multvae import checks
 from keras_multvae.data.columns.clicks import as_csr
 from keras_multvae.data.columns.mapped import in_memory
 from keras_multvae.files import DamagedFileError, open_regular, replace_file
+from keras_multvae.tables import settings_text
 from keras_multvae.typing import Clicks
 
 Fitted = TypeVar("Fitted")
@@ -28,6 +29,14 @@ class Baseline:
 
     def __init__(self, num_items: int) -> None:
         self.num_items = checks.integer("num_items", num_items)
+
+    # The name of the attribute that `fit` makes, if it is None before.
+    _learnt: str | None = None
+
+    def __repr__(self) -> str:
+        empty = self._learnt and getattr(self, self._learnt, None) is None
+        state = ", not fitted" if empty else ""
+        return f"{type(self).__name__}({settings_text(settings_of(self))}{state})"
 
     def _arrays(self) -> dict[str, Any]:
         """The arrays to store, by name."""
@@ -82,6 +91,15 @@ class Baseline:
             raise DamagedFileError(
                 f"{path} holds no {cls.__name__} model ({error})."
             ) from None
+
+
+def settings_of(model: object) -> dict[str, bool | int | float | str]:
+    """The attributes of a model that is no Keras model that hold plain values."""
+    return {
+        name: value
+        for name, value in vars(model).items()
+        if isinstance(value, bool | int | float | str) and not name.startswith("_")
+    }
 
 
 def stored(

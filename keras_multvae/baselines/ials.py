@@ -52,6 +52,8 @@ class IALS(Baseline):
           conjugate gradients
     """
 
+    _learnt = "item_factors"
+
     def __init__(
         self,
         num_items: int,

@@ -35,6 +35,7 @@ class LinearModel(Baseline):
 
     # B, (num_items, num_items): float32, an array or CSR.
     weights: Weights
+    _learnt = "weights"
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ import argparse
 
 from keras_multvae.data import Vocabulary, read_columns, read_titles
 from keras_multvae.features import ItemFeatures
+from keras_multvae.features.item_features import aligned
 from keras_multvae.typing import Id, Json, Value
 
 # In the place of the column of titles, where a file has none.
@@ -76,15 +77,10 @@ def features_of(
     kinds = dict(arguments.features)
     ids, columns = columns_of(arguments, items, list(kinds))
     _check_known(ids, items, "row", arguments.items)
-    rows = {item: row for row, item in enumerate(ids)}
-    places = [rows.get(item, -1) for item in items.ids.tolist()]
-    in_order = {
-        name: [values[place] if place >= 0 else None for place in places]
-        for name, values in columns.items()
-    }
+    in_order = aligned(ids, columns, items.ids.tolist())
     given = {name: kind for name, kind in kinds.items() if kind is not None}
     found = ItemFeatures.from_columns(in_order, given, arguments.label_separator)
-    return found, sum(place >= 0 for place in places)
+    return found, len(set(ids) & set(items.ids.tolist()))
 
 
 def _check_known(ids: list[Id], items: Vocabulary, what: str, path: str) -> None:

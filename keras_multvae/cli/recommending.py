@@ -89,7 +89,7 @@ def similar(arguments: argparse.Namespace) -> None:
     for index, item in enumerate(ids):
         print_result(
             {
-                "item": item,
+                "item_id": item,
                 "title": recommender.titles.get(item),
                 **found.to_dict(index),
             },
@@ -286,7 +286,7 @@ def _print(
             batch = user_ids[start : start + BATCH]
             found = recommender.recommend(user_ids=batch, **options)
             for index, name in enumerate(found.users):
-                who = {"user": name} if kind == "user" else {}
+                who = {"user_id": name} if kind == "user" else {}
                 print_result(
                     {**who, **found.to_dict(index)},
                     f"{kind} {name}:\n{found.describe(index)}",

@@ -111,6 +111,15 @@ class UserBatches(keras.utils.PyDataset):
         self.done = 0
         self.epoch = 0
 
+    def __repr__(self) -> str:
+        targets = 0 if self.targets is None else self.targets.nnz
+        held_out = f", {targets} targets" if targets else ""
+        return (
+            f"UserBatches({self.num_users} users, {self.inputs.shape[1]} items, "
+            f"{self.inputs.nnz} entries{held_out}; {self.num_batches} batches of "
+            f"{self.batch_size})"
+        )
+
     def _take(
         self, interactions: Clicks, targets: Clicks, sample_weight: object
     ) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from keras_multvae.data.columns.csr import check_parts, csr_over, rows_of, without_zeros
+from keras_multvae.data.columns.events import EventFrames
 from keras_multvae.data.columns.mapped import check_clean
 from keras_multvae.data.columns.row_blocks import (
     Arrays,
@@ -29,11 +30,12 @@ from keras_multvae.typing import Chunk, Clicks, Frame
 
 
 @dataclass(frozen=True, eq=False)
-class Interactions:
+class Interactions(EventFrames):
     """A sparse user x item matrix of interactions, with the ids of both axes.
 
     Make one with `from_events`, `from_dataframe`, `from_matrix` or `read_interactions`;
-    the constructor takes arrays that already fit together.
+    the constructor takes arrays that already fit together. As a data frame it has a row
+    for each entry: user_id, item_id, value and, if there are times, timestamp (UTC).
 
     Args:
         matrix: (users, items) CSR, float32, item indices sorted within each user, no
@@ -221,9 +223,8 @@ class Interactions:
         """
         matrix = without_zeros(matrix)
         check_values(matrix.data)
-        num_users, num_items = matrix.shape
-        users, items = as_vocabulary(users, num_users), as_vocabulary(items, num_items)
-        return cls(matrix, users, items)
+        of_users, of_items = map(as_vocabulary, (users, items), matrix.shape)
+        return cls(matrix, of_users, of_items)
 
     @property
     def num_users(self) -> int:
@@ -329,8 +330,7 @@ class Interactions:
         """A copy with other entries and, by name, other users, weights or items."""
         users, items = (changed.get(n, getattr(self, n)) for n in ("users", "items"))
         shape = (len(users), len(items))
-        beside = {n: arrays.get(n) for n in ("timestamps", "fractions", "positions")}
-        changed |= beside
+        changed |= {n: arrays.get(n) for n in ("timestamps", "fractions", "positions")}
         matrix = csr_over(arrays["values"], arrays["indices"], indptr, shape)
         return replace(self, matrix=matrix, counts={}, **changed)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from keras_multvae.files import (
     write_json,
     write_manifest,
 )
+from keras_multvae.tables import ShowsTable, Table
 from keras_multvae.typing import Json, Titles
 
 PREPARED = "keras_multvae.prepared"
@@ -34,7 +35,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class Prepared(ShowsTable):
     """What a prepared folder holds.
 
     Args:
@@ -48,6 +49,18 @@ class Prepared:
     titles: dict[int | str, str]
     manifest: Json
     features: ItemFeatures | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Prepared({self.split}, titles of {len(self.titles)} items, "
+            f"features={self.features})"
+        )
+
+    def _table(self) -> Table:
+        """The table of the split, and what is known of its items."""
+        described = "no features" if self.features is None else str(self.features)
+        note = f"Titles of {len(self.titles):,} items; {described}"
+        return replace(self.split._table(), note=note)
 
 
 def save_prepared(

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from keras_multvae.typing import Json
+from keras_multvae.tables import ShowsTable, Table, ToFrames
+from keras_multvae.typing import Column, Json
 
 
 @dataclass(frozen=True, eq=False)
-class RankingReport:
+class RankingReport(ShowsTable, ToFrames):
     """Ranking metrics with what is needed to compare them.
+
+    As a data frame it has a row for each metric: metric, mean and stderr.
 
     Args:
         values: Per-user float64 arrays (users,) by metric name, in the split's order;
@@ -77,6 +80,28 @@ class RankingReport:
     def to_json(self) -> str:
         """`to_dict` as one line of JSON."""
         return json.dumps(self.to_dict())
+
+    def _columns(self) -> dict[str, Column]:
+        errors = [self.stderr(name) for name in self.metrics]
+        return {
+            "metric": self.metrics,
+            "mean": [self.mean(name) for name in self.metrics],
+            "stderr": [math.nan if each is None else each for each in errors],
+        }
+
+    def _table(self) -> Table:
+        rows = []
+        for name in self.metrics:
+            error = self.stderr(name)
+            spread = "" if error is None else f"{error:.4f}"
+            rows.append([name, f"{self.mean(name):.4f}", spread])
+        return Table(
+            ["metric", "mean", "standard error"], rows, f"{self.users:,} users"
+        )
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{name} {self.mean(name):.4f}" for name in self.metrics)
+        return f"RankingReport({self.users} users: {found})"
 
     def __str__(self) -> str:
         width = max(len(name) for name in self.metrics)

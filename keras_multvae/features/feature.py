@@ -57,6 +57,9 @@ class Feature:
             )
         object.__setattr__(self, "matrix", matrix)
 
+    def __repr__(self) -> str:
+        return f"Feature({self.name!r}, {self.kind}, {self.matrix.shape})"
+
     @property
     def num_items(self) -> int:
         """Rows of the matrix."""

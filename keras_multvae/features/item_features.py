@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -10,7 +10,8 @@ from scipy import sparse
 from keras_multvae.features.encoding import encoded
 from keras_multvae.features.feature import Feature, Matrix
 from keras_multvae.features.kinds import SEPARATOR
-from keras_multvae.typing import Column
+from keras_multvae.tables import columns_of
+from keras_multvae.typing import Column, Frame, Id, Value
 
 
 class ItemFeatures:
@@ -78,16 +79,62 @@ class ItemFeatures:
             ]
         )
 
+    @classmethod
+    def from_dataframe(
+        cls,
+        df: Frame,
+        item_ids: Iterable[Id],
+        *,
+        item_column: str = "item_id",
+        columns: Sequence[str] | None = None,
+        kinds: Mapping[str, str] | None = None,
+        separator: str = SEPARATOR,
+    ) -> ItemFeatures:
+        """Features from a pandas or polars DataFrame with a row for each item.
+
+        Args:
+            df: The DataFrame; neither library is imported here.
+            item_ids: Raw ids of the items that the features are to be of, in their
+                order, as `Vocabulary.ids`. An item without a row has nothing told.
+            item_column: Name of the column of item ids.
+            columns: Optional, the columns to take; all others by default.
+            kinds: As in `from_columns`.
+            separator: As in `from_columns`.
+
+        Raises:
+            ValueError: A missing column, no row of any of the items, or what
+                `from_columns` raises.
+
+        Example:
+
+        >>> import polars
+        >>> df = polars.DataFrame({"item_id": ["b", "a"], "colour": ["red", "blue"]})
+        >>> features = ItemFeatures.from_dataframe(df, ["a", "b"])
+        >>> features["colour"].column()
+        [['blue'], ['red']]
+        """
+        if columns is None:
+            columns = [name for name in df.columns if name != item_column]
+        found = columns_of(df, [item_column, *columns])
+        ids, wanted = found.pop(item_column), list(item_ids)
+        if not set(ids) & set(wanted):
+            raise ValueError(
+                f"No row is of one of the items, whose ids are as {wanted[:1]}. "
+                f"Received: {item_column} as {ids[:1]}."
+            )
+        return cls.from_columns(aligned(ids, found, wanted), kinds, separator)
+
     def like(
         self,
-        columns: Mapping[str, Column] | ItemFeatures,
+        columns: Mapping[str, Column] | Frame | ItemFeatures,
         separator: str = SEPARATOR,
     ) -> ItemFeatures:
         """The same features of other items, from their columns.
 
         Args:
-            columns: As in `from_columns`, or features; those beside these are passed
-                over. A label or word that no item had says nothing.
+            columns: As in `from_columns`, a DataFrame of them, or features; those
+                beside these are passed over. A label or word that no item had says
+                nothing.
             separator: Between labels.
 
         Raises:
@@ -95,6 +142,8 @@ class ItemFeatures:
         """
         if isinstance(columns, ItemFeatures):
             columns = {feature.name: feature.column() for feature in columns}
+        elif hasattr(columns, "columns"):
+            columns = columns_of(columns)
         missing = [name for name in self.names if name not in columns]
         if missing:
             raise ValueError(
@@ -178,6 +227,18 @@ class ItemFeatures:
         more than another for its unit or its number of columns.
         """
         return side_by_side(self, self)
+
+
+def aligned(
+    ids: Sequence[Id], columns: Mapping[str, Sequence[Value]], item_ids: Iterable[Id]
+) -> dict[str, list[Value]]:
+    """Columns of items in another order, None for items that they have no row of."""
+    rows = {item: row for row, item in enumerate(ids)}
+    places = [rows.get(item, -1) for item in item_ids]
+    return {
+        name: [values[place] if place >= 0 else None for place in places]
+        for name, values in columns.items()
+    }
 
 
 def side_by_side(features: ItemFeatures, measure: ItemFeatures) -> Matrix:

@@ -89,6 +89,11 @@ class CandidateSampler(SeededLayer):
         self.set_popularity(np.zeros(num_items))
         self.built = True
 
+    @property
+    def output_shape(self) -> tuple[int]:
+        """The shape of the draws, for `summary`."""
+        return (self.num_sampled,)
+
     def _state(self, name: str, dtype: str) -> Variable:
         return self.add_weight(
             name=name,

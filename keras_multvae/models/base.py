@@ -20,6 +20,7 @@ from keras_multvae.models.copies import PATH, Copies
 from keras_multvae.models.doors import Doors
 from keras_multvae.models.scoring import CompiledScorer
 from keras_multvae.models.steps import check_policy, has_targets, portable, weighed
+from keras_multvae.models.summary import Summary
 from keras_multvae.optimizers import FusedAdam
 from keras_multvae.settings import (
     INTEGER,
@@ -33,7 +34,7 @@ from keras_multvae.settings import (
 from keras_multvae.typing import Clicks, Json, Logs, Tensor
 
 
-class RankingModel(Copies, Doors, backend.Training, keras.Model):
+class RankingModel(Summary, Copies, Doors, backend.Training, keras.Model):
     """A `keras.Model` that maps users' clicks to a logit for every item.
 
     A subclass has a `Config`, a frozen dataclass of its settings, makes its layers in
@@ -84,8 +85,7 @@ class RankingModel(Copies, Doors, backend.Training, keras.Model):
         """
         if all(layer.built for layer in self.layers):
             return
-        one = np.ones(1, "int32")
-        self(dict(zip(ragged.KEYS, (one, one - 1, one.astype("float32")), strict=True)))
+        self.call_on_one_click()
 
     def _part_seed(self, part: int) -> int | None:
         """The seed of one of the model's (at most three) random parts."""

@@ -13,9 +13,9 @@ import numpy as np
 from keras_multvae.data import Interactions, Vocabulary, read_interactions
 from keras_multvae.data.ingest.dialect import Dialect
 from keras_multvae.data.ingest.files import JSON
-from keras_multvae.data.ingest.frames import check_columns
 from keras_multvae.data.ingest.json_lines import JsonLines
 from keras_multvae.recommender.histories import OnUnknown, matrix_of
+from keras_multvae.tables import check_columns
 from keras_multvae.typing import Clicks, Id, Json, JsonValue
 
 

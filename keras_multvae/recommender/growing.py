@@ -13,9 +13,9 @@ from keras_multvae.cold_start import Calibration, Known, judges_of, with_items
 from keras_multvae.data import FoldIn, Interactions, Vocabulary
 from keras_multvae.features import ItemFeatures
 from keras_multvae.recommender.histories import listed
-from keras_multvae.recommender.recommendations import as_titles
+from keras_multvae.recommender.titles import as_titles
 from keras_multvae.training.record import TrainingRecord
-from keras_multvae.typing import Column, Id, Model
+from keras_multvae.typing import Column, Frame, Id, Model
 
 if TYPE_CHECKING:
     from keras_multvae.recommender.recommender import Recommender
@@ -36,7 +36,7 @@ class GrowingCatalogue:
     def add_items(
         self,
         item_ids: Iterable[Id],
-        features: Mapping[str, Column] | ItemFeatures,
+        features: Mapping[str, Column] | Frame | ItemFeatures,
         *,
         titles: object = None,
         histories: Interactions | None = None,
@@ -56,7 +56,8 @@ class GrowingCatalogue:
         Args:
             item_ids: Raw ids of new items; those that it has are passed over.
             features: `ItemFeatures` of these, or columns with a value for each, as in
-                `ItemFeatures.from_columns`: the features that `features` has.
+                `ItemFeatures.from_columns`, or a DataFrame of them: the features that
+                `features` has.
             titles: Optional, as in `Recommender`; those of before stay.
             histories: Optional `Interactions` in place of the stored ones: with clicks
                 on new items, which then count beside the features.
@@ -136,7 +137,7 @@ class GrowingCatalogue:
         return found  # type: ignore[return-value]
 
     def _features_of(
-        self, ids: list[Id], features: Mapping[str, Column] | ItemFeatures
+        self, ids: list[Id], features: Mapping[str, Column] | Frame | ItemFeatures
     ) -> tuple[ItemFeatures, ItemFeatures]:
         """The features of the known items, and those of the given ones."""
         if self.features is None:

@@ -172,8 +172,10 @@ def selected(
     """The users, a matrix with the given histories, and the users' rows in it.
 
     A matrix must have a column for each item, in order; `Interactions` have a
-    vocabulary of their own.
+    vocabulary of their own. A DataFrame has the columns user_id and item_id.
     """
+    if hasattr(histories, "columns"):
+        histories = Interactions.from_dataframe(histories)
     if not is_matrix(histories):
         found = as_rows(histories)
         matrix = matrix_of(found.rows, items, on_unknown)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 from keras_multvae.data.vocabulary import PADDING
 from keras_multvae.ranking import TopK
 from keras_multvae.recommender.reasons import Reason, Reasons
-from keras_multvae.typing import Frame, Id, Json, Titles
+from keras_multvae.tables import ShowsTable, Table, ToFrames
+from keras_multvae.typing import Column, Id, Json, Titles
+
+# Users and items of each that are shown.
+MAX_USERS, MAX_ITEMS = 3, 10
 
 
-class Recommendations:
+class Recommendations(ShowsTable, ToFrames):
     """Ranked items of one or more users, best first; one entry for each user.
+
+    As a data frame it has a row for each rank of each user: user_id, rank (from 1),
+    item_id, score and title. For items similar to others it is "similar_to" in place
+    of user_id.
 
     Args:
         users: User ids, or 0, 1, ... for histories.
@@ -22,6 +30,8 @@ class Recommendations:
         item_ids: (num_items,) raw ids by item index.
         titles: Title by raw item id.
         reasons: Optional, the reasons for these items.
+        column: What `users` are, as tables call it: "user_id", or "similar_to" for
+            items whose similar ones these are.
 
     Attributes:
         users: As given.
@@ -50,6 +60,7 @@ class Recommendations:
         item_ids: np.ndarray,
         titles: Titles | None = None,
         reasons: Reasons | None = None,
+        column: Literal["user_id", "similar_to"] = "user_id",
     ) -> None:
         self.users = users
         self.items = _Rows(top.indices, top.valid, item_ids)
@@ -60,6 +71,7 @@ class Recommendations:
             self.reasons = _ReasonsOfUsers(reasons, top.valid, item_ids)
         self._top = top
         self._item_ids = item_ids
+        self._column = column
 
     def __len__(self) -> int:
         return len(self.users)
@@ -71,9 +83,15 @@ class Recommendations:
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return zip(self.items, self.scores, strict=True)
 
-    def describe(self, index: int) -> str:
-        """The ranking of a user as text: a line for each item and for its reasons."""
-        items, scores = self.items[index].tolist(), self.scores[index].tolist()
+    def describe(self, index: int, k: int | None = None) -> str:
+        """The ranking of a user as text: a line for each item and for its reasons.
+
+        Args:
+            index: Which of the users.
+            k: Optional int, how many items to describe; all by default.
+        """
+        items = self.items[index][:k].tolist()
+        scores = self.scores[index][:k].tolist()
         lines = []
         for place, (item, score) in enumerate(zip(items, scores, strict=True)):
             lines.append(f"{place + 1:>3}. {self.name(item)}  ({score:.2f})")
@@ -87,19 +105,19 @@ class Recommendations:
         """The ranking of a user as JSON.
 
         Returns:
-            {"items": [ids], "titles": [texts, or None], "scores": [numbers]} and, where
-            there are any, "reasons": for each item a list of {"item", "title",
+            {"item_ids": [ids], "titles": [texts, or None], "scores": [numbers]} and,
+            where there are any, "reasons": for each item a list of {"item_id", "title",
             "change"}.
 
         Example:
 
         >>> top = TopK(np.array([[1]]), np.array([[0.5]], "float32"), np.array([1]))
         >>> Recommendations([0], top, np.array([10, 20]), {20: "Alien"}).to_dict(0)
-        {'items': [20], 'titles': ['Alien'], 'scores': [0.5]}
+        {'item_ids': [20], 'titles': ['Alien'], 'scores': [0.5]}
         """
         items = self.items[index].tolist()
         found = {
-            "items": items,
+            "item_ids": items,
             "titles": [self.titles.get(item) for item in items],
             "scores": self.scores[index].tolist(),
         }
@@ -107,7 +125,7 @@ class Recommendations:
             found["reasons"] = [
                 [
                     {
-                        "item": r.item,
+                        "item_id": r.item,
                         "title": self.titles.get(r.item),
                         "change": r.change,
                     }
@@ -141,27 +159,71 @@ class Recommendations:
         items[~self._counted] = PADDING["int" if items.dtype.kind == "i" else "str"]
         return np.array(self.users), items, self._top.scores, self._top.valid
 
-    def to_pandas(self) -> Frame:
-        """A DataFrame with the columns user, rank (from 1), item, score and title."""
-        import pandas as pd
-
+    def _columns(self) -> dict[str, Column]:
         row, place = np.nonzero(self._counted)
         items = self._item_ids[self._top.indices[row, place]]
-        return pd.DataFrame(
-            {
-                "user": np.array(self.users)[row],
-                "rank": place + 1,
-                "item": items,
-                "score": self._top.scores[row, place],
-                "title": [self.titles.get(item) for item in items.tolist()],
-            }
-        )
+        return {
+            self._column: np.array(self.users)[row],
+            "rank": place + 1,
+            "item_id": items,
+            "score": self._top.scores[row, place],
+            "title": [self.titles.get(item) for item in items.tolist()],
+        }
 
     def __str__(self) -> str:
+        return self._text(len(self))
+
+    def __repr__(self) -> str:
+        return f"{self._summary}\n{self._text(MAX_USERS, MAX_ITEMS)}".rstrip()
+
+    def _text(self, users: int, items: int | None = None) -> str:
+        """The rankings of the first users, as `describe` has them."""
         return "\n".join(
-            f"user {user}:\n{self.describe(index)}"
-            for index, user in enumerate(self.users)
+            f"{self._asked(user).removeprefix('for ')}:\n{self.describe(index, items)}"
+            for index, user in enumerate(self.users[:users])
         )
+
+    def _asked(self, user: Id) -> str:
+        """A user, or an item whose similar ones these are, as text."""
+        similar = self._column == "similar_to"
+        return f"similar to {self.name(user)}" if similar else f"for user {user}"
+
+    @property
+    def _summary(self) -> str:
+        if len(self) == 1:
+            return f"Recommendations {self._asked(self.users[0])}"
+        asked = "items" if self._column == "similar_to" else "users"
+        shown = f" (the first {MAX_USERS} shown)" if len(self) > MAX_USERS else ""
+        return f"Recommendations for {len(self):,} {asked}{shown}"
+
+    def _table(self) -> Table:
+        """The first rankings, for notebooks."""
+        rows: list[list[object]] = []
+        for index, user in enumerate(self.users[:MAX_USERS]):
+            rows += self._rows(index, user)
+        heading = [self._column, "rank", "item_id", "title", "score", "reasons"]
+        # Columns that say nothing: a single user, titles and reasons that are missing.
+        needed = [len(self) > 1, True, True, bool(self.titles), True]
+        needed.append(self.reasons is not None)
+        picked = [place for place, needs in enumerate(needed) if needs]
+        return Table(
+            [heading[place] for place in picked],
+            [[row[place] for place in picked] for row in rows],
+            self._summary,
+        )
+
+    def _rows(self, index: int, user: Id) -> Iterator[list[object]]:
+        """The first items of a user: the cells of `_table`."""
+        ids = self.items[index][:MAX_ITEMS].tolist()
+        scores = self.scores[index][:MAX_ITEMS].tolist()
+        reasons = [()] * len(ids) if self.reasons is None else self.reasons[index]
+        for place, (item, score) in enumerate(zip(ids, scores, strict=True)):
+            why = (
+                f"{self.titles.get(r.item, r.item)} ({r.change:+.2f})"
+                for r in reasons[place]
+            )
+            title = self.titles.get(item, "")
+            yield [user, place + 1, item, title, f"{score:.3f}", "; ".join(why)]
 
     @property
     def _counted(self) -> np.ndarray:
@@ -169,36 +231,24 @@ class Recommendations:
         return self._top.counted
 
 
-def as_titles(titles: object) -> dict[Id, str]:
-    """Titles by raw item id, with Python's own types.
+class _ByUser(Sequence):
+    """What is made on access, user by user."""
 
-    Args:
-        titles: None, a mapping or a pandas Series; ids may be NumPy scalars. Titles
-            that are None or NaN are dropped.
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._of(index)
 
-    Raises:
-        TypeError: None of these, or a title that is no text.
-    """
-    if titles is None:
-        return {}
-    if not (isinstance(titles, Mapping) or hasattr(titles, "items")):
-        raise TypeError(
-            "`titles` must be a dict from item ids to titles, or a pandas Series with "
-            f"the ids as its index. Received: {type(titles).__name__}."
-        )
-    found = {}
-    for item, title in titles.items():
-        # NaN, pandas' missing value, is the only value unequal to itself.
-        if title is None or title != title:
-            continue
-        if not isinstance(title, str):
-            raise TypeError(f"Titles must be text. Received: {title!r} for {item!r}.")
-        found[item.item() if isinstance(item, np.generic) else item] = str(title)
-    return found
+    def _of(self, index: int) -> object:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        more = f" and {len(self) - MAX_USERS} more" if len(self) > MAX_USERS else ""
+        return f"{self[:MAX_USERS]}{more}"
 
 
-class _Rows(Sequence):
-    """The rows of an array, each truncated to its length, on access."""
+class _Rows(_ByUser):
+    """The rows of an array, each truncated to its length."""
 
     def __init__(
         self, array: np.ndarray, lengths: np.ndarray, names: np.ndarray | None = None
@@ -210,15 +260,13 @@ class _Rows(Sequence):
     def __len__(self) -> int:
         return len(self._array)
 
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def _of(self, index: int) -> np.ndarray:
         row = self._array[index, : self._lengths[index]]
         return row if self._names is None else self._names[row]
 
 
-class _ReasonsOfUsers(Sequence):
-    """The reasons of each user's items as lists, made on access."""
+class _ReasonsOfUsers(_ByUser):
+    """The reasons of each user's items as lists."""
 
     def __init__(
         self, reasons: Reasons, lengths: np.ndarray, item_ids: np.ndarray
@@ -228,9 +276,7 @@ class _ReasonsOfUsers(Sequence):
     def __len__(self) -> int:
         return len(self._lengths)
 
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def _of(self, index: int) -> list[list[Reason]]:
         indices, changes, valid = (each[index] for each in self._reasons)
         return [
             [

@@ -31,16 +31,18 @@ from keras_multvae.recommender.histories import (
 )
 from keras_multvae.recommender.hub.readme import render
 from keras_multvae.recommender.reasons import reasons_of
-from keras_multvae.recommender.recommendations import Recommendations, as_titles
+from keras_multvae.recommender.recommendations import Recommendations
 from keras_multvae.recommender.selected import collected, rankings_of
 from keras_multvae.recommender.similar import similar
+from keras_multvae.recommender.titles import as_titles
 from keras_multvae.recommender.vectors import VectorSearch
 from keras_multvae.reranking import Reranking
+from keras_multvae.tables import ShowsTable, Table
 from keras_multvae.training.record import TrainingRecord
 from keras_multvae.typing import Histories, Id, Model
 
 
-class Recommender(VectorSearch, GrowingCatalogue):
+class Recommender(VectorSearch, GrowingCatalogue, ShowsTable):
     """Recommends items by raw ids with a trained model.
 
     Args:
@@ -48,7 +50,8 @@ class Recommender(VectorSearch, GrowingCatalogue):
         items: `Vocabulary` of the model's items, in its order.
         histories: Optional `Interactions` over the same items, for look-up by
             `user_ids`. Stored by `save`.
-        titles: Optional dict or pandas Series, title by raw item id, for display.
+        titles: Optional title by raw item id, for display: a dict, a pandas Series, or
+            a DataFrame with the columns item_id and title.
         training: Optional record of the model's training, stored by `save`.
         features: Optional `ItemFeatures` of the same items, in their order; stored by
             `save`.
@@ -95,6 +98,25 @@ class Recommender(VectorSearch, GrowingCatalogue):
         self.training = training
         self.features = features
 
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name}: {what}" for name, what in self._parts())
+        return f"Recommender({parts})"
+
+    def _table(self) -> Table:
+        return Table(["", ""], self._parts(), "Recommender")
+
+    def _parts(self) -> list[tuple[str, str]]:
+        """What it holds, by name."""
+        parts = [("model", repr(self.model)), ("items", repr(self.items))]
+        if self.titles:
+            parts.append(("titles", f"{len(self.titles)}"))
+        for name in ("histories", "features"):
+            if getattr(self, name) is not None:
+                parts.append((name, repr(getattr(self, name))))
+        if self.training is not None:
+            parts.append(("trained on", self.training.versions.get("backend", "?")))
+        return parts
+
     def recommend(
         self,
         histories: Histories = None,
@@ -117,8 +139,9 @@ class Recommender(VectorSearch, GrowingCatalogue):
             histories: Raw item ids (any iterable: a list, set, array, column, iterator)
                 or a dict from ids to counts, where 0 is no click; or several of either,
                 as an iterable or as a dict from users to them; or a matrix with the
-                recommender's items, `Interactions` too. An empty history gets the
-                ranking of an unknown user.
+                recommender's items, `Interactions` too; or a DataFrame of events, with
+                the columns user_id and item_id. An empty history gets the ranking of an
+                unknown user.
             user_ids: In place of `histories`: users with stored histories, or "all".
             k: Int >= 1, items for each user; fewer if fewer are left.
             exclude_seen: Bool, whether to leave out the items of the history.
@@ -239,7 +262,9 @@ class Recommender(VectorSearch, GrowingCatalogue):
         indices = self.items.index(given, on_unknown)
         top = similar(self.model, indices, k)
         found = self.items.ids[indices].tolist()
-        return Recommendations(found, top, self.items.ids, self.titles)
+        return Recommendations(
+            found, top, self.items.ids, self.titles, column="similar_to"
+        )
 
     def embed(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from keras_multvae import checks
@@ -79,7 +79,7 @@ class Reranking:
 class Items:
     """What re-ranking has to know of the items."""
 
-    catalogue: Catalogue
+    catalogue: Catalogue = field(repr=False)
 
     @cached_property
     def pairs(self) -> LabelPairs:

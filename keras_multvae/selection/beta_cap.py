@@ -9,13 +9,17 @@ from pathlib import Path
 from keras_multvae.abilities import HasBeta, require
 from keras_multvae.data import Split
 from keras_multvae.registry import config_entry
+from keras_multvae.tables import ShowsTable, Table
 from keras_multvae.training.recipe import CHOSEN_BY as BEST
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.trainer import train
 
+# Epochs that a notebook shows, about.
+SHOWN = 8
+
 
 @dataclass(frozen=True)
-class BetaSearch:
+class BetaSearch(ShowsTable):
     """What `find_beta_cap` found.
 
     Args:
@@ -28,6 +32,28 @@ class BetaSearch:
     cap: float
     ndcg: float
     history: list[dict[str, float]]
+
+    def __repr__(self) -> str:
+        return (
+            f"BetaSearch(cap={self.cap:.3g}, {BEST}={self.ndcg:.4f}, "
+            f"{len(self.history)} epochs)"
+        )
+
+    def _table(self) -> Table:
+        """The best epoch and some around it."""
+        peak = max(range(len(self.history)), key=lambda n: self.history[n][BEST])
+        step = max(len(self.history) // SHOWN, 1)
+        shown = sorted({peak, *range(0, len(self.history), step)})
+        rows = [
+            [
+                number + 1,
+                f"{self.history[number]['beta']:.3f}",
+                f"{self.history[number][BEST]:.4f}",
+            ]
+            for number in shown
+        ]
+        caption = f"The best beta is {self.cap:.3g}, in epoch {peak + 1}"
+        return Table(["epoch", "beta", BEST], rows, caption)
 
 
 def find_beta_cap(split: Split, recipe: Recipe | None = None) -> BetaSearch:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from keras_multvae.abilities import FitsClicks
+from keras_multvae.baselines.base import settings_of
 from keras_multvae.evaluation import (
     CHOSEN_BY,
     PairedDifference,
     RankingReport,
     paired_difference,
 )
+from keras_multvae.tables import ShowsTable, Table, ToFrames
 from keras_multvae.training.recipe import Recipe
-from keras_multvae.typing import Frame, Json, Model
+from keras_multvae.typing import Column, Frame, Json, Model
 
 # What `compare` trains: a recipe, or what is fitted to clicks.
 Candidate: TypeAlias = Recipe | FitsClicks
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(ShowsTable, ToFrames):
     """Models side by side on the same test users. Print it for a Markdown table.
+
+    As a data frame it has a row for each model. Its columns are "model", for each
+    metric the mean over users and "METRIC stderr", then for each "METRIC difference" to
+    the reference and "METRIC p", then "seconds".
 
     Args:
         reports: The test figures of each model, by its name.
@@ -86,14 +93,11 @@ class Comparison:
         }
 
     def to_pandas(self) -> Frame:
-        """A DataFrame with a row for each model.
+        """As of all tables, but with the models' names as the index."""
+        return super().to_pandas().set_index("model")
 
-        Its columns are, for each metric, the mean over users and "METRIC stderr", then
-        for each "METRIC difference" to the reference and "METRIC p", then "seconds".
-        """
-        import pandas as pd
-
-        rows = {}
+    def _columns(self) -> dict[str, Column]:
+        rows = []
         for name, report in self.reports.items():
             row: dict[str, float | None] = {}
             for metric in report.metrics:
@@ -104,8 +108,12 @@ class Comparison:
                 each = differences.get(metric)
                 row[f"{metric} difference"] = None if each is None else each.mean
                 row[f"{metric} p"] = None if each is None else each.p
-            rows[name] = {**row, "seconds": self.seconds[name]}
-        return pd.DataFrame.from_dict(rows, orient="index", dtype="float64")
+            rows.append({**row, "seconds": self.seconds[name]})
+        # None becomes NaN.
+        figures = {
+            name: np.array([row[name] for row in rows], "float64") for name in rows[0]
+        }
+        return {"model": list(self.reports), **figures}
 
     def _differences(self, name: str) -> dict[str, PairedDifference]:
         """Differences to the reference by metric; {} for itself or a single user."""
@@ -115,10 +123,22 @@ class Comparison:
         return {metric: self.difference(name, metric) for metric in report.values}
 
     def __str__(self) -> str:
-        metrics = self.reports[self.reference].metrics
+        return self._table().markdown()
+
+    def __repr__(self) -> str:
+        metric = self.reports[self.reference].metrics[-1]
+        found = (
+            f"{name} {each.mean(metric):.4f}" for name, each in self.reports.items()
+        )
+        return f"Comparison({metric} of {', '.join(found)})"
+
+    def _table(self) -> Table:
+        """A row for each model."""
+        report = self.reports[self.reference]
+        metrics = report.metrics
         last = metrics[-1]
         heading = ["model", *metrics, f"{last} - {self.reference}", "p", "training"]
-        lines = [_row(heading), _row(["---"] * len(heading))]
+        rows = []
         for name, report in self.reports.items():
             cells = [name]
             for metric in metrics:
@@ -127,22 +147,14 @@ class Comparison:
                 cells.append(f"{report.mean(metric):.4f}{spread}")
             difference = self._differences(name).get(last)
             cells += ["", ""] if difference is None else difference.cells()
-            lines.append(_row([*cells, f"{self.seconds[name]:.1f} s"]))
-        return "\n".join(lines)
+            rows.append([*cells, f"{self.seconds[name]:.1f} s"])
+        return Table(heading, rows, f"Comparison on {report.users:,} test users")
 
 
 def _plain(chosen: object) -> Json:
     """What was trained, as JSON: the model's name and its settings."""
     if isinstance(chosen, Recipe):
         return chosen.to_json()
-    settings = {
-        name: value
-        for name, value in vars(chosen).items()
-        if isinstance(value, bool | int | float | str) and not name.startswith("_")
-    }
+    settings = settings_of(chosen)
     settings.pop("num_items", None)
     return {"model": type(chosen).__name__, "settings": settings}
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -11,6 +11,7 @@ from keras_multvae.backend.saved_model import (
     check_tensorflow,
     on_tensorflow,
     run_under_tensorflow,
+    save_quietly,
 )
 from keras_multvae.card import ModelCard
 from keras_multvae.data.vocabulary import PADDING
@@ -111,8 +112,6 @@ def write_graph(
     recommender: Recommender, folder: Path, k: int, quantize: str | None
 ) -> None:
     """Writes the SavedModel itself, under the TensorFlow backend."""
-    import tensorflow as tf
-
     from keras_multvae.serving import warmup
     from keras_multvae.serving.forward import forward_of
     from keras_multvae.serving.signatures import Signatures
@@ -120,7 +119,7 @@ def write_graph(
     items = recommender.items
     network = forward_of(recommender.model, quantize)
     module = Signatures(network, items, k, recommender.features)
-    tf.saved_model.save(module, str(folder), signatures=module.functions)
+    save_quietly(module, folder, module.functions)
     warmup.write(
         folder / versions.WARMUP,
         module.functions,

@@ -20,7 +20,10 @@ def optuna() -> Iterator[ModuleType]:
     Raises:
         ImportError: It is not installed; names the extra.
     """
-    module = import_extra("optuna", "tune")
+    with warnings.catch_warnings():
+        # In notebooks without ipywidgets, of its progress bars, which are not shown.
+        warnings.filterwarnings("ignore", "IProgress not found")
+        module = import_extra("optuna", "tune")
     before = module.logging.get_verbosity()
     module.logging.set_verbosity(module.logging.ERROR)
     try:

@@ -6,22 +6,23 @@ import csv
 import io
 import shutil
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from keras_multvae.data import Interactions
-from keras_multvae.extras import import_extra
 from keras_multvae.features import ItemFeatures
 from keras_multvae.files import replace_folder
 from keras_multvae.plots import plot_importances, save
 from keras_multvae.recommender import Recommender
 from keras_multvae.recommender.storage import check_out, seal
+from keras_multvae.tables import ShowsTable, Table, ToFrames
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.training.record import read_recipe
 from keras_multvae.tuning.folder import StudyFolder
-from keras_multvae.typing import Frame, Json, Model
+from keras_multvae.typing import Json, Model
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -32,8 +33,10 @@ SHOWN = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Tuning:
+class Tuning(ShowsTable, ToFrames):
     """What `tune` found. Print it for a Markdown table of the best trials.
+
+    As a data frame it has a row for each trial.
 
     Args:
         model: The best model.
@@ -53,25 +56,31 @@ class Tuning:
     trials: list[Json]
     importances: dict[str, float]
 
-    def to_pandas(self) -> Frame:
-        """The trials as a DataFrame.
-
-        Raises:
-            ImportError: pandas is not installed.
-        """
-        return import_extra("pandas", "data").DataFrame(self.trials)
+    def _columns(self) -> Json:
+        names = _names(self.trials)
+        return {name: [each.get(name) for each in self.trials] for name in names}
 
     def __str__(self) -> str:
+        return self._table().markdown()
+
+    def __repr__(self) -> str:
+        states = Counter(each["state"] for each in self.trials)
+        told = ", ".join(f"{count} {state}" for state, count in states.items())
+        name = type(self.model).__name__
+        return f"Tuning({name}, ndcg@100={self.value:.4f}, trials: {told})"
+
+    def _table(self) -> Table:
+        """The best trials."""
         done = [each for each in self.trials if each["state"] == "complete"]
         done.sort(key=lambda each: -each["value"])
         settings = [name for name in _names(done) if name not in _COLUMNS]
         heading = ["trial", "ndcg@100", "network alone", *settings]
-        rows = [heading, ["---"] * len(heading)]
+        rows = []
         for each in done[:SHOWN]:
             figures = (f"{each[name]:.4f}" for name in ("value", "without_path"))
             cells = (_cell(each.get(name)) for name in settings)
             rows.append([str(each["trial"]), *figures, *cells])
-        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        return Table(heading, rows, f"The best of {len(done):,} finished trials")
 
 
 _COLUMNS = (

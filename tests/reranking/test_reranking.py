@@ -182,7 +182,7 @@ def test_the_command_reranks(shop, tmp_path, monkeypatch, capsys):
     shop.save("model")
     options = ["--at-most", "1", "--by", "kind", "--diversity", "0.2", "--json"]
     assert main(["recommend", "model", "--user", "5", "-k", "4", *options]) == 0
-    found = json.loads(capsys.readouterr().out)["items"]
+    found = json.loads(capsys.readouterr().out)["item_ids"]
     rerank = Reranking(diversity=0.2, at_most=1, by="kind")
     assert found == shop.recommend(user_ids=[5], k=4, rerank=rerank).items[0].tolist()
     options[-1:] = ["--out", "all.parquet"]

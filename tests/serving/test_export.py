@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -454,3 +455,22 @@ def test_bad_use_is_named(tmp_path):
     with pytest.raises(ValueError, match="not finite"):
         export_saved_model(recommender, tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_nobody_is_told_of_a_temporary_folder(tmp_path):
+    """TensorFlow tells where it writes, in notebooks even on standard output."""
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger = tf.get_logger()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        logger.info("heard")
+        export_saved_model(make_recommender(range(ITEMS)), tmp_path / "a")
+        MultVAE(ITEMS, 4, (16,), seed=1).export(tmp_path / "b")
+        assert lines == ["heard"] and logger.level == logging.INFO
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

@@ -13,9 +13,9 @@ from urllib.parse import unquote
 
 from keras_multvae.data.ingest.dialect import Dialect
 from keras_multvae.data.ingest.events import CHUNK
-from keras_multvae.data.ingest.frames import check_columns
 from keras_multvae.data.ingest.json_lines import JsonLines
 from keras_multvae.data.ingest.text import TextError, TextFile
+from keras_multvae.tables import check_columns
 from keras_multvae.typing import Column, Frame
 
 PACKED = ("", ".gz", ".zst")

@@ -9,6 +9,7 @@ import numpy as np
 from keras_multvae.data.columns.plain import plain
 from keras_multvae.data.ingest.events import CHUNK, array_chunks
 from keras_multvae.data.ingest.numbering import CodedIds
+from keras_multvae.tables import check_columns
 from keras_multvae.typing import Chunk, Column, Frame
 
 ROLES = ("users", "items", "ratings", "values", "timestamps")
@@ -48,18 +49,6 @@ def _column(role: str, series: Column) -> Column:
     if role == "timestamps" and str(series.dtype) == "String":
         return series
     return plain(series)
-
-
-def check_columns(
-    wanted: list[str], found: list[str], source: str, hint: str = ""
-) -> None:
-    """Raises ValueError if a column is missing, and lists the columns."""
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise ValueError(
-            f"{source} has no column {', '.join(map(repr, missing))}. Columns found: "
-            f"{', '.join(map(repr, found))}.{hint}"
-        )
 
 
 def _encoded_text(series: Column) -> Column:

@@ -10,7 +10,10 @@ from scipy.sparse import csr_matrix
 from keras_multvae.data.columns.csr import FirstAppearances, csr_over
 from keras_multvae.data.columns.row_blocks import largest_of
 from keras_multvae.data.interactions import Interactions
+from keras_multvae.tables import ShowsTable, Table
 from keras_multvae.typing import Json
+
+_PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +54,7 @@ class FoldIn:
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class Split(ShowsTable):
     """Training, validation and test parts of a data set.
 
     Args:
@@ -77,6 +80,22 @@ class Split:
                     f"`{name}` must have the items of `train` in the same order. "
                     f"Received: {part.input.items}, expected {self.train.items}."
                 )
+
+    def __repr__(self) -> str:
+        parts = (f"{name}={getattr(self, name)}" for name in _PARTS)
+        return f"Split({', '.join(parts)})"
+
+    def _table(self) -> Table:
+        """A row for each part."""
+        rows: list[list[object]] = [_sizes("train", self.train, None)]
+        for name in _PARTS[1:]:
+            part: FoldIn | None = getattr(self, name)
+            if part is not None:
+                rows.append(_sizes(name, part.input, part.targets))
+        heading = ["part", "users", "entries read", "entries to predict"]
+        made = f", by {self.settings['method']}" if "method" in self.settings else ""
+        caption = f"Split over {self.train.num_items:,} items{made}"
+        return Table(heading, rows, caption)
 
     def histories(self) -> Interactions:
         """All interactions of each user, from all parts.
@@ -166,6 +185,11 @@ class Split:
         dropped["test"] = test.num_entries - test_part.targets.num_entries
         settings = {"method": "from_holdout", "dropped": dropped}
         return cls(train, validation_part, test_part, settings)
+
+
+def _sizes(name: str, read: Interactions, targets: Interactions | None) -> list[object]:
+    hidden = "" if targets is None else f"{targets.num_entries:,}"
+    return [name, f"{read.num_users:,}", f"{read.num_entries:,}", hidden]
 
 
 def with_own_items(interactions: Interactions) -> Interactions:

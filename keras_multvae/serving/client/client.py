@@ -117,6 +117,12 @@ class ServingClient:
                 f"protocol={protocol!r} is spoken over HTTP. Give an address as "
                 f"http://host:8501. Received: {address!r}."
             )
+        self._shown = (f"{found.scheme}://{found.place}", model, version)
+
+    def __repr__(self) -> str:
+        address, model, version = self._shown
+        versioned = "" if version is None else f", version={version}"
+        return f"ServingClient({address!r}, {model!r}{versioned})"
 
     def recommend(
         self,
@@ -159,7 +165,7 @@ class ServingClient:
             },
             k,
         )
-        return self._recommendations(names, found)
+        return self._recommendations(names, found, "user_id")
 
     def similar_items(self, item_ids: Sequence[Id], k: int = 10) -> Recommendations:
         """The items with the most similar output vectors.
@@ -175,7 +181,7 @@ class ServingClient:
         items = listed(item_ids, "item_ids")
         ids = self._ids([[item] for item in items])
         found = self._predict("similar_items", {"item_ids": ids[:, -1]}, k)
-        return self._recommendations(items, found)
+        return self._recommendations(items, found, "similar_to")
 
     def embed(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of q(z | x) of each user, (users, latent_dim) float32.
@@ -327,7 +333,10 @@ class ServingClient:
         }
 
     def _recommendations(
-        self, users: list[Id], found: dict[str, np.ndarray]
+        self,
+        users: list[Id],
+        found: dict[str, np.ndarray],
+        column: Literal["user_id", "similar_to"],
     ) -> Recommendations:
         items, scores = found["item_ids"], found["scores"]
         valid = np.minimum(found["valid"], scores.shape[1]).astype("int64")
@@ -339,4 +348,4 @@ class ServingClient:
             ),
             valid,
         )
-        return Recommendations(users, top, names)
+        return Recommendations(users, top, names, column=column)
