@@ -39,7 +39,9 @@ def write(path: Path, functions: Functions, item_ids: list[Id]) -> None:
     """
     records = []
     for name, inputs in _requests(functions, item_ids):
-        functions[name](**inputs)
+        # Called as such, it would count as traced anew, and several exports in one
+        # process as too many.
+        functions[name].get_concrete_function()(**inputs)
         records.append(prediction_log(name, inputs))
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:

@@ -49,6 +49,9 @@ class Curves(keras.callbacks.Callback):
         self.files: list[Path] = []
         self.made: list[Path] = []
 
+    def __repr__(self) -> str:
+        return f"Curves({str(self.folder)!r})"
+
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Appends an epoch."""
         parts: dict[str, dict[str, float]] = {"train": {}, "validation": {}}
