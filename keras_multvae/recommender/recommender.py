@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +12,6 @@ from scipy import sparse
 
 from keras_multvae import checks
 from keras_multvae.abilities import Embeds, HasItemVectors, Ranks, require
-from keras_multvae.card import ModelCard
 from keras_multvae.data import Interactions, Vocabulary
 from keras_multvae.data.prepared import check_features
 from keras_multvae.features import ItemFeatures
@@ -29,11 +26,11 @@ from keras_multvae.recommender.histories import (
     of_users,
     selected,
 )
-from keras_multvae.recommender.hub.readme import render
 from keras_multvae.recommender.reasons import reasons_of
 from keras_multvae.recommender.recommendations import Recommendations
 from keras_multvae.recommender.selected import collected, rankings_of
 from keras_multvae.recommender.similar import similar
+from keras_multvae.recommender.stored import Stored
 from keras_multvae.recommender.titles import as_titles
 from keras_multvae.recommender.vectors import VectorSearch
 from keras_multvae.reranking import Reranking
@@ -42,7 +39,7 @@ from keras_multvae.training.record import TrainingRecord
 from keras_multvae.typing import Histories, Id, Model
 
 
-class Recommender(VectorSearch, GrowingCatalogue, ShowsTable):
+class Recommender(VectorSearch, GrowingCatalogue, Stored, ShowsTable):
     """Recommends items by raw ids with a trained model.
 
     Args:
@@ -291,57 +288,6 @@ class Recommender(VectorSearch, GrowingCatalogue, ShowsTable):
         if user_ids is not None:
             return of_users(self._stored, user_ids, on_unknown)
         return selected(histories, self.items, on_unknown)
-
-    @property
-    def _stored(self) -> Interactions:
-        if self.histories is None:
-            raise ValueError(
-                "This recommender keeps no histories, so it knows no user ids. Make it "
-                "with Recommender(..., histories=interactions)."
-            )
-        return self.histories
-
-    def save(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        histories: bool | None = None,
-        card: ModelCard | None = None,
-    ) -> None:
-        """Writes all that it has as one folder, atomically, or to the Hugging Face Hub.
-
-        Args:
-            folder: The folder to make. An older recommender there is replaced once
-                the new one is complete; any other content is not touched. Or an
-                address, hf://user/name or hf://user/name@branch: it is saved there in
-                one commit, with a model card (extra `hub`; docs/hub.md).
-            histories: Bool, whether users' histories go along. By default they go into
-                a folder, and not to the Hub.
-            card: On the Hub, what the model card is to say of data and quality.
-
-        Raises:
-            FileExistsError: `folder` holds something else.
-            TypeError: The model is not registered: see `register_model`.
-            ValueError: `histories` of a recommender that keeps none, or a card for a
-                folder.
-            OSError: The Hub could not be reached, or refused.
-        """
-        address = address_of(folder)
-        if histories is None:
-            histories = address is None and self.histories is not None
-        kept = self._stored if histories else None
-        parts = (self.titles, self.training, self.features)
-        if address is None:
-            if card is not None:
-                raise ValueError("`card` goes with an address, as hf://user/name.")
-            storage.write(Path(folder), self.model, self.items, kept, *parts)
-            return
-        with tempfile.TemporaryDirectory() as temporary:
-            made = Path(temporary, "model")
-            storage.write(made, self.model, self.items, kept, *parts)
-            users = None if kept is None else kept.num_users
-            about = (self.model, self.items, users, self.training, card or ModelCard())
-            hub.upload(address, made, partial(render, address, *about))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Recommender:

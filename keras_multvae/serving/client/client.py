@@ -98,9 +98,7 @@ class ServingClient:
         if version is not None:
             version = checks.integer("version", version)
             if version > LAST_VERSION:
-                raise ValueError(
-                    f"`version` must be below 2**63. Received: version={version}."
-                )
+                raise ValueError(f"`version` must be below 2**63. Received: {version}.")
         timeout = checks.number("timeout", timeout, above=0)
         self._retries = checks.integer("retries", retries, at_least=0)
         self._transport: RestTransport | InferTransport | RpcTransport
