@@ -335,7 +335,7 @@ def test_commands_take_an_address_by_hf_endpoint(server, recommender, tmp_path):
     assert run.returncode == 0, run.stderr
     shown = json.loads(run.stdout)
     wanted = recommender.recommend([0, 3], k=3).items[0].tolist()
-    assert shown["items"] == wanted
+    assert shown["item_ids"] == wanted
 
 
 def repository(recommender, tmp_path, change):
