@@ -103,8 +103,10 @@ class SparseEASE(LinearModel):
         for start, products in _products(matrix):
             scales = 1 / np.sqrt(diagonal)
             closeness = products.data * scales[products.indices]
-            blocks.append(largest_entries(products, closeness, pairs))
-            kept = largest_entries(products, closeness, width)
+            found = largest_entries(products, closeness, pairs)
+            blocks.append(found)
+            # The neighbours are among these.
+            kept = largest_entries(found, found.data * scales[found.indices], width)
             lengths = np.diff(kept.indptr)
             places = np.arange(width) < lengths[:, None]
             near[start : start + len(lengths)][places] = kept.indices
@@ -159,11 +161,21 @@ def largest_entries(
 ) -> sparse.csr_matrix:
     """The entries of each row with the largest `closeness`, at most `width` of them."""
     lengths = np.diff(rows.indptr)
-    owners = rows_of(rows.indptr)
+    # Sorting long rows would take most of the time: first what cannot be among the
+    # largest is left out.
+    hopeful = np.ones(rows.nnz, bool)
+    for row in np.flatnonzero(lengths > 2 * width):
+        own = slice(rows.indptr[row], rows.indptr[row + 1])
+        place = lengths[row] - width
+        hopeful[own] = closeness[own] >= np.partition(closeness[own], place)[place]
+    entries = np.flatnonzero(hopeful)
+    owners = rows_of(rows.indptr)[entries]
     # Ties are broken by the item, so that the same data give the same model.
-    order = np.lexsort((rows.indices, -closeness, owners))
-    ranks = np.arange(len(order)) - np.repeat(rows.indptr[:-1], lengths)
-    kept = np.sort(order[ranks < width])
+    order = np.lexsort((rows.indices[entries], -closeness[entries], owners))
+    sizes = np.bincount(owners, minlength=len(lengths))
+    ranks = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    kept = np.sort(entries[order[ranks < width]])
+    owners = rows_of(rows.indptr)
     counts = np.bincount(owners[kept], minlength=len(lengths))
     indptr = np.concatenate([[0], np.cumsum(counts)])
     picked = (rows.data[kept], rows.indices[kept], indptr)
