@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -89,9 +90,10 @@ def check_exported(recommender: Recommender, what: str) -> None:
 
 
 def _write_catalogue(recommender: Recommender, path: Path) -> None:
-    """Writes ids and titles in index order."""
+    """Writes ids, titles and labels in index order, and what the scores are."""
     ids: list[Id] = recommender.items.ids.tolist()
     titles = [str(recommender.titles.get(item, item)) for item in ids]
+    likelihood = recommender.model.likelihood
     write_json(
         path,
         {
@@ -99,5 +101,21 @@ def _write_catalogue(recommender: Recommender, path: Path) -> None:
             "kind": recommender.items.kind,
             "ids": ids,
             "titles": titles if recommender.titles else None,
+            "log_probabilities": likelihood.scores_log_probabilities,
+            "labels": [
+                {
+                    "name": feature.name,
+                    "values": feature.values,
+                    "items": _columns_of_rows(sparse.csr_matrix(feature.matrix)),
+                }
+                for feature in recommender.features or ()
+                if feature.kind == "labels"
+            ],
         },
     )
+
+
+def _columns_of_rows(matrix: sparse.csr_matrix) -> list[list[int]]:
+    """The columns of each row that are not 0."""
+    columns, ends = matrix.indices.tolist(), matrix.indptr.tolist()
+    return [columns[start:stop] for start, stop in pairwise(ends)]
