@@ -37,8 +37,8 @@ def describe(servable: Servable) -> Json:
     """Version, number of items, and what the page can show of it.
 
     Returns:
-        {"version", "items", "log_probabilities": whether scores are, "labels": [{"name",
-        "count": of labels, "largest": [{"label", "items"}]}]}.
+        {"version", "items", "log_probabilities": whether scores are, "labels": [{
+        "name", "count": of labels, "largest": [{"label", "items"}]}]}.
     """
     catalogue = catalogue_of(servable)
     return {
@@ -252,12 +252,10 @@ def _allowed(catalogue: Catalogue, only: Any) -> np.ndarray | None:
     """The indices of the items with a label; None for all items."""
     if only is None:
         return None
-    named = (
-        [only.get(k) for k in ("feature", "label")] if isinstance(only, dict) else []
-    )
-    if not named or not all(isinstance(each, str) for each in named):
+    fields = only if isinstance(only, dict) else {}
+    feature, label = fields.get("feature"), fields.get("label")
+    if not isinstance(feature, str) or not isinstance(label, str):
         raise invalid('"only" must be {"feature": a name, "label": one of its labels}.')
-    feature, label = named
     labels = catalogue.labels.get(feature)
     if labels is None or label not in labels.items:
         raise invalid(
