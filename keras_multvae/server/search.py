@@ -10,6 +10,7 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -18,6 +19,8 @@ ASCII_WORD = re.compile("[a-z0-9]+")
 LAST = "\U0010ffff"
 # Shorter words are near to too many others.
 LEAST_LETTERS = 3
+# Letters that are tried in a place; Chinese titles begin with thousands.
+MAX_LETTERS = 100
 
 
 class TitleIndex:
@@ -116,7 +119,7 @@ class TitleIndex:
                 return  # No word begins so.
             yield start + rest[1:]
             yield start + rest[1:2] + rest[0] + rest[2:]
-            for letter in self._letters_after(start, low, high):
+            for letter in islice(self._letters_after(start, low, high), MAX_LETTERS):
                 yield start + letter + rest
                 yield start + letter + rest[1:]
 

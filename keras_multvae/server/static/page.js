@@ -324,7 +324,8 @@ async function recommend() {
   by("status").textContent = picked.size
     ? `${titles(answer.items.length)}, from ${picked.size} picked`
     : titles(answer.items.length);
-  by("legend").textContent = legend();
+  by("measure").hidden = !probable || !picked.size || !answer.items.length;
+  by("legend").textContent = answer.items.length ? legend() : "Nothing is left to recommend.";
   showPopular(answer);
 }
 
@@ -333,9 +334,8 @@ function legend() {
   if (!picked.size) return "What the model says of somebody of whom it knows nothing.";
   if (probable) {
     return (
-      "24\u00d7: 24 times likelier for this history than for anybody. Each doubling makes " +
-      "the bar longer by the same length. Below each title, the picks that matter most: " +
-      "\u00d72 says that it would be half as likely without that pick."
+      "Each doubling makes the bar longer by the same length. Below each title are the " +
+      "picks that matter most: \u00d72 says that it would be half as likely without that one."
     );
   }
   const score = share
