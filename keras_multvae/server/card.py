@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -11,6 +12,8 @@ from markdown_it import MarkdownIt
 from keras_multvae.server.status import StatusError
 from keras_multvae.serving.card import CARD
 from keras_multvae.serving.versions import EXTRA
+
+EMPTY_HEAD = re.compile(r"<thead>\s*<tr>\s*(<th></th>\s*)+</tr>\s*</thead>\s*")
 
 
 def card_page(folder: Path) -> str:
@@ -26,5 +29,7 @@ def card_page(folder: Path) -> str:
             "NOT_FOUND", f"This version came without {CARD}. Export it again."
         ) from None
     card = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    # Markdown has no tables without a head, and the card's have nothing in theirs.
+    card = EMPTY_HEAD.sub("", card)
     page = files("keras_multvae.server").joinpath("static", "card.html")
     return Template(page.read_text(encoding="utf-8")).substitute(card=card)

@@ -203,7 +203,7 @@ async function showExamples() {
   if (!answer) return;
   by("examples").replaceChildren(
     ...answer.examples.map((items) => {
-      const words = items.map((item) => item.title).join(", ");
+      const words = items.map((item) => item.title).join(" \u00b7 ");
       const button = element("button", { type: "button" }, words);
       button.addEventListener("click", () => {
         items.forEach((item) => picked.set(item.id, item.title));
@@ -371,10 +371,10 @@ function aside(item) {
 
 const likelier = (value) => [`${times(value)}\u00d7`, unseen(" as likely as for anybody")];
 
-// A bar of ten doublings; nothing for what is not likelier.
+// A bar of eight doublings; nothing for what is not likelier.
 function bar(value) {
   const made = element("span", { className: "bar", "aria-hidden": "true" });
-  const share = Math.min(Math.max(Math.log2(value) / 10, 0), 1);
+  const share = Math.min(Math.max(Math.log2(value) / 8, 0), 1);
   made.style.setProperty("--share", share);
   return made;
 }
