@@ -10,8 +10,7 @@ from string import Template
 from markdown_it import MarkdownIt
 
 from keras_multvae.server.status import StatusError
-from keras_multvae.serving.card import CARD
-from keras_multvae.serving.versions import EXTRA
+from keras_multvae.serving.versions import CARD
 
 EMPTY_HEAD = re.compile(r"<thead>\s*<tr>\s*(<th></th>\s*)+</tr>\s*</thead>\s*")
 
@@ -23,7 +22,7 @@ def card_page(folder: Path) -> str:
         StatusError: The version has no card.
     """
     try:
-        text = (folder / EXTRA / CARD).read_text(encoding="utf-8")
+        text = (folder / CARD).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise StatusError(
             "NOT_FOUND", f"This version came without {CARD}. Export it again."

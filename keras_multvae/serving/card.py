@@ -17,7 +17,7 @@ from keras_multvae.serving.config import read_template
 from keras_multvae.training.record import TrainingRecord
 from keras_multvae.typing import Model
 
-CARD = "MODEL_CARD.md"
+TEMPLATE = "MODEL_CARD.md"
 UNKNOWN = "not stated"
 MOVIELENS = (
     "[MovieLens](https://grouplens.org/datasets/movielens/), of GroupLens Research at "
@@ -71,7 +71,7 @@ def render(
     sizes = [int(np.prod(variable.shape)) for variable in model.trainable_variables]
     train = card.train
     licence = MOVIELENS if card.licence == "movielens" else card.licence
-    return Template(read_template(CARD)).substitute(
+    return Template(read_template(TEMPLATE)).substitute(
         name=name,
         version=version,
         package=package_version(),

@@ -14,7 +14,7 @@ from keras_multvae.abilities import GivesLogits, require
 from keras_multvae.files import replace_folder, write_json
 from keras_multvae.recommender import Recommender
 from keras_multvae.serving import versions
-from keras_multvae.serving.card import CARD, ModelCard, render
+from keras_multvae.serving.card import ModelCard, render
 from keras_multvae.serving.whole import write_files
 from keras_multvae.typing import Id
 
@@ -66,7 +66,7 @@ def write_version(
             _write_catalogue(recommender, temporary / versions.CATALOGUE)
             name = versions.name_of(path)
             text = render(card or ModelCard(), recommender, name, number, k, quantize)
-            (temporary / versions.EXTRA / CARD).write_text(text, encoding="utf-8")
+            (temporary / versions.CARD).write_text(text, encoding="utf-8")
             write_files(temporary)
     if keep is not None:
         versions.prune(path, file, keep, target)

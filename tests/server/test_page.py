@@ -214,7 +214,7 @@ def test_a_version_from_before_there_were_labels(running, films):
         assert [item["title"] for item in answer["picked"]] == ["f0", "f1"]
         card = client.get("/card")
         assert card.status_code == 404
-        assert "without MODEL_CARD.md" in card.json()["error"]
+        assert "without assets.extra/MODEL_CARD.md" in card.json()["error"]
 
 
 def test_ids_that_are_numbers(running, tmp_path):
@@ -394,10 +394,10 @@ class Page:
             " style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0]"
         )
 
-    def tab_to(self, name):
-        """Tabs on until something has the focus; each stop must show it."""
+    def tab_to(self, name, back=False):
+        """Tabs on, or back, until something has the focus; each stop must show it."""
         for _ in range(40):
-            self.press(self.keys.TAB)
+            self.press(*[self.keys.SHIFT] * back, self.keys.TAB)
             now, seen = self.focused()
             assert seen, now
             if now == name:
@@ -471,7 +471,7 @@ def test_the_page_by_keyboard(served, browser, address):
     page.until(lambda: page.ids("#results") == best)
 
     # One stop in the list for Tab; the arrow keys go from row to row.
-    page.tab_to(f"Titles similar to {titles[best[0]]}")
+    page.tab_to(f"Titles similar to {titles[best[0]]}", back=True)
     page.press(page.keys.ARROW_DOWN)
     assert page.focused() == [f"Titles similar to {titles[best[1]]}", True]
     page.press(page.keys.ENTER)
@@ -542,7 +542,7 @@ def test_examples_and_the_card_by_keyboard(browser, address):
     page.press(page.keys.ENTER)
     page.until(lambda: page.texts("#status") == ["20 titles"])
     assert page.texts("#examples button")[0] == first
-    page.tab_to("Model card")
+    page.tab_to("Model card", back=True)
     page.press(page.keys.ENTER)
     page.until(lambda: page.texts("h1") == ["Model card: films, version 1"])
     assert browser.get_log("browser") == []
