@@ -69,7 +69,8 @@ class TitleIndex:
         """The titles with words that begin with each word of the query, in order.
 
         An exact match comes first. If no title fits, one typing error in each word of
-        three letters or more is forgiven: a letter too many, too few or wrong, or two
+        three letters or more, and no digits, is forgiven: a letter too many, too few or
+        wrong, or two
         that changed places.
 
         Args:
@@ -106,7 +107,7 @@ class TitleIndex:
 
     def _near(self, word: str) -> np.ndarray:
         """As `_run`, also for beginnings that differ by one typing error."""
-        if len(word) < LEAST_LETTERS:
+        if len(word) < LEAST_LETTERS or not word.isalpha():
             return self._run(word)
         return np.concatenate([self._run(each) for each in {word, *self._edits(word)}])
 
