@@ -44,6 +44,9 @@ class Likelihood(keras.losses.Loss):
 
     # Whether targets may be any numbers >= 0, rather than 0 and 1.
     takes_counts = True
+    # Whether scores are log-probabilities of items, so that exp(a - b) is how many
+    # times likelier one is than another.
+    scores_log_probabilities = False
     # The logit of padding items: it changes neither the likelihood nor its gradient.
     padding_logit = -1e4
 
@@ -79,6 +82,8 @@ class MultinomialNLL(Likelihood):
     References:
         - [Liang et al., 2018](https://arxiv.org/abs/1802.05814), equation 2
     """
+
+    scores_log_probabilities = True
 
     def __init__(self, name: str = "multinomial_nll", **kwargs: object) -> None:
         super().__init__(name, **kwargs)
@@ -206,6 +211,7 @@ class LogisticNLL(Likelihood):
     """
 
     takes_counts = False
+    scores_log_probabilities = True
 
     def __init__(self, name: str = "logistic_nll", **kwargs: object) -> None:
         super().__init__(name, **kwargs)

@@ -18,11 +18,11 @@ from keras_multvae.data import UserBatches, Vocabulary
 ITEMS = 30
 
 
-def train(ids, titles=None, seed=1):
-    model = MultVAE(len(ids), 4, (16,), seed=seed)
+def train(ids, titles=None, seed=1, likelihood="multinomial", features=None):
+    model = MultVAE(len(ids), 4, (16,), likelihood=likelihood, seed=seed)
     model.compile(keras.optimizers.Adam(1e-2))
     model.fit(UserBatches(make_clicks(60, len(ids)), 20), epochs=2, verbose=0)
-    return Recommender(model, Vocabulary(ids), titles=titles)
+    return Recommender(model, Vocabulary(ids), titles=titles, features=features)
 
 
 @contextmanager

@@ -40,7 +40,12 @@ def main() -> int:
         "half a year": "19",
         "two halves of years": "1 2",
         "a title": titles[5],
+        "a title, mistyped": " ".join(f"{word}z" for word in titles[5].split()[:4]),
+        "each word of a title, mistyped at its start": " ".join(
+            f"z{word}" for word in titles[5].split()[:4]
+        ),
         "no title": "zzz",
+        "no title, long": "zzzzzzzzzzzz",
     }
     print("| query | found | median, ms | longest, ms | most CPU time, ms |")
     print("| --- " * 5 + "|")

@@ -19,6 +19,9 @@ from starlette.routing import Route
 from keras_multvae.extras import package_version
 from keras_multvae.server import page
 from keras_multvae.server.answers import dumps
+from keras_multvae.server.aside import aside
+from keras_multvae.server.card import card_page
+from keras_multvae.server.examples import examples
 from keras_multvae.server.hosts import CheckedHosts
 from keras_multvae.server.http import ERRORS, json_response, read_body
 from keras_multvae.server.limits import Budget
@@ -34,8 +37,9 @@ MAX_BODY = 8 * 2**20  # bytes
 GRACE_SECONDS = 30  # seconds to finish requests at the end
 MAX_PAGE_BODY = 256 * 2**10  # Enough for some hundred ids.
 MAX_QUERY = 200  # letters of a search
+HTML = "text/html; charset=utf-8"
 PAGE = {
-    "/": ("index.html", "text/html; charset=utf-8"),
+    "/": ("index.html", HTML),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
 }
@@ -105,6 +109,8 @@ def make_app(
             *(Route(path, partial(_file, *what)) for path, what in PAGE.items()),
             Route(METRICS, metrics_page),
             Route("/api/model", pages.model),
+            Route("/card", pages.card),
+            Route("/api/examples", pages.examples),
             Route("/api/search", pages.search),
             Route("/api/similar", pages.similar),
             Route("/api/recommend", pages.recommend, methods=["POST"]),
@@ -136,14 +142,21 @@ class _Pages:
         self._budget = budget
 
     async def model(self, request: Request) -> Response:
-        """Name, version and number of items."""
+        """Name, version, number of items, labels."""
         servable = self._manager.get(self._manager.name)
-        content = {
-            "name": self._manager.name,
-            "version": servable.number,
-            "items": len(page.catalogue_of(servable).ids),
-        }
+        content = {"name": self._manager.name, **page.describe(servable)}
         return json_response(dumps(content))
+
+    async def card(self, request: Request) -> Response:
+        """The model card."""
+        with self._manager.get(self._manager.name).used() as servable:
+            content = await aside(card_page, servable.origin)
+        return Response(content, media_type=HTML, headers=PAGE_HEADERS)
+
+    async def examples(self, request: Request) -> Response:
+        """Made-up histories."""
+        with self._manager.get(self._manager.name).used() as servable:
+            return json_response(dumps(await examples(servable)))
 
     async def search(self, request: Request) -> Response:
         """Titles for ?q=."""

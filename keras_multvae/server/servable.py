@@ -42,6 +42,9 @@ class Servable:
         executor: The thread pool of inference.
         threads: Int, the number of threads.
         on_batch: Called with the number of requests in each batch.
+
+    Attributes:
+        examples: Example histories for the page; None until they are made.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Servable:
             on_batch,
             self._rows_at_once,
         )
+        self.examples: list[list[dict[str, str]]] | None = None
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()

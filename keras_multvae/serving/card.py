@@ -21,7 +21,7 @@ from keras_multvae.extras import package_version
 from keras_multvae.recommender import Recommender
 from keras_multvae.serving.config import read_template
 
-CARD = "MODEL_CARD.md"
+TEMPLATE = "MODEL_CARD.md"
 WEIGHTS = {
     None: "float32",
     "bfloat16": "first-layer table and item matrix in bfloat16, the others in float32",
@@ -44,7 +44,7 @@ def render(
     quality = quality_table(card.report)
     if card.report is not None and quantize is not None:
         quality += "\n\nMeasured before the weights were quantized."
-    return Template(read_template(CARD)).substitute(
+    return Template(read_template(TEMPLATE)).substitute(
         name=name,
         version=version,
         package=package_version(),

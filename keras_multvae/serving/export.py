@@ -50,7 +50,7 @@ def export_saved_model(
     The signatures `recommend`, `discover`, `diverse`, `score`, `embed`, `similar_items`
     and `recommend_examples` are described in docs/serving.md. The version's folder
     `assets.extra` holds warm-up requests, which the server answers before it serves the
-    version, `MODEL_CARD.md`, `catalogue.json`: ids and titles in index order, and
+    version, `MODEL_CARD.md`, `catalogue.json`: ids, titles and labels, and
     `files.json`: all other files with their sizes and checksums. `write_serving_config`
     writes the configuration of a server.
 

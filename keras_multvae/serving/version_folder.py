@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from keras_multvae.card import ModelCard
 from keras_multvae.files import replace_folder, write_json
 from keras_multvae.recommender import Recommender
 from keras_multvae.serving import versions
-from keras_multvae.serving.card import CARD, render
+from keras_multvae.serving.card import render
 from keras_multvae.serving.whole import write_files
 from keras_multvae.typing import Id
 
@@ -66,7 +67,7 @@ def write_version(
             _write_catalogue(recommender, temporary / versions.CATALOGUE)
             name = versions.name_of(path)
             text = render(card or ModelCard(), recommender, name, number, k, quantize)
-            (temporary / versions.EXTRA / CARD).write_text(text, encoding="utf-8")
+            (temporary / versions.CARD).write_text(text, encoding="utf-8")
             write_files(temporary)
     if keep is not None:
         versions.prune(path, file, keep, target)
@@ -90,9 +91,10 @@ def check_exported(recommender: Recommender, what: str) -> None:
 
 
 def _write_catalogue(recommender: Recommender, path: Path) -> None:
-    """Writes ids and titles in index order."""
+    """Writes ids, titles and labels in index order, and what the scores are."""
     ids: list[Id] = recommender.items.ids.tolist()
     titles = [str(recommender.titles.get(item, item)) for item in ids]
+    likelihood = recommender.model.likelihood
     write_json(
         path,
         {
@@ -100,5 +102,21 @@ def _write_catalogue(recommender: Recommender, path: Path) -> None:
             "kind": recommender.items.kind,
             "ids": ids,
             "titles": titles if recommender.titles else None,
+            "log_probabilities": likelihood.scores_log_probabilities,
+            "labels": [
+                {
+                    "name": feature.name,
+                    "values": feature.values,
+                    "items": _columns_of_rows(sparse.csr_matrix(feature.matrix)),
+                }
+                for feature in recommender.features or ()
+                if feature.kind == "labels"
+            ],
         },
     )
+
+
+def _columns_of_rows(matrix: sparse.csr_matrix) -> list[list[int]]:
+    """The columns of each row that are not 0."""
+    columns, ends = matrix.indices.tolist(), matrix.indptr.tolist()
+    return [columns[start:stop] for start, stop in pairwise(ends)]

@@ -13,6 +13,7 @@ from keras_multvae.files import FolderInUseError, discard, lock, new_parents, sw
 # Files beside the SavedModel.
 EXTRA = "assets.extra"
 CATALOGUE, CATALOGUE_VERSION = f"{EXTRA}/catalogue.json", 1
+CARD = f"{EXTRA}/MODEL_CARD.md"
 WARMUP = f"{EXTRA}/tf_serving_warmup_requests"
 
 # The file that tells a version's format.

@@ -274,27 +274,63 @@ def test_bad_options_are_named(served, capsys):
     assert "65536 is no port" in capsys.readouterr().err
 
 
+def one_error(one, other):
+    """Whether one text becomes the other by one typing error at most."""
+    differ = [i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b]
+    if len(one) == len(other):
+        swapped = len(differ) == 2 and differ[1] == differ[0] + 1
+        first, last = (differ[0], differ[-1]) if differ else (0, 0)
+        swapped = swapped and (one[first], one[last]) == (other[last], other[first])
+        return len(differ) < 2 or swapped
+    short, long = sorted((one, other), key=len)
+    return short in [long[:i] + long[i + 1 :] for i in range(len(long))]
+
+
 def test_the_search_is_that_of_going_through_all():
     rng = np.random.default_rng(0)
-    words = ["".join(rng.choice(list("abcé1·"), rng.integers(1, 5))) for _ in range(60)]
+    words = ["".join(rng.choice(list("abcé1·"), rng.integers(1, 7))) for _ in range(60)]
     titles = [" ".join(rng.choice(words, rng.integers(0, 4))) for _ in range(400)]
     weights = rng.random(400)
     order = np.argsort(-weights, kind="stable").tolist()
     catalogue = Catalogue("int", list(range(400)), titles, weights)
-    texts = [(folded(titles[i]), i) for i in order]
+    # Blank titles are the id.
+    texts = [(folded(titles[i].strip() or str(i)), i) for i in order]
+    mistyped = 0
     for _ in range(500):
-        query = " ".join(rng.choice(words, rng.integers(0, 3)))[: rng.integers(0, 9)]
+        query = " ".join(rng.choice(words, rng.integers(0, 3)))[: rng.integers(0, 13)]
+        if rng.random() < 0.5 and query:
+            place = rng.integers(len(query))
+            query = query[:place] + rng.choice(list("abc ")) + query[place + 1 :]
         whole = folded(query)
         wanted = [f" {word}" for word in whole.split()]
-        first = [i for text, i in texts if text == whole]
-        rest = [
-            i
-            for text, i in texts
-            if text != whole and all(word in text for word in wanted)
-        ]
-        assert [int(each["id"]) for each in catalogue.search(query, 30)] == (
-            first + rest
-        )[:30]
+        fitting = [pair for pair in texts if all(word in pair[0] for word in wanted)]
+        if not fitting:
+            kept = {w for w in whole.split()}
+            kept = [
+                w for w in kept if not any(o != w and o[: len(w)] == w for o in kept)
+            ]
+            fitting = [
+                pair
+                for pair in texts
+                if all(
+                    f" {word}" in pair[0] if len(word) < 3 or not word.isalpha()
+                    else any(
+                        one_error(word, other[: len(word) + more])
+                        for other in pair[0].split() for more in (-1, 0, 1)
+                    )
+                    for word in kept
+                )
+            ]  # fmt: skip
+            mistyped += bool(fitting)
+        found = sorted(
+            (text != whole, place) for place, (text, _) in enumerate(fitting)
+        )
+        found = [fitting[place][1] for _, place in found]
+        if query.strip() in catalogue:
+            found = list(dict.fromkeys([int(query), *found]))
+        shown = [int(each["id"]) for each in catalogue.search(query, 30)]
+        assert shown == found[:30], query
+    assert mistyped > 20
 
 
 def test_the_end_loses_no_request_on_busy_connections(served, tmp_path):

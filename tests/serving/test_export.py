@@ -390,13 +390,24 @@ def without_graph(monkeypatch):
 
 
 def test_the_catalogue_lies_beside_it(tmp_path, without_graph):
-    recommender = make_recommender(range(ITEMS), titles={0: "Zoë", 2: "Two"})
+    genres = ["War|Drama", "Drama", ""] + ["War"] * (ITEMS - 3)
+    recommender = make_recommender(
+        range(ITEMS),
+        titles={0: "Zoë", 2: "Two"},
+        features=ItemFeatures.from_columns(
+            {"genres": genres, "year": list(range(ITEMS))}
+        ),
+    )
     folder = export_saved_model(recommender, tmp_path / "films")
     found = json.loads((folder / "assets.extra" / "catalogue.json").read_text("utf-8"))
     assert found["format_version"] == 1
     assert found["kind"] == "int"
     assert found["ids"] == list(range(ITEMS))
     assert found["titles"][:3] == ["Zoë", "1", "Two"]
+    assert found["log_probabilities"] is True
+    (labels,) = found["labels"]
+    assert (labels["name"], labels["values"]) == ("genres", ["Drama", "War"])
+    assert labels["items"] == [[0, 1], [0], []] + [[1]] * (ITEMS - 3)
 
 
 def test_versions_count_up_and_never_change(tmp_path, without_graph):

@@ -5,9 +5,12 @@ const search = by("search");
 const found = by("found");
 const pickedList = by("picked");
 const results = by("results");
+const popular = by("popular");
 const niche = by("niche");
+const only = by("only");
 
 const picked = new Map(); // title by id, in the order of picking
+let probable = false; // whether scores are log-probabilities
 let options = []; // what the search found
 let active = -1; // which of them the arrow keys stand on
 
@@ -24,6 +27,15 @@ function element(tag, properties = {}, ...children) {
 const minus = (text) => text.replace("-", "\u2212");
 const number = (value) => minus(value.toFixed(2));
 const signed = (value) => (value < 0 ? "" : "+") + number(value);
+// How many times, with as many digits as it deserves.
+const times = (value) =>
+  value >= 10
+    ? Math.round(value).toLocaleString("en")
+    : value >= 0.01
+      ? value.toFixed(value < 0.1 ? 2 : 1)
+      : "<0.01";
+const factor = (change) => Math.exp(change).toFixed(change < 2.3 ? 2 : 0);
+const unseen = (text) => element("span", { className: "unseen" }, text);
 const titles = (count) =>
   `${count.toLocaleString("en")} ${count === 1 ? "title" : "titles"}`;
 
@@ -69,6 +81,7 @@ function closeSearch() {
   active = -1;
   search.setAttribute("aria-expanded", "false");
   search.removeAttribute("aria-activedescendant");
+  by("fits").textContent = "";
 }
 
 async function openSearch() {
@@ -77,14 +90,20 @@ async function openSearch() {
   options = answer.items.filter((item) => !picked.has(item.id));
   found.replaceChildren(
     ...options.map((item, index) =>
-      element("li", { id: `option-${index}`, role: "option" }, item.title),
+      element(
+        "li",
+        { id: `option-${index}`, role: "option" },
+        element("span", {}, item.title),
+        ...(item.title === item.id ? [] : [element("small", {}, item.id)]),
+      ),
     ),
   );
-  if (!options.length) {
-    found.append(element("li", { className: "none" }, "No title fits."));
-  }
-  found.hidden = false;
-  search.setAttribute("aria-expanded", "true");
+  found.hidden = !options.length;
+  search.setAttribute("aria-expanded", String(options.length > 0));
+  by("fits").className = options.length ? "unseen" : "small";
+  by("fits").textContent = options.length
+    ? `${titles(options.length)} found`
+    : "No title fits, not even with a typing error.";
   activate(options.length ? 0 : -1);
 }
 
@@ -146,7 +165,20 @@ function drop(id, place) {
   (buttons[Math.min(place, buttons.length - 1)] ?? search).focus();
 }
 
+function clear() {
+  picked.clear();
+  showPicked();
+  search.focus();
+}
+
+by("clear").addEventListener("click", clear);
+
 function showPicked() {
+  drawPicked();
+  recommend();
+}
+
+function drawPicked() {
   pickedList.replaceChildren(
     ...[...picked].map(([id, title], place) =>
       element(
@@ -162,7 +194,26 @@ function showPicked() {
     ),
   );
   by("hint").hidden = picked.size >= 3;
-  recommend();
+  by("clear").hidden = !picked.size;
+  by("made-up").hidden = picked.size > 0 || !by("examples").children.length;
+}
+
+async function showExamples() {
+  const answer = await ask("examples", "api/examples");
+  if (!answer) return;
+  by("examples").replaceChildren(
+    ...answer.examples.map((items) => {
+      const words = items.map((item) => item.title).join(" \u00b7 ");
+      const button = element("button", { type: "button" }, words);
+      button.addEventListener("click", () => {
+        items.forEach((item) => picked.set(item.id, item.title));
+        showPicked();
+        by("clear").focus();
+      });
+      return element("li", {}, button);
+    }),
+  );
+  by("made-up").hidden = picked.size > 0 || !answer.examples.length;
 }
 
 // The knob.
@@ -185,27 +236,161 @@ niche.addEventListener("input", () => {
   turned();
 });
 
+only.addEventListener("change", () => recommend());
+
+// The state is in the fragment of the address, which no server gets to see.
+
+const label = () => (only.value ? JSON.parse(only.value) : null);
+
+function keepState() {
+  const state = new URLSearchParams([...picked.keys()].map((id) => ["pick", id]));
+  if (Number(niche.value)) state.set("niche", niche.value);
+  for (const [name, value] of Object.entries(label() ?? {})) state.set(name, value);
+  const text = state.toString();
+  history.replaceState(null, "", text ? `#${text}` : location.pathname);
+}
+
+function restoreState() {
+  const state = new URLSearchParams(location.hash.slice(1));
+  picked.clear();
+  // Their titles come with the answer.
+  for (const id of state.getAll("pick")) picked.set(id, id);
+  const share = Number(state.get("niche"));
+  niche.value = share >= 0 && share <= 1 ? share : 0;
+  const [feature, name] = [state.get("feature"), state.get("label")];
+  const value = feature && name ? option(feature, name) : "";
+  if (![...only.options].some((each) => each.value === value)) {
+    only.append(element("option", { value }, name));
+  }
+  only.value = value;
+  showNiche();
+  showPicked();
+}
+
+window.addEventListener("hashchange", restoreState);
+by("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // Its fragment would take the state's place.
+  results.focus();
+});
+by("copy").hidden = !navigator.clipboard;
+by("copy").addEventListener("click", async () => {
+  await navigator.clipboard.writeText(location.href);
+  by("copied").textContent = "Copied";
+  setTimeout(() => (by("copied").textContent = ""), 3000);
+});
+
+const option = (feature, name) => JSON.stringify({ feature, label: name });
+
+function showLabels(features) {
+  only.append(
+    ...features.map(({ name, count, largest }) =>
+      element(
+        "optgroup",
+        { label: count > largest.length ? `${name}, the ${largest.length} largest` : name },
+        ...largest.map((each) =>
+          element(
+            "option",
+            { value: option(name, each.label) },
+            `${each.label} (${each.items.toLocaleString("en")})`,
+          ),
+        ),
+      ),
+    ),
+  );
+  by("filter").hidden = !features.length;
+}
+
 // Recommendations.
 
 async function recommend() {
+  keepState();
   const answer = await ask("recommend", "api/recommend", {
     picked: [...picked.keys()],
     niche: Number(niche.value),
+    only: label(),
   });
   if (!answer) return;
+  if (![...picked].every(([id, title], place) => answer.picked[place]?.title === title)) {
+    // Restored ones: now with their titles, and without those of another version.
+    picked.clear();
+    answer.picked.forEach((item) => picked.set(item.id, item.title));
+    drawPicked();
+    keepState();
+  }
   const focused = results.contains(document.activeElement);
   results.replaceChildren(...answer.items.map(row));
   rove(0, focused && ".add");
-  by("results-title").textContent = picked.size ? "For you" : "What many like";
+  by("results-title").textContent = picked.size ? "For this history" : "For anybody";
   by("status").textContent = picked.size
     ? `${titles(answer.items.length)}, from ${picked.size} picked`
     : titles(answer.items.length);
-  by("legend").textContent =
-    Number(niche.value) === 0
-      ? "The score is log p(title | what you picked). Below each title: the picks that " +
-        "add most to its score, and by how much it falls without them."
-      : "The score is log p(title | what you picked), less the knob's share of log p(title) " +
-        "for somebody of whom nothing is known. Below each title: the picks that add most.";
+  by("measure").hidden = !probable || !picked.size || !answer.items.length;
+  by("legend").textContent = answer.items.length ? legend() : "Nothing is left to recommend.";
+  showPopular(answer);
+}
+
+function legend() {
+  const share = Number(niche.value);
+  if (!picked.size) return "What the model says of somebody of whom it knows nothing.";
+  if (probable) {
+    return (
+      "Each doubling makes the bar longer by the same length. Below each title are the " +
+      "picks that matter most: \u00d72 says that it would be half as likely without that one."
+    );
+  }
+  const score = share
+    ? "The model's score, less the knob's share of its score for anybody."
+    : "The model's score, which ranks titles; it is no probability.";
+  return `${score} Below each title: the picks that add most to it.`;
+}
+
+function showPopular({ items, popular: anybody }) {
+  const shown = new Set(items.map((item) => item.id));
+  const both = anybody.filter((item) => shown.has(item.id)).length;
+  by("beside").hidden = !picked.size;
+  by("both").textContent =
+    `What the same model gives without a history. ${both} of these ` +
+    `${both === 1 ? "is" : "are"} also in the list for this history.`;
+  popular.replaceChildren(
+    ...anybody.map((item, index) =>
+      element(
+        "li",
+        { "data-id": item.id, className: shown.has(item.id) ? "shared" : "" },
+        element("span", { className: "rank", "aria-hidden": "true" }, String(index + 1)),
+        element("span", {}, item.title),
+        element("span", { className: "score" }, ...aside(item)),
+      ),
+    ),
+  );
+}
+
+function aside(item) {
+  if (picked.has(item.id)) return ["picked"];
+  return item.likelier === null ? [] : likelier(item.likelier);
+}
+
+const likelier = (value) => [`${times(value)}\u00d7`, unseen(" as likely as for anybody")];
+
+// A bar of eight doublings; nothing for what is not likelier.
+function bar(value) {
+  const made = element("span", { className: "bar", "aria-hidden": "true" });
+  const share = Math.min(Math.max(Math.log2(value) / 8, 0), 1);
+  made.style.setProperty("--share", share);
+  return made;
+}
+
+function score(item) {
+  const title = `score ${number(item.score)}`;
+  if (item.likelier === null) {
+    const shown = probable ? [] : [number(item.score)];
+    return element("span", { className: "score", title }, ...shown);
+  }
+  return element(
+    "span",
+    { className: "score", title },
+    bar(item.likelier),
+    element("b", {}, ...likelier(item.likelier)),
+  );
 }
 
 function row(item, index) {
@@ -230,11 +415,7 @@ function row(item, index) {
     { "data-id": item.id },
     element("span", { className: "rank", "aria-hidden": "true" }, String(index + 1)),
     element("span", { className: "title" }, item.title),
-    element(
-      "span",
-      { className: "score", "aria-label": `score ${number(item.score)}` },
-      number(item.score),
-    ),
+    score(item),
     ...(item.why.length ? [why(item.why)] : []),
     element("span", { className: "actions" }, more, add),
   );
@@ -251,7 +432,7 @@ function why(reasons) {
         "li",
         { "data-id": reason.id },
         element("span", { title: reason.title }, reason.title),
-        element("b", {}, signed(reason.change)),
+        element("b", {}, probable ? `\u00d7${factor(reason.change)}` : signed(reason.change)),
       ),
     ),
   );
@@ -319,10 +500,12 @@ results.addEventListener("focusin", (event) => {
 });
 
 async function start() {
-  showNiche();
-  recommend();
   const model = await ask("model", "api/model");
   if (!model) return;
+  probable = model.log_probabilities;
+  showLabels(model.labels);
+  restoreState();
+  showExamples();
   by("model").textContent = model.name;
   by("about").textContent = `version ${model.version}, ${titles(model.items)}`;
   document.title = `${model.name}: recommendations`;
