@@ -21,11 +21,11 @@ def resident() -> int:
     return int(STATM.read_text().split()[1]) * resource.getpagesize()
 
 
-def freed() -> int:
-    """How much less is in memory once 64 MiB that were written to are let go."""
+def freed(size: int = 64) -> int:
+    """How much less is in memory once so many MiB that were written to are let go."""
     import torch
 
-    block = torch.ones(16 * MIB)
+    block = torch.ones(size * MIB // 4)
     held = resident()
     del block
     return held - resident()
@@ -46,4 +46,6 @@ def test_memory_is_kept_until_the_outermost_context_ends():
             assert freed() < 4 * MIB
         assert freed() < 4 * MIB
     assert resident() < before + 8 * MIB
-    assert freed() > 60 * MIB
+    # More than before: 64 MiB may find their old place, which ends below whatever has
+    # been put above it, and is kept then.
+    assert freed(256) > 250 * MIB
