@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from scipy import sparse
 
 from keras_multvae.ranking import TopK
 from keras_multvae.ranking.catalogue import Catalogue, mix_of
-from keras_multvae.ranking.topk import processors
 from keras_multvae.reranking.labels import Labels, ListMix
 from keras_multvae.reranking.settings import Items, Reranking
 
@@ -38,19 +35,17 @@ def reranked(
         their scores. A list is shorter where `at_most` leaves too few candidates.
     """
     k = min(k, top.indices.shape[1])
-
-    def chosen(start: int) -> TopK:
-        rows = slice(start, start + BLOCK)
-        part = TopK(*(each[rows] for each in top))
-        return _Block(part, reranking, items, history[rows]).chosen(k)
-
-    if not len(top.valid):
+    parts = [
+        _Block(
+            TopK(*(each[start : start + BLOCK] for each in top)),
+            reranking,
+            items,
+            history[start : start + BLOCK],
+        ).chosen(k)
+        for start in range(0, len(top.valid), BLOCK)
+    ]
+    if not parts:
         return TopK(top.indices[:, :k], top.scores[:, :k], top.valid)
-    # The first one works out what `items` keeps. The others share the processors: NumPy
-    # lets go of the interpreter in almost all of it.
-    parts = [chosen(0)]
-    with ThreadPoolExecutor(processors()) as pool:
-        parts += pool.map(chosen, range(BLOCK, len(top.valid), BLOCK))
     return TopK(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
