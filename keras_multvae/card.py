@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_multvae.data import Interactions
 from keras_multvae.evaluation import RankingReport
+from keras_multvae.extras import package_version
 from keras_multvae.training.record import TrainingRecord
 from keras_multvae.typing import Model
 
@@ -112,6 +113,21 @@ def _cells(report: RankingReport, metric: str) -> str:
     error = report.stderr(metric)
     spread = "" if error is None else f"{error:.4f}"
     return f"{report.mean(metric):.4f} | {spread}"
+
+
+def fields_of(card: ModelCard, record: TrainingRecord | None) -> dict[str, str]:
+    """What the page of every card has, by the names of its template."""
+    train = card.train
+    return {
+        "package": package_version(),
+        "data": f"Data: {sentence(card.data)}",
+        "users": UNKNOWN if train is None else f"{train.num_users:,}",
+        "entries": UNKNOWN if train is None else f"{train.num_entries:,}",
+        "licence": licence_of(card),
+        "training": training_table(record),
+        "quality": quality_table(card.report),
+        "use": use_and_limits(),
+    }
 
 
 def use_and_limits() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module, metadata
 from types import ModuleType
 
@@ -17,6 +18,16 @@ def import_extra(module: str, extra: str) -> ModuleType:
         ) from error
 
 
+def rpc_error(error: ImportError) -> ImportError:
+    """The error where what gRPC needs cannot be imported, with what to do."""
+    return ImportError(
+        f"gRPC needs more than is installed ({error}). Install it with: "
+        f"{install_command('serving')}; and, beside tensorflow-cpu, pip install "
+        "--no-deps tensorflow-serving-api."
+    )
+
+
+@cache
 def package_version() -> str:
     """The installed version of this package."""
     try:

@@ -16,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from keras_multvae.extras import package_version
 from keras_multvae.server import page
 from keras_multvae.server.answers import dumps
 from keras_multvae.server.aside import aside
@@ -85,7 +84,7 @@ def make_app(
     budget = Budget()
     manager = ModelManager(folder, metrics, poll_seconds, labels)
     rest = RestApi(manager, metrics, max_body, budget)
-    v2 = InferenceApi(manager, metrics, max_body, budget, package_version())
+    v2 = InferenceApi(manager, metrics, max_body, budget)
     rpc = RpcApi(manager, metrics, max_body, budget)
     pages = _Pages(manager, min(max_body, MAX_PAGE_BODY), budget)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_multvae.server.catalogue import Catalogue
 from keras_multvae.server.http import run
-from keras_multvae.server.limits import Hold
+from keras_multvae.server.limits import Budget, Hold
 from keras_multvae.server.metrics import Metrics
 from keras_multvae.server.parsing import Request
 from keras_multvae.server.servable import Servable
@@ -42,17 +42,23 @@ class Predicted:
         return sum(array.size for array in self.outputs.values())
 
 
-class Predictor:
-    """Answers predictions.
+class Api:
+    """What the APIs of all protocols have in common.
 
     Args:
         manager: Finds the version that answers.
         metrics: Counts requests.
+        max_body: Int, maximum bytes of a request.
+        budget: Limits the bytes of waiting requests.
     """
 
-    def __init__(self, manager: ModelManager, metrics: Metrics) -> None:
+    def __init__(
+        self, manager: ModelManager, metrics: Metrics, max_body: int, budget: Budget
+    ) -> None:
         self._manager = manager
         self._metrics = metrics
+        self._max_body = max_body
+        self._budget = budget
 
     async def predict(
         self, which: Which, hold: Hold, read: Callable[[Servable], Awaitable[Request]]

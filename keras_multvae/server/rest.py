@@ -14,20 +14,18 @@ from starlette.responses import Response
 
 from keras_multvae.server.answers import dumps, predict_body
 from keras_multvae.server.http import json_response, packed, read_body, run
-from keras_multvae.server.limits import Budget, Hold
-from keras_multvae.server.metrics import Metrics
+from keras_multvae.server.limits import Hold
 from keras_multvae.server.parsing import Request as Parsed
 from keras_multvae.server.parsing import parse_predict
 from keras_multvae.server.predicting import (
     SMALL_ANSWER,
     SMALL_BODY,
-    Predictor,
+    Api,
     Which,
 )
 from keras_multvae.server.servable import Servable
 from keras_multvae.server.status import invalid
 from keras_multvae.server.tensors import SHOWN
-from keras_multvae.server.versions import ModelManager
 
 NAME = r"(?P<name>[^/:]+)"
 LABEL = r"[^/:]+"
@@ -41,24 +39,8 @@ PATHS = {
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-class RestApi:
-    """Answers everything below /v1.
-
-    Args:
-        manager: Finds the version that answers.
-        metrics: Counts requests.
-        max_body: Int, maximum bytes of a request.
-        budget: Limits the bytes of waiting requests.
-    """
-
-    def __init__(
-        self, manager: ModelManager, metrics: Metrics, max_body: int, budget: Budget
-    ) -> None:
-        self._manager = manager
-        self._predictor = Predictor(manager, metrics)
-        self._metrics = metrics
-        self._max_body = max_body
-        self._budget = budget
+class RestApi(Api):
+    """Answers everything below /v1."""
 
     async def answer(self, request: Request) -> Response:
         """The answer to a request; `StatusError` if there is none."""
@@ -95,7 +77,7 @@ class RestApi:
             large = len(body) > SMALL_BODY
             return await run(large, parse_predict, body, servable.model.inputs_of)
 
-        found = await self._predictor.predict(which, hold, read)
+        found = await self.predict(which, hold, read)
         large = found.size > SMALL_ANSWER
         return await run(large, predict_body, found.outputs, found.request.by_row)
 

@@ -13,23 +13,22 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from keras_multvae.extras import rpc_error
 from keras_multvae.server.connections import MAX_CONNECTIONS, RPC_CONNECTIONS
 from keras_multvae.server.hosts import KINDS
 from keras_multvae.server.http import run
-from keras_multvae.server.limits import Budget, Hold
-from keras_multvae.server.metrics import Metrics
+from keras_multvae.server.limits import Hold
 from keras_multvae.server.parsing import DEFAULT_SIGNATURE
 from keras_multvae.server.parsing import Request as Parsed
 from keras_multvae.server.predicting import (
     SMALL_ANSWER,
     SMALL_BODY,
-    Predictor,
+    Api,
     Which,
 )
 from keras_multvae.server.protos import read_predict, write_tensors
 from keras_multvae.server.servable import Servable
 from keras_multvae.server.status import StatusError, invalid
-from keras_multvae.server.versions import ModelManager
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -49,32 +48,13 @@ def import_stubs() -> None:
         import grpc  # noqa: F401
         from tensorflow_serving.apis import predict_pb2  # noqa: F401
     except ImportError as error:
-        raise ImportError(
-            f"gRPC needs more than is installed ({error}). Install it with: pip "
-            'install "keras_multvae[serving]"; and, beside tensorflow-cpu, pip '
-            "install --no-deps tensorflow-serving-api."
-        ) from error
+        raise rpc_error(error) from error
 
 
-class RpcApi:
-    """A gRPC server in the event loop of the HTTP server.
+class RpcApi(Api):
+    """A gRPC server in the event loop of the HTTP server."""
 
-    Args:
-        manager: Finds the version that answers.
-        metrics: Counts requests.
-        max_body: Int, maximum bytes of a request.
-        budget: Limits the bytes of waiting requests.
-    """
-
-    def __init__(
-        self, manager: ModelManager, metrics: Metrics, max_body: int, budget: Budget
-    ) -> None:
-        self._manager = manager
-        self._predictor = Predictor(manager, metrics)
-        self._metrics = metrics
-        self._max_body = max_body
-        self._budget = budget
-        self._server: Server = None
+    _server: Server = None
 
     async def start(self, address: str) -> int:
         """Listens, as on "127.0.0.1:8500"; returns the port.
@@ -172,7 +152,7 @@ class RpcApi:
             wanted.extend(outputs)
             return parsed
 
-        found = await self._predictor.predict(_which(request), hold, read)
+        found = await self.predict(_which(request), hold, read)
         answer = predict_pb2.PredictResponse()
         answer.model_spec.name = request.model_spec.name
         answer.model_spec.signature_name = signature

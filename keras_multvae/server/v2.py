@@ -12,23 +12,22 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from keras_multvae.extras import package_version
 from keras_multvae.server.answers import dumps
 from keras_multvae.server.http import json_response, packed, read_body, run
 from keras_multvae.server.infer import Infer, described, infer_body, parse_infer
-from keras_multvae.server.limits import Budget, Hold
-from keras_multvae.server.metrics import Metrics
+from keras_multvae.server.limits import Hold
 from keras_multvae.server.parsing import DEFAULT_SIGNATURE
 from keras_multvae.server.parsing import Request as Parsed
 from keras_multvae.server.predicting import (
     SMALL_ANSWER,
     SMALL_BODY,
-    Predictor,
+    Api,
     Which,
 )
 from keras_multvae.server.rest import version_number
 from keras_multvae.server.servable import Servable
 from keras_multvae.server.status import StatusError
-from keras_multvae.server.versions import ModelManager
 from keras_multvae.typing import Json
 
 HEADER = "Inference-Header-Content-Length"
@@ -44,31 +43,8 @@ PATHS = {
 }
 
 
-class InferenceApi:
-    """Answers everything below /v2.
-
-    Args:
-        manager: Finds the version that answers.
-        metrics: Counts requests.
-        max_body: Int, maximum bytes of a request.
-        budget: Limits the bytes of waiting requests.
-        server_version: The version of the package.
-    """
-
-    def __init__(
-        self,
-        manager: ModelManager,
-        metrics: Metrics,
-        max_body: int,
-        budget: Budget,
-        server_version: str,
-    ) -> None:
-        self._manager = manager
-        self._predictor = Predictor(manager, metrics)
-        self._metrics = metrics
-        self._max_body = max_body
-        self._budget = budget
-        self._server_version = server_version
+class InferenceApi(Api):
+    """Answers everything below /v2."""
 
     async def answer(self, request: Request) -> Response:
         """The answer to a request; `StatusError` if there is none."""
@@ -102,7 +78,7 @@ class InferenceApi:
             return _json(
                 {
                     "name": "keras_multvae",
-                    "version": self._server_version,
+                    "version": package_version(),
                     "extensions": ["binary_tensor_data"],
                 }
             )
@@ -150,7 +126,7 @@ class InferenceApi:
             infer = await run(large, parse_infer, body, length, sides_of, limits)
             return infer.request
 
-        found = await self._predictor.predict(which, hold, read)
+        found = await self.predict(which, hold, read)
         large = found.size > SMALL_ANSWER
         content, head = await run(
             large, infer_body, infer, found.outputs, which[0], found.version

@@ -9,17 +9,13 @@ from keras_multvae.abilities import GivesLogits, can
 from keras_multvae.card import (
     UNKNOWN,
     ModelCard,
-    licence_of,
+    fields_of,
     likelihood_of,
     network_of,
     parameters_of,
-    quality_table,
-    sentence,
-    training_table,
-    use_and_limits,
 )
 from keras_multvae.data import Vocabulary
-from keras_multvae.extras import import_extra, package_version
+from keras_multvae.extras import import_extra
 from keras_multvae.recommender.address import Address
 from keras_multvae.training.record import TrainingRecord
 from keras_multvae.typing import Json, Model
@@ -95,23 +91,15 @@ def render(
         card: What else is known.
         older: The metadata of an older card, whose licence and so on stay.
     """
-    train = card.train
     text = PAGE.substitute(
         name=address.repo.partition("/")[2],
-        package=package_version(),
         address=address,
         example=items.ids[:2].tolist(),
         model="\n".join(f"| {name} | {each} |" for name, each in _rows(model, items)),
-        data=f"Data: {sentence(card.data)}",
-        users=UNKNOWN if train is None else f"{train.num_users:,}",
-        entries=UNKNOWN if train is None else f"{train.num_entries:,}",
-        licence=licence_of(card),
         histories=WITHOUT
         if users is None
         else Template(WITH).substitute(users=f"{users:,}"),
-        training=training_table(training),
-        quality=quality_table(card.report),
-        use=use_and_limits(),
+        **fields_of(card, training),
     )
     return f"---\n{_metadata(address, model, card, older)}\n---\n\n{text}"
 

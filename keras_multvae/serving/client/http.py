@@ -7,6 +7,8 @@ import math
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from typing import ClassVar
+from urllib.parse import quote
 
 from keras_multvae.extras import import_extra
 from keras_multvae.serving.client.addresses import Address
@@ -28,11 +30,17 @@ class HttpTransport:
 
     Args:
         address: As in "http://localhost:8501".
-        path: The path of the model, as in "/v1/models/NAME".
+        model: Name of the model.
+        version: Int, or None for the latest.
         timeout: Float, seconds for a try.
     """
 
-    def __init__(self, address: Address, path: str, timeout: float) -> None:
+    # Where a protocol has its models, as in "/v1/models".
+    root: ClassVar[str]
+
+    def __init__(
+        self, address: Address, model: str, version: int | None, timeout: float
+    ) -> None:
         urllib3 = import_extra("urllib3", "serving")
         self._errors = urllib3.exceptions
         # It imports urllib3.
@@ -40,6 +48,9 @@ class HttpTransport:
 
         self._bounded = bounded
         self._address = address
+        path = f"{self.root}/{quote(model, safe='')}"
+        if version is not None:
+            path += f"/versions/{version}"
         self._url = f"{address.scheme}://{address.place.rstrip('/')}{path}"
         try:
             urllib3.util.parse_url(self._url)

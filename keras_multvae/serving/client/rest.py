@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import numpy as np
 
-from keras_multvae.serving.client.addresses import Address
 from keras_multvae.serving.client.answers import Signatures
 from keras_multvae.serving.client.http import HttpTransport
 from keras_multvae.typing import JsonValue
@@ -33,22 +31,9 @@ KINDS["float32"] = {float, int}
 
 
 class RestTransport(HttpTransport):
-    """Talks to the REST API of a server.
+    """Talks to the REST API of a server."""
 
-    Args:
-        address: As in "http://localhost:8501".
-        model: Name of the model.
-        version: Int, or None for the latest.
-        timeout: Float, seconds for a try.
-    """
-
-    def __init__(
-        self, address: Address, model: str, version: int | None, timeout: float
-    ) -> None:
-        path = f"/v1/models/{quote(model, safe='')}"
-        if version is not None:
-            path += f"/versions/{version}"
-        super().__init__(address, path, timeout)
+    root = "/v1/models"
 
     def signatures(self) -> Signatures:
         """{signature: {"inputs" or "outputs": {name: dtype}}}."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_multvae.extras import rpc_error
 from keras_multvae.serving.client.answers import Signatures
 from keras_multvae.serving.client.errors import (
     InvalidRequestError,
@@ -54,12 +55,8 @@ class RpcTransport:
                 prediction_service_pb2_grpc,
             )
         except ImportError as error:
-            raise ImportError(
-                f"gRPC needs more than is installed ({error}). Install it with: pip "
-                'install "keras_multvae[serving]"; and, beside tensorflow-cpu, pip '
-                "install --no-deps tensorflow-serving-api. REST, as in "
-                "http://localhost:8501, needs neither."
-            ) from error
+            hint = "REST, as in http://localhost:8501, needs neither."
+            raise ImportError(f"{rpc_error(error)} {hint}") from error
         self._error = grpc.RpcError
         self._tf = tf
         self._predict_pb2 = predict_pb2

@@ -10,11 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import numpy as np
 
-from keras_multvae.serving.client.addresses import Address
 from keras_multvae.serving.client.answers import Signatures
 from keras_multvae.serving.client.http import HttpTransport
 from keras_multvae.serving.tensor_data import DTYPES, pack, unpack
@@ -28,22 +26,9 @@ DATATYPES = {stored: name for name, stored in DTYPES.items()}
 
 
 class InferTransport(HttpTransport):
-    """Talks to a server of version 2, as KServe and Triton are.
+    """Talks to a server of version 2, as KServe and Triton are."""
 
-    Args:
-        address: As in "http://localhost:8501".
-        model: Name of the model.
-        version: Int, or None for the latest.
-        timeout: Float, seconds for a try.
-    """
-
-    def __init__(
-        self, address: Address, model: str, version: int | None, timeout: float
-    ) -> None:
-        path = f"/v2/models/{quote(model, safe='')}"
-        if version is not None:
-            path += f"/versions/{version}"
-        super().__init__(address, path, timeout)
+    root = "/v2/models"
 
     def signatures(self) -> Signatures:
         """{signature: {"inputs" or "outputs": {name: dtype}}}.
