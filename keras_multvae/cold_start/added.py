@@ -17,7 +17,6 @@ from keras_multvae.cold_start.calibration import (
     MAX_SHARE,
     Audience,
     Calibration,
-    Lists,
     Predicted,
     calibrated,
 )
@@ -169,7 +168,7 @@ class _Addition:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The vectors stretched, and the biases shifted and bounded."""
         vectors = predicted.stretched(choice.scale)
-        bounded = Lists(audience.logits, audience.seen).bounded(
+        bounded = audience.lists.bounded(
             predicted.biases + choice.shift, self.queries @ vectors.T + predicted.path
         )
         return vectors, bounded[:, None]

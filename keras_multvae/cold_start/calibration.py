@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +57,11 @@ class Audience:
     logits: np.ndarray
     seen: sparse.csr_matrix
     targets: sparse.csr_matrix
+
+    @cached_property
+    def lists(self) -> Lists:
+        """Their lists of the known items."""
+        return Lists(self.logits, self.seen)
 
 
 @dataclass
@@ -127,7 +133,8 @@ def _gains(audience: Audience, predicted: Predicted) -> tuple[float, np.ndarray]
         return None
     logits = audience.logits.copy()
     logits[:, places] = -np.inf
-    return _tried(logits, audience, audience.targets, predicted, places)
+    others = replace(audience, logits=logits)
+    return _tried(others, audience.targets, predicted, places)
 
 
 def _losses(audience: Audience, predicted: Predicted) -> np.ndarray:
@@ -137,13 +144,12 @@ def _losses(audience: Audience, predicted: Predicted) -> np.ndarray:
     targets = sparse.csr_matrix(audience.targets, copy=True)
     targets.resize(users, known + new)
     places = np.arange(known, known + new)
-    before, after = _tried(audience.logits, audience, targets, predicted, places)
+    before, after = _tried(audience, targets, predicted, places)
     losses: np.ndarray = 1 - after / max(before, 1e-12)
     return losses
 
 
 def _tried(
-    logits: np.ndarray,
     audience: Audience,
     targets: sparse.csr_matrix,
     predicted: Predicted,
@@ -152,20 +158,18 @@ def _tried(
     """NDCG@100 summed over users: without the new items, and with each choice.
 
     Args:
-        logits: (users, items) of the others, -inf at `places`.
-        audience: Whose queries and histories these are.
+        audience: Its logits are of the others, -inf at `places`.
         targets: CSR (users, all items), what is to be found.
         predicted: The new items.
         places: (new,) their indices.
     """
     asked = np.diff(targets.indptr) > 0
-    lists = Lists(logits, audience.seen)
-    contest = Contest(logits, audience.seen, places)
+    contest = Contest(audience.lists.top, places)
     before = values_of_top(CHOSEN_BY, contest.top(None), targets, asked).sum()
     after = np.zeros((len(SCALES), len(SHIFTS)))
     for row, scale in enumerate(SCALES):
         personal = audience.queries @ predicted.stretched(scale).T + predicted.path
-        bounds = lists.bounds(personal)
+        bounds = audience.lists.bounds(personal)
         for column, shift in enumerate(SHIFTS):
             biases = np.clip(predicted.biases + shift, *bounds)
             top = contest.top((personal + biases).astype("float32"))
@@ -177,18 +181,14 @@ class Contest:
     """Lists in which some items compete with all others, at scores that vary.
 
     Args:
-        logits: (users, items) float32; what competes is not to be on a list by these.
-        seen: CSR (users, items), what is left out; nothing of what competes.
+        others: The best others: a list is made of them and of all that compete.
         places: (new,) int, the indices of what competes.
     """
 
-    def __init__(
-        self, logits: np.ndarray, seen: sparse.csr_matrix, places: np.ndarray
-    ) -> None:
-        # A list is made of the best others and of all that compete.
-        self._others = top_k(logits, PLACES, seen)
-        new = np.tile(places, (len(logits), 1))
-        self._items = np.concatenate([self._others.indices, new], axis=1)
+    def __init__(self, others: TopK, places: np.ndarray) -> None:
+        self._others = others
+        new = np.tile(places, (len(others.indices), 1))
+        self._items = np.concatenate([others.indices, new], axis=1)
 
     def top(self, new: np.ndarray | None) -> TopK:
         """The lists with these scores (users, new) float32; None for no competitors."""
@@ -207,10 +207,13 @@ class Lists:
     Args:
         logits: (users, items) float32, -inf for items that there are not.
         seen: CSR (users, items), what is left out of a list.
+
+    Attributes:
+        top: The lists.
     """
 
     def __init__(self, logits: np.ndarray, seen: sparse.csr_matrix) -> None:
-        top = top_k(logits, min(PLACES, logits.shape[1]), seen)
+        self.top = top = top_k(logits, PLACES, seen)
         there = top.counted & np.isfinite(top.scores)
         self._last = np.where(there, top.scores, np.inf).min(axis=1)
         # Whoever has seen nearly all has room for everything.
