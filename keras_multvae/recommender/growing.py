@@ -13,23 +13,17 @@ from keras_multvae.cold_start import Calibration, Known, judges_of, with_items
 from keras_multvae.data import FoldIn, Interactions, Vocabulary
 from keras_multvae.features import ItemFeatures
 from keras_multvae.recommender.histories import listed
+from keras_multvae.recommender.parts import Parts
 from keras_multvae.recommender.titles import as_titles
-from keras_multvae.training.record import TrainingRecord
-from keras_multvae.typing import Column, Frame, Id, Model
+from keras_multvae.typing import Column, Frame, Id
 
 if TYPE_CHECKING:
     from keras_multvae.recommender.recommender import Recommender
 
 
-class GrowingCatalogue:
+class GrowingCatalogue(Parts):
     """What a `Recommender` does with items that its model was not trained on."""
 
-    model: Model
-    items: Vocabulary
-    histories: Interactions | None
-    titles: dict[Id, str]
-    training: TrainingRecord | None
-    features: ItemFeatures | None
     # How the last new items were made to compete; None before there were any.
     calibration: Calibration | None = None
 

@@ -8,24 +8,15 @@ from functools import partial
 from pathlib import Path
 
 from keras_multvae.card import ModelCard
-from keras_multvae.data import Interactions, Vocabulary
-from keras_multvae.features import ItemFeatures
+from keras_multvae.data import Interactions
 from keras_multvae.recommender import hub, storage
 from keras_multvae.recommender.address import address_of
 from keras_multvae.recommender.hub.readme import render
-from keras_multvae.training.record import TrainingRecord
-from keras_multvae.typing import Id, Model
+from keras_multvae.recommender.parts import Parts
 
 
-class Stored:
+class Stored(Parts):
     """What a `Recommender` writes."""
-
-    model: Model
-    items: Vocabulary
-    histories: Interactions | None
-    titles: dict[Id, str]
-    training: TrainingRecord | None
-    features: ItemFeatures | None
 
     @property
     def _stored(self) -> Interactions:

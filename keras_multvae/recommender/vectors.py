@@ -11,13 +11,12 @@ from scipy import sparse
 from keras_multvae.abilities import HasItemVectors, require
 from keras_multvae.ranking import select_rows
 from keras_multvae.recommender.histories import OnUnknown
-from keras_multvae.typing import Histories, Id, Model
+from keras_multvae.recommender.parts import Parts
+from keras_multvae.typing import Histories, Id
 
 
-class VectorSearch:
+class VectorSearch(Parts):
     """What a `Recommender` gives to an index of vectors."""
-
-    model: Model
 
     def _selected(
         self,
