@@ -23,31 +23,27 @@ one that finds most, are chosen on the test users themselves, in favour of these
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import sparse, stats
 
-from benchmarks.quality.runs import PAPER, Store, arguments, change, fit_recipe
-from benchmarks.quality.shop import make_shop
+from benchmarks.quality.held_out import Data, Draw, draw_of, load, with_clicks
+from benchmarks.quality.runs import Store, arguments, fit_recipe
 from keras_multvae import LinearPath, Recommender, add_linear_path
-from keras_multvae.data import (
-    FoldIn,
-    Interactions,
-    Split,
-    read_columns,
-    read_interactions,
-    strong_generalization,
-)
 from keras_multvae.evaluation import values_of_scores
-from keras_multvae.features import ItemFeatures
 from keras_multvae.features.rows import unit_rows
 
-SHARE = 0.1
 # Of the others' NDCG@100.
 BUDGET = 0.005
+WITHOUT, MEAN = "without the new items", "mean vector (with_new_items)"
+BY_CONTENT = POPULARITY, COSINE, TF_IDF = (
+    "popularity of the features",
+    "nearest by content, cosine",
+    "nearest by content, TF-IDF",
+)
 BESIDE = (
     "popularity of the features, beside the model",
     "cosine, beside the model",
@@ -55,138 +51,17 @@ BESIDE = (
     "logit of the nearest item, beside the model",
     "add_items' logits, beside the model",
 )
-ROWS = (
-    "without the new items",
-    "mean vector (with_new_items)",
-    "popularity of the features",
-    "nearest by content, cosine",
-    "nearest by content, TF-IDF",
-    *BESIDE,
-    "add_items",
-    "add_items, warm_loss 0.02",
-    "add_items, warm_loss 0.02, boost 0.5",
-    "trained with clicks on them",
-)
-ADDED, *MORE = ROWS[10:13]
-OPTIONS = {ADDED: (BUDGET, 0.0), MORE[0]: (0.02, 0.0), MORE[1]: (0.02, 0.5)}
+ADDED = "add_items"
+# Its arguments warm_loss and boost.
+OPTIONS = {
+    ADDED: (BUDGET, 0.0),
+    "add_items, warm_loss 0.02": (0.02, 0.0),
+    "add_items, warm_loss 0.02, boost 0.5": (0.02, 0.5),
+}
+TRAINED = "trained with clicks on them"
+ROWS = (WITHOUT, MEAN, *BY_CONTENT, *BESIDE, *OPTIONS, TRAINED)
 # Of the values of a user's new items, in standard deviations of the user's logits.
 STRETCHES = (0.5, 1.0, 2.0, 4.0)
-
-
-class Data(NamedTuple):
-    """Clicks, columns and how to read them, and the recipe and held-out users."""
-
-    clicks: Interactions
-    ids: list[Any]
-    columns: dict[str, Any]
-    kinds: dict[str, str]
-    recipe: Any
-    held_out: tuple[int, int]
-
-
-def load(name: str, seed: int, ratings: Path | None, movies: Path | None) -> Data:
-    if name == "latest-small":
-        if ratings is None or movies is None:
-            raise SystemExit("--data latest-small needs --ratings and --movies.")
-        clicks = read_interactions(
-            ratings,
-            user_column="userId",
-            item_column="movieId",
-            rating_column="rating",
-            min_rating=4,
-            min_user_items=5,
-        )
-        ids, columns = read_columns(movies, "movieId", ["genres"])
-        return Data(clicks, ids, columns, {}, replace(PAPER, epochs=60), (60, 150))
-    clicks, texts = make_shop(seed, informative=name == "shop")
-    recipe = change(replace(PAPER, epochs=25, batch_size=200), hidden_dims=())
-    columns = {"text": texts}
-    return Data(
-        clicks, list(range(len(texts))), columns, {"text": "words"}, recipe, (300, 600)
-    )
-
-
-@dataclass
-class Draw:
-    """Some items held out: what the model is trained on, and what it is asked.
-
-    Args:
-        split: Training and validation, over the items that are not held out.
-        whole: The same over all items, with the clicks on those held out.
-        features: Of all items, those held out last.
-        history: CSR (test users, all items), clicks on the others.
-        cold: CSR, all clicks of the test users on held-out items.
-        warm: CSR, those clicks on the others that are not in the history.
-    """
-
-    split: Split
-    whole: Split
-    features: ItemFeatures
-    items: Any
-    history: sparse.csr_matrix
-    cold: sparse.csr_matrix
-    warm: sparse.csr_matrix
-
-    @property
-    def known(self) -> int:
-        return self.split.train.num_items
-
-
-def draw_of(data: Data, seed: int) -> Draw:
-    split = strong_generalization(data.clicks, *data.held_out, seed=seed)
-    items = split.train.items
-    rng = np.random.default_rng(seed)
-    held_out = np.zeros(len(items), bool)
-    held_out[rng.choice(len(items), round(SHARE * len(items)), replace=False)] = True
-    known, new = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    vocabulary = items.take(np.concatenate([known, new]))
-    own = items.take(known)
-    row = {item: place for place, item in enumerate(data.ids)}
-    columns = {
-        name: [values[row[item]] for item in vocabulary.ids.tolist()]
-        for name, values in data.columns.items()
-    }
-    validation, test = split.validation, split.test
-    assert validation is not None and test is not None
-    inputs, targets = (
-        part.with_items(vocabulary).matrix for part in (test.input, test.targets)
-    )
-    is_new = np.arange(len(items)) >= len(known)
-    return Draw(
-        _over(own, split.train, validation),
-        _over(vocabulary, split.train, validation),
-        ItemFeatures.from_columns(columns, data.kinds),
-        vocabulary,
-        _columns(inputs, ~is_new),
-        _columns(inputs + targets, is_new),
-        _columns(targets, ~is_new),
-    )
-
-
-def _over(items: Any, train: Interactions, validation: FoldIn) -> Split:
-    sides = (part.with_items(items) for part in (validation.input, validation.targets))
-    return Split(train.with_items(items), FoldIn(*sides))
-
-
-def _columns(matrix: Any, kept: np.ndarray) -> sparse.csr_matrix:
-    found = sparse.csr_matrix(matrix @ sparse.diags_array(kept.astype("float32")))
-    found.eliminate_zeros()
-    found.sort_indices()
-    return found
-
-
-def with_clicks(draw: Draw, clicks: int, seed: int) -> Interactions:
-    """What the training users clicked, so many times each of the new items."""
-    train = draw.whole.train
-    matrix = train.matrix.tocsc()
-    rng, kept = np.random.default_rng(seed), np.ones(matrix.nnz, bool)
-    for item in range(draw.known, matrix.shape[1]):
-        own = np.arange(matrix.indptr[item], matrix.indptr[item + 1])
-        kept[rng.permutation(own)[clicks:]] = False
-    matrix.data = matrix.data * kept
-    found = sparse.csr_matrix(matrix)
-    found.eliminate_zeros()
-    return Interactions.from_matrix(found, users=train.users.ids, items=draw.items.ids)
 
 
 def scores_of(draw: Draw, model: Any, clicks: int, seed: int) -> dict[str, np.ndarray]:
@@ -203,11 +78,11 @@ def scores_of(draw: Draw, model: Any, clicks: int, seed: int) -> dict[str, np.nd
     before[:, : draw.known] = model.score(seen)
     counts = np.bincount(draw.split.train.matrix.indices, minlength=draw.known)
     found = {
-        ROWS[0]: before,
-        ROWS[1]: model.with_new_items(len(draw.items)).score(draw.history),
-        ROWS[2]: np.tile(popularity(draw, counts), (len(before), 1)),
-        ROWS[3]: nearest(draw, rare=False),
-        ROWS[4]: nearest(draw, rare=True),
+        WITHOUT: before,
+        MEAN: model.with_new_items(len(draw.items)).score(draw.history),
+        POPULARITY: np.tile(popularity(draw, counts), (len(before), 1)),
+        COSINE: nearest(draw, rare=False),
+        TF_IDF: nearest(draw, rare=True),
     }
     late = draw.features.take(np.arange(draw.known, len(draw.items)))
     for name, (budget, boost) in OPTIONS.items():
@@ -253,13 +128,13 @@ def tf_idf(draw: Draw) -> Any:
 
 def beside_the_model(draw: Draw, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Scores of the model, with those of new items by other means; see above."""
-    before, known = found[ROWS[0]], draw.known
+    before, known = found[WITHOUT], draw.known
     logits = before[:, :known]
     center, width = (of(logits, axis=1, keepdims=True) for of in (np.mean, np.std))
     unit = tf_idf(draw)
     nearest_item = np.asarray((unit[known:] @ unit[:known].T).argmax(axis=1)).ravel()
     values = {
-        name: found[of][:, known:] for name, of in zip(BESIDE, ROWS[2:5], strict=False)
+        name: found[of][:, known:] for name, of in zip(BESIDE, BY_CONTENT, strict=False)
     }
     tables = {}
     for name, new in values.items():
@@ -318,7 +193,7 @@ def run(
         if path:
             models[-1] = add_linear_path(models[-1], split, LinearPath())
     scores = scores_of(draw, models[0], clicks, seed)
-    scores[ROWS[-1]] = models[1].score(draw.history)
+    scores[TRAINED] = models[1].score(draw.history)
     return {name: measured(draw, scores[name]) for name in ROWS}
 
 
@@ -328,13 +203,13 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     values = {name: np.array([each[name] for each in runs]) for name in ROWS}
-    base = values[ROWS[0]][:, 1]
+    base = values[WITHOUT][:, 1]
     for name, found in values.items():
         cells = [_cell(found[:, 0]), _cell(found[:, 1])]
         change_of = 100 * (found[:, 1] / base - 1)
         error = stats.sem(change_of) if len(runs) > 1 else np.nan
         cells.append(
-            "" if name == ROWS[0] else f"{change_of.mean():+.2f} ± {error:.2f}%"
+            "" if name == WITHOUT else f"{change_of.mean():+.2f} ± {error:.2f}%"
         )
         lines.append(f"| {name} | {' | '.join([*cells, _cell(found[:, 2])])} |")
     return "\n".join(lines)

@@ -2,6 +2,7 @@ r"""ml10m, strong generalisation: the tuned linear model, networks, and both tog
 
     KERAS_BACKEND=jax python -m benchmarks.quality.ml10m ml10m.npz --split 0
     python -m benchmarks.quality.ml10m ml10m.npz --table
+    python -m benchmarks.quality.ml10m ml10m.npz --split 0 --prepare prepared
 
 ml10m.npz holds a binary matrix in CSR form: `indptr`, `indices`, `shape`. Split s has
 5,000 validation and 5,000 test users, drawn by `numpy.random.default_rng(s)`. The
@@ -11,6 +12,7 @@ settings of the linear model, whose density and weight the validation users choo
 test users are read once for each row. Finished rows are kept in `--store`, one file a
 split and row, so that several processes can share the work. `--table` prints what is
 there: the mean over the splits, and paired differences over all their test users.
+`--prepare` writes the split as a prepared folder, for the commands.
 """
 
 from __future__ import annotations
@@ -37,7 +39,12 @@ from keras_multvae import (
     add_linear_path,
     evaluate_ranking,
 )
-from keras_multvae.data import Interactions, Split, strong_generalization
+from keras_multvae.data import (
+    Interactions,
+    Split,
+    save_prepared,
+    strong_generalization,
+)
 from keras_multvae.evaluation import paired_test
 
 SPLITS, HELD_OUT = (0, 1, 2), 5000
@@ -174,7 +181,11 @@ def main() -> None:
     )
     parser.add_argument("--store", type=Path, default=Path("ml10m-runs"))
     parser.add_argument("--table", action="store_true", help="print it, run nothing")
+    parser.add_argument("--prepare", type=Path, help="write the split; run nothing")
     options = parser.parse_args()
+    if options.prepare is not None:
+        save_prepared(load(options.data, options.split), options.prepare)
+        return
     if options.table:
         print(table(options.store))
         return
