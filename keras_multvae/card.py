@@ -99,20 +99,12 @@ def quality_table(report: RankingReport | None) -> str:
     lines = [
         f"On {report.users:,} held-out users, whose other items were ranked:",
         "",
-        "| metric | mean | standard error |",
-        "| --- | --- | --- |",
-        *(f"| {name} | {_cells(report, name)} |" for name in report.metrics),
+        report.to_markdown(),
         "",
         "Standard errors are over these users, of this one training: how much another "
         "random seed or another month of data would change is not in them.",
     ]
     return "\n".join(lines)
-
-
-def _cells(report: RankingReport, metric: str) -> str:
-    error = report.stderr(metric)
-    spread = "" if error is None else f"{error:.4f}"
-    return f"{report.mean(metric):.4f} | {spread}"
 
 
 def fields_of(card: ModelCard, record: TrainingRecord | None) -> dict[str, str]:

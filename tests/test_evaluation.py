@@ -122,6 +122,10 @@ def test_report_prints_and_serialises():
     assert parsed["users"] == report.users
     assert set(parsed["recall@2"]) == {"mean", "stderr"}
     assert "recall@2" in str(report) and "±" in str(report)
+    recall, coverage = report.to_markdown().splitlines()[2:]
+    mean, error = parsed["recall@2"]["mean"], parsed["recall@2"]["stderr"]
+    assert recall == f"| recall@2 | {mean:.4f} | {error:.4f} |"
+    assert coverage == f"| coverage@2 | {parsed['coverage@2']['mean']:.4f} |  |"
     assert report.user_ids.tolist() == [u for u in range(40) if u not in (2, 6)]
 
 

@@ -89,6 +89,10 @@ class RankingReport(ShowsTable, ToFrames):
             "stderr": [math.nan if each is None else each for each in errors],
         }
 
+    def to_markdown(self) -> str:
+        """A Markdown table: a line for each metric, its mean and standard error."""
+        return self._table().markdown()
+
     def _table(self) -> Table:
         rows = []
         for name in self.metrics:
