@@ -40,7 +40,7 @@ NOT_RUN = {
     r"-m pytest": MINUTES,
     r"keras-multvae demo": MINUTES,
     r"tune .*--minutes 60": MINUTES,
-    r"-m benchmarks\.quality\.|reproduce_paper\.py": DATA,
+    r"-m benchmarks\.quality\.|reproduce_paper\.py|\bml10m\b": DATA,
     r"-m benchmarks": MINUTES,
     r"every_operation\.py": "test_faults.py runs it",
     r"--engine ray|^ray start|--coordinator host0|^export KERAS_BACKEND=jax$": HOSTS,

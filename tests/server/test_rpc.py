@@ -26,10 +26,12 @@ from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from keras_multvae import ServingClient
+from keras_multvae.server.metrics import PREFIX
 
 pytestmark = pytest.mark.once
 
 MAX_BODY = 100_000
+IN_FLIGHT = f"{PREFIX}_requests_in_flight"
 
 
 @pytest.fixture(scope="module")
@@ -254,12 +256,14 @@ def test_the_end_waits_for_what_is_under_way(served, films):
     with serving(app):
         channel = grpc.insecure_channel(f"127.0.0.1:{app.state.grpc_port}")
         predict(channel, request(item_ids=[["f1"]]))
-        rows = [["f1", "f2"]] * 10_000
+        large = request(item_ids=[["f1", "f2"]] * 10_000)
         asking = threading.Thread(
-            target=lambda: answers.append(predict(channel, request(item_ids=rows)))
+            target=lambda: answers.append(predict(channel, large))
         )
         asking.start()
-        time.sleep(0.05)
+        while not app.state.metrics.registry.get_sample_value(IN_FLIGHT):
+            assert asking.is_alive()
+            time.sleep(0.001)
     asking.join()
     check(served, ["f1", "f2"], answers[0][1], 9_999)
     failed(lambda: predict(channel, request(item_ids=[["f1"]])), "UNAVAILABLE", "")
