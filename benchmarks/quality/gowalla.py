@@ -2,6 +2,7 @@
 
     KERAS_BACKEND=torch python -m benchmarks.quality.gowalla FILE ease --part test
     KERAS_BACKEND=torch python -m benchmarks.quality.gowalla FILE multvae
+    python -m benchmarks.quality.gowalla FILE --prepare prepared
 
 FILE is gowalla.npz or yelp2018.npz: arrays `train`, `test`, `tune_train` and
 `tune_valid`, each (2, clicks) of users and items, of the public split. `--part tune`,
@@ -10,6 +11,8 @@ test` trains on all of `train` and reads `test` once, after the last epoch. The 
 are what was chosen on `tune_valid` of Gowalla. `multvae` reports the network, then the
 network with a linear path; on `tune` it prints the path's weight and density, which
 `test` is given. Recall@20 divides by the number of targets, as those papers do.
+`--prepare` writes a prepared folder for the commands: training on `tune_train`,
+validation on `tune_valid`, and the test, whose input is all of `train`.
 """
 
 from __future__ import annotations
@@ -35,26 +38,38 @@ from keras_multvae import (
     add_linear_path,
     evaluate_ranking,
 )
-from keras_multvae.data import Interactions, Split, UserBatches
+from keras_multvae.data import Interactions, Split, UserBatches, save_prepared
 from keras_multvae.models.heads import SAMPLERS
 
+PARTS = {"tune": ("tune_train", "tune_valid"), "test": ("train", "test")}
 METRICS = ["recall_untruncated@20", "ndcg@20"]
 
 
-def load(path: Path, part: str) -> Split:
-    names = ("train", "test") if part == "test" else ("tune_train", "tune_valid")
+def read(path: Path) -> dict[str, Interactions]:
+    """Name -> clicks, all over the same users and items."""
     with np.load(path) as arrays:
-        shape = tuple(
-            np.maximum(*(arrays[n].max(axis=1) for n in ("train", "test"))) + 1
+        clicks = {name: arrays[name] for name in (*PARTS["tune"], *PARTS["test"])}
+    shape = np.max([each.max(axis=1) for each in clicks.values()], axis=0) + 1
+    return {
+        name: Interactions.from_matrix(
+            sparse.csr_matrix((np.ones(each.shape[1], "float32"), each), shape=shape)
         )
-        matrices = [
-            sparse.csr_matrix(
-                (np.ones(arrays[name].shape[1], "float32"), arrays[name]),
-                shape=shape,
-            )
-            for name in names
-        ]
-    return Split.from_holdout(*map(Interactions.from_matrix, matrices))
+        for name, each in clicks.items()
+    }
+
+
+def load(path: Path, part: str) -> Split:
+    clicks = read(path)
+    train, held_out = PARTS[part]
+    return Split.from_holdout(clicks[train], clicks[held_out])
+
+
+def prepare(path: Path, folder: Path) -> None:
+    clicks = read(path)
+    split = Split.from_holdout(
+        clicks["tune_train"], clicks["test"], clicks["tune_valid"]
+    )
+    save_prepared(split, folder)
 
 
 def report(model: Any, split: Split, start: float, what: str) -> None:
@@ -122,8 +137,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path, help="gowalla.npz")
-    parser.add_argument("model", choices=["ease", "sparse-ease", "multvae"])
-    parser.add_argument("--part", choices=["tune", "test"], default="tune")
+    parser.add_argument(
+        "model", nargs="?", choices=["ease", "sparse-ease", "multvae"], default="ease"
+    )
+    parser.add_argument("--part", choices=PARTS, default="tune")
+    parser.add_argument("--prepare", type=Path, help="write a folder; run nothing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--l2", type=float, default=80.0, help="of the linear model")
     parser.add_argument("--linear-dropout", type=float, default=0.0)
@@ -153,6 +171,9 @@ def main() -> None:
     parser.add_argument("--dtype", default="mixed_bfloat16")
     parser.add_argument("--every", type=int, default=6, help="epochs between reports")
     options = parser.parse_args()
+    if options.prepare is not None:
+        prepare(options.data, options.prepare)
+        return
     split = load(options.data, options.part)
     print(split.train, split.test, flush=True)
     start = time.monotonic()
