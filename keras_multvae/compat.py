@@ -236,6 +236,15 @@ def sparse_parts(gradient: Tensor) -> tuple[Tensor, Tensor]:
     return gradient._indices()[0], gradient._values()
 
 
+def in_xla() -> bool:
+    """Whether what TensorFlow traces now is compiled by XLA; only TensorFlow knows."""
+    import tensorflow as tf
+    from tensorflow.python.ops import control_flow_util
+
+    graph = tf.compat.v1.get_default_graph()
+    return bool(control_flow_util.GraphOrParentsInXlaContext(graph))
+
+
 def disable_xla(tensorflow: ModuleType) -> None:
     """Disables XLA in TensorFlow, for which Python has no function."""
     library = ctypes.CDLL(f"{tensorflow.sysconfig.get_lib()}/libtensorflow_cc.so.2")

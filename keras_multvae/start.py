@@ -18,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+from keras_multvae.heap import share_one_heap
+
 SUPPORTED = ("tensorflow", "jax", "torch")
 # The packages to install for each backend.
 INSTALL = {
@@ -57,9 +59,11 @@ def choose_backend() -> None:
         ImportError: The configured backend is not installed or not supported, or none
             is installed.
     """
+    named, where = _named()
+    if named == "jax":
+        share_one_heap()
     if "keras" in sys.modules:
         return
-    named, where = _named()
     if named is not None:
         if named not in SUPPORTED:
             raise ImportError(

@@ -16,6 +16,7 @@ ROOT = Path(keras_multvae.__file__).parent
 # From the bottom up: a package or module imports only what stands before it.
 LAYERS = [
     "typing",
+    "heap",
     "start",
     "compat",
     "checks",

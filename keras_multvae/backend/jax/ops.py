@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_multvae.backend.contract import Structure
 from keras_multvae.backend.jax import mesh
+from keras_multvae.heap import retain_freed_memory as retain_freed_memory
 from keras_multvae.typing import Seeds, Tensor, Variable
 
 # Into how many parts the entries of a batch are split on a CPU.
@@ -241,7 +242,6 @@ def assign_if(
         variable.assign(value)
 
 
-retain_freed_memory = contextlib.nullcontext
 on_host = contextlib.nullcontext
 
 

@@ -1,4 +1,4 @@
-"""Sparse products, the multinomial likelihood and Adam on TensorFlow."""
+"""Products, the multinomial likelihood and Adam on TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from keras_multvae.backend.contract import Structure
+from keras_multvae.backend.tensorflow.sparse import (
+    sparse_dense_matmul as sparse_dense_matmul,
+)
 from keras_multvae.typing import Seeds, Tensor, Variable
 
 # How many of an item's weights are added at a time, for all clicks of a batch.
 WEIGHTS = 32
+# Smaller probabilities may have lost digits to underflow in float32.
+MIN_EXACT = 1e-30
 
 
 def segment_ids(entries_per_user: Tensor, item_ids: Tensor) -> Tensor:
@@ -24,31 +29,6 @@ def segment_ids(entries_per_user: Tensor, item_ids: Tensor) -> Tensor:
     found = tf.searchsorted(ends, entries, side="right")
     # Only symbolic calls, whose sizes are arbitrary, can point past the last user.
     return tf.minimum(found, tf.shape(entries_per_user)[0] - 1)
-
-
-def sparse_dense_matmul(
-    entries_per_user: Tensor,
-    segment_ids: Tensor,
-    item_ids: Tensor,
-    values: Tensor,
-    kernel: Tensor,
-) -> Tensor:
-    """See `keras_multvae.backend`."""
-    kernel = tf.convert_to_tensor(kernel)
-
-    @tf.custom_gradient
-    def product(kernel: Tensor) -> Tensor:
-        num_users, num_items = tf.shape(entries_per_user)[0], tf.shape(kernel)[0]
-        weights = tf.cast(values, kernel.dtype)[:, None]
-
-        def gradient(upstream: Tensor) -> Tensor:
-            weighted = tf.gather(upstream, segment_ids) * weights
-            return tf.math.unsorted_segment_sum(weighted, item_ids, num_items)
-
-        weighted = tf.gather(kernel, item_ids) * weights
-        return tf.math.unsorted_segment_sum(weighted, segment_ids, num_users), gradient
-
-    return product(kernel)
 
 
 def to_dense(
@@ -93,7 +73,22 @@ def add_item_weights(
 
 def affine(inputs: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    return tf.nn.bias_add(tf.matmul(inputs, kernel), bias)
+    # Tensors, as a custom gradient takes variables by another way.
+    return _affine(*map(tf.convert_to_tensor, (inputs, kernel, bias)))
+
+
+@tf.custom_gradient
+def _affine(inputs: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
+        # A product, as TensorFlow's own sum for the bias is slow in 16 bits.
+        ones = tf.ones((1, tf.shape(upstream)[0]), upstream.dtype)
+        return (
+            tf.matmul(upstream, kernel, transpose_b=True),
+            tf.matmul(inputs, upstream, transpose_a=True),
+            tf.squeeze(tf.matmul(ones, upstream), 0),
+        )
+
+    return tf.nn.bias_add(tf.matmul(inputs, kernel), bias), gradient
 
 
 def segment_sum(values: Tensor, segment_ids: Tensor, users: Tensor) -> Tensor:
@@ -126,29 +121,43 @@ def multinomial_nll(
     def nll(logits: Tensor) -> Tensor:
         num_users = tf.shape(logits)[0]
         pi = tf.nn.softmax(logits)
-        # The largest pi of a user is at least 1 / items: its logarithm is safe.
-        log_norm = tf.reduce_max(logits, 1) - tf.math.log(tf.reduce_max(pi, 1))
-        total = tf.math.unsorted_segment_sum(values, segment_ids, num_users)
-        clicked = tf.math.unsorted_segment_sum(
-            values * tf.gather_nd(logits, place), segment_ids, num_users
+        clicked = tf.gather_nd(pi, place)
+        # Equation 2 as it stands, unless a probability has lost digits to underflow.
+        log_pi = tf.cond(
+            tf.reduce_all(clicked > MIN_EXACT),
+            lambda: tf.math.log(clicked),
+            lambda: (
+                tf.gather_nd(logits, place)
+                - tf.gather(_log_norm(logits, pi), segment_ids)
+            ),
         )
 
         def gradient(upstream: Tensor) -> Tensor:
             # d NLL_u / d f_ui = N_u pi_i(z_u) - x_ui
+            total = tf.math.unsorted_segment_sum(values, segment_ids, num_users)
             expected = pi * (upstream * total)[:, None]
             seen = values * tf.gather(upstream, segment_ids)
             return tf.tensor_scatter_nd_sub(expected, place, seen)
 
-        return total * log_norm - clicked, gradient
+        likelihood = tf.math.unsorted_segment_sum(
+            values * log_pi, segment_ids, num_users
+        )
+        return -likelihood, gradient
 
     return nll(logits)
 
 
 def log_sum_exp(logits: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    # One fused pass for what tf.reduce_logsumexp does in six. The largest pi of a user
-    # is at least 1 / items: its logarithm is safe.
-    pi = tf.nn.softmax(logits)
+    # One fused pass for what tf.reduce_logsumexp does in six.
+    return _log_norm(logits, tf.nn.softmax(logits))
+
+
+def _log_norm(logits: Tensor, pi: Tensor) -> Tensor:
+    """The log of the softmax' denominator.
+
+    The largest pi of a user is at least 1 / items: its logarithm is safe.
+    """
     return tf.reduce_max(logits, 1) - tf.math.log(tf.reduce_max(pi, 1))
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import platform
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -20,6 +18,7 @@ from keras_multvae.backend.torch.adam import fuses_adam as fuses_adam
 from keras_multvae.backend.torch.graphs import generator
 from keras_multvae.backend.torch.ranking import log_sum_exp as log_sum_exp
 from keras_multvae.backend.torch.ranking import top_k as top_k
+from keras_multvae.heap import retain_freed_memory as retain_freed_memory
 from keras_multvae.typing import Seeds, Tensor, Variable
 
 if TYPE_CHECKING:
@@ -28,16 +27,13 @@ if TYPE_CHECKING:
 
 # The length of the segments into which padding is split on a GPU.
 PADDING = 512
-# Parameters of mallopt and their defaults, from glibc's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-DEFAULTS = {M_TRIM_THRESHOLD: 128 << 10, M_MMAP_MAX: 65536}
+# Smaller probabilities may have lost digits to underflow in float32.
+MIN_EXACT = 1e-30
 with warnings.catch_warnings():
     # PyTorch warns at the first sparse matrices of a process: here, and not in `fit`.
     warnings.simplefilter("ignore")
     torch.eye(1).to_sparse_csr()
     torch.sparse_csr_tensor([0, 1], [0], [1.0], size=(1, 1), check_invariants=False)
-# One entry for each `retain_freed_memory` that is open.
-_keepers: list[ctypes.CDLL] = []
 
 
 def segment_ids(entries_per_user: Tensor, item_ids: Tensor) -> Tensor:
@@ -146,6 +142,8 @@ class _Affine(torch.autograd.Function):
         if kernel.device.type != "cpu":
             units = torch.addmm(_padded(bias, ctx.padding), inputs, wide)
             return units[:, : kernel.shape[1]]
+        if kernel.element_size() == 2:
+            return torch.addmm(bias, inputs, wide)
         # Not addmm, which fills its output with the bias before the product.
         return torch.mm(inputs, wide).add_(bias)
 
@@ -215,15 +213,11 @@ class _MultinomialNLL(torch.autograd.Function):
         values: Tensor,
     ) -> Tensor:
         pi = torch.softmax(logits, 1)
-        # The largest pi of a user is at least 1 / items: its logarithm is safe.
-        log_norm = logits.amax(1) - pi.amax(1).log()
-        users = torch.zeros_like(log_norm)
+        log_pi = _log_of_clicked(logits, pi, segment_ids, item_ids)
+        users = torch.zeros(len(logits), dtype=pi.dtype, device=pi.device)
         total = users.index_add(0, segment_ids, values)
-        clicked = users.index_add(
-            0, segment_ids, values * logits[segment_ids, item_ids]
-        )
         ctx.save_for_backward(pi, total, segment_ids, item_ids, values)
-        return total * log_norm - clicked
+        return -users.index_add(0, segment_ids, values * log_pi)
 
     @staticmethod
     def backward(ctx: FunctionCtx, upstream: Tensor) -> Tensor:
@@ -234,6 +228,19 @@ class _MultinomialNLL(torch.autograd.Function):
         flat = _flat(segment_ids, item_ids, pi.shape[1])
         gradient.view(-1).index_add_(0, flat, -values * upstream[segment_ids])
         return gradient, None, None, None
+
+
+def _log_of_clicked(
+    logits: Tensor, pi: Tensor, segment_ids: Tensor, item_ids: Tensor
+) -> Tensor:
+    """Log pi of each entry: (entries,)."""
+    if logits.device.type == "cpu":  # a GPU would have to wait for the answer
+        clicked = pi[segment_ids, item_ids]
+        if bool((clicked > MIN_EXACT).all()):
+            return clicked.log()
+    # The largest pi of a user is at least 1 / items: its logarithm is safe.
+    log_norm = logits.amax(1) - pi.amax(1).log()
+    return logits[segment_ids, item_ids] - log_norm[segment_ids]
 
 
 def multinomial_nll(
@@ -273,32 +280,6 @@ def assign_if(
     if bool(condition):
         for variable, value in zip(variables, values(), strict=True):
             variable.assign(value)
-
-
-@contextlib.contextmanager
-def retain_freed_memory() -> Iterator[None]:
-    """See `keras_multvae.backend`.
-
-    On a CPU PyTorch takes each tensor from malloc, and glibc gives one of megabytes
-    back to the system as soon as it is freed: the next step then waits for its logits
-    and gradients to be mapped and cleared anew, a third of its time.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        yield
-        return
-    libc = ctypes.CDLL(None)
-    _keepers.append(libc)
-    libc.mallopt(M_MMAP_MAX, 0)
-    libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-    try:
-        yield
-    finally:
-        _keepers.pop()
-        # A callback of `fit` may have ranked; the outer context of `fit` is still open.
-        if not _keepers:
-            for parameter, default in DEFAULTS.items():
-                libc.mallopt(parameter, default)
-            libc.malloc_trim(0)
 
 
 def on_host() -> AbstractContextManager[None]:
