@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from keras_multvae.features.feature import Matrix
 from keras_multvae.ranking import TopK
-from keras_multvae.ranking.catalogue import Catalogue, mix_of
-from keras_multvae.reranking.labels import Labels, ListMix
+from keras_multvae.ranking.catalogue import mix_of
+from keras_multvae.reranking.labels import Caps, ListMix
 from keras_multvae.reranking.settings import Items, Reranking
 
 # Users at a time: what is read for each place stays in the cache.
-BLOCK = 256
+BLOCK = 512
 
 
 def reranked(
@@ -61,58 +62,90 @@ class _Block:
     ) -> None:
         self.top, self.wanted = top, reranking
         users, count = top.indices.shape
-        self.users, self.count = np.arange(users), count
+        self.starts = np.arange(users) * count
         share = 1 - reranking.diversity - reranking.calibration
-        self.value = np.where(top.counted, share * _relevance(top), -np.inf)
-        self.value = self.value.astype("float32")
+        value = np.where(top.counted, share * _relevance(top), -np.inf)
+        self.value = value.astype("float32")
+        self.likeness: Likeness | None = None
+        self.caps: Caps | None = None
+        self.mix: ListMix | None = None
         if reranking.diversity:
-            self.cosines = _cosines(top.indices, items.catalogue)
-            self.nearest = np.zeros((users, count), "float32")
-        self.labels = None
+            self.likeness = Likeness(top.indices, items.unit_vectors)
         if reranking.at_most is not None:
-            self.labels = Labels(top.indices, items.catalogue.mixes)
+            mixes = items.catalogue.mixes
+            self.caps = Caps(top.indices, mixes, reranking.at_most)
         if reranking.calibration:
             mix = np.nan_to_num(mix_of(history, items.catalogue.mixes))
-            self.mix = ListMix(items.pairs, top.indices, mix.astype("float32"))
+            weight = np.float32(reranking.calibration)
+            self.mix = ListMix(items.pairs, top.indices, mix.astype("float32"), weight)
 
     def chosen(self, k: int) -> TopK:
         """The lists."""
-        indices = np.zeros((len(self.users), k), "int64")
-        scores = np.full((len(self.users), k), -np.inf, self.top.scores.dtype)
-        valid = np.zeros(len(self.users), "int64")
-        fallback = self.top.indices[:, :k]
+        picks = np.zeros((len(self.starts), k), "int64")
+        there = np.zeros(picks.shape, bool)
         for place in range(k):
             now = self.value
-            if self.wanted.diversity and place:
-                now = now - np.float32(self.wanted.diversity) * self.nearest
-            if self.wanted.calibration:
-                now = now + np.float32(self.wanted.calibration) * self.mix.gains()
-            pick = now.argmax(axis=1)
-            there = now[self.users, pick] > -np.inf
-            indices[:, place] = np.where(
-                there, self.top.indices[self.users, pick], fallback[:, place]
-            )
-            scores[there, place] = self.top.scores[self.users, pick][there]
-            valid += there
-            self._take(pick, there, first=place == 0)
-        return TopK(indices, scores, valid)
+            if self.likeness is not None:
+                now = now - np.float32(self.wanted.diversity) * self.likeness.nearest
+            if self.mix is not None:
+                now = self.mix.added_to(now)
+            picks[:, place] = now.argmax(axis=1)
+            rows = self.starts + picks[:, place]
+            there[:, place] = now.ravel()[rows] > -np.inf
+            self._take(rows)
+        indices, scores = (
+            np.take_along_axis(each, picks, axis=1)
+            for each in (self.top.indices, self.top.scores)
+        )
+        return TopK(
+            np.where(there, indices, self.top.indices[:, :k]),
+            np.where(there, scores, -np.inf).astype(scores.dtype),
+            there.sum(axis=1),
+        )
 
-    def _take(self, pick: np.ndarray, there: np.ndarray, first: bool) -> None:
-        """Puts a candidate of each user on his list."""
-        self.value[self.users, pick] = -np.inf
-        if self.wanted.diversity:
-            of_pick = self.cosines[self.users, pick]
-            if first:
-                self.nearest = of_pick
-            else:
-                np.maximum(self.nearest, of_pick, out=self.nearest)
-        if self.wanted.calibration:
-            self.mix.add(self.users[there], pick[there])
-        if self.labels is not None:
-            assert self.wanted.at_most is not None
-            entries = self.labels.entries_of(self.users[there], pick[there])
-            full = self.labels.count(entries, self.wanted.at_most)
-            self.value.ravel()[full] = -np.inf
+    def _take(self, rows: np.ndarray) -> None:
+        """Puts a candidate of each user on his list; of no matter which of none left.
+
+        Args:
+            rows: (users,), which of all users' candidates, one after the other.
+        """
+        self.value.ravel()[rows] = -np.inf
+        if self.likeness is not None:
+            self.likeness.add(rows)
+        if self.mix is not None:
+            self.mix.add(rows)
+        if self.caps is not None:
+            self.value.ravel()[self.caps.add(rows)] = -np.inf
+
+
+class Likeness:
+    """How alike candidates are to what is on a list.
+
+    Args:
+        indices: (users, candidates) item indices.
+        vectors: (items, width) float32 of length 1, or 0, CSR or dense.
+
+    Attributes:
+        nearest: (users, candidates) float32, the largest cosine with an item of the
+            list; 0 as long as there is none.
+    """
+
+    def __init__(self, indices: np.ndarray, vectors: Matrix) -> None:
+        own = vectors[indices.ravel()]
+        dense = own.toarray() if sparse.issparse(own) else own
+        dense = dense.reshape(*indices.shape, -1)
+        cosines = np.matmul(dense, dense.transpose(0, 2, 1))
+        self._cosines = cosines.reshape(-1, indices.shape[1])
+        self.nearest = np.zeros(indices.shape, "float32")
+        self._empty = True
+
+    def add(self, rows: np.ndarray) -> None:
+        """Puts a candidate on each list, see `Caps.add`."""
+        of_pick = self._cosines[rows]
+        if self._empty:
+            self.nearest, self._empty = of_pick, False
+        else:
+            np.maximum(self.nearest, of_pick, out=self.nearest)
 
 
 def _relevance(top: TopK) -> np.ndarray:
@@ -124,14 +157,3 @@ def _relevance(top: TopK) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         found = (top.scores - lowest) / np.where(span > 0, span, 1)
     return np.where(top.counted & (span > 0), found, 1.0)
-
-
-def _cosines(indices: np.ndarray, items: Catalogue) -> np.ndarray:
-    """Of all pairs of each user's candidates, float32 (users, count, count)."""
-    users, count = indices.shape
-    if not sparse.issparse(items.unit_vectors):
-        vectors = items.unit_vectors.astype("float32", copy=False)[indices]
-        return np.matmul(vectors, vectors.transpose(0, 2, 1))
-    rows = items.unit_vectors[indices.ravel()]
-    dense = np.asarray(rows.toarray(), "float32").reshape(users, count, -1)
-    return np.matmul(dense, dense.transpose(0, 2, 1))

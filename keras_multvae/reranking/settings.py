@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from scipy import sparse
+
 from keras_multvae import checks
 from keras_multvae.features import ItemFeatures
+from keras_multvae.features.feature import Matrix
 from keras_multvae.ranking.catalogue import Catalogue, vectors_of
 from keras_multvae.reranking.labels import LabelPairs
 from keras_multvae.typing import Model
+
+# Sparse vectors no wider than this are made dense: their rows are then copied faster.
+NARROW = 64
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,14 @@ class Items:
     def pairs(self) -> LabelPairs:
         """Their labels, as `LabelPairs`."""
         return LabelPairs(self.catalogue.mixes)
+
+    @cached_property
+    def unit_vectors(self) -> Matrix:
+        """What they are compared by, float32 (items, width) of length 1, or 0."""
+        vectors = self.catalogue.unit_vectors.astype("float32")
+        if sparse.issparse(vectors) and vectors.shape[1] <= NARROW:
+            return vectors.toarray()
+        return vectors
 
 
 def items_of(

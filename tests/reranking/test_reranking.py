@@ -22,6 +22,7 @@ from keras_multvae.cli import main
 from keras_multvae.data import FoldIn, Interactions
 from keras_multvae.features import ItemFeatures
 from keras_multvae.ranking import rank
+from keras_multvae.reranking import greedy
 
 USERS, ITEMS = 30, 60
 LABELS = [["a", "b"], ["b"], [], ["c", "d"], ["a"], ["d"]] * 10
@@ -104,6 +105,26 @@ def test_each_place_goes_to_the_best_candidate(shop, rerank):
         # Scores stay what they are.
         score = dict(zip(plain.items[row].tolist(), plain.scores[row], strict=True))
         assert found.scores[row].tolist() == [score[item] for item in expected]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("at_most", [None, 9])
+def test_gains_stay_right_down_a_long_list(shop, at_most):
+    # Only candidates that could be best are looked at again: none may be missed.
+    rerank = Reranking(calibration=0.6, at_most=at_most, by="kind", candidates=ITEMS)
+    found = shop.recommend(user_ids="all", k=40, rerank=rerank)
+    for row in range(0, USERS, 5):
+        assert found.items[row].tolist() == chosen(shop, row, 40, rerank), row
+
+
+@pytest.mark.once
+def test_many_users_get_what_each_would_get_alone(shop, monkeypatch):
+    rerank = Reranking(0.3, 0.3, 3, "kind", 25)
+    together = shop.recommend(user_ids="all", k=8, rerank=rerank)
+    monkeypatch.setattr(greedy, "BLOCK", 7)
+    apart = shop.recommend(user_ids="all", k=8, rerank=rerank)
+    for row in range(USERS):
+        assert together.items[row].tolist() == apart.items[row].tolist()
 
 
 @pytest.mark.once
