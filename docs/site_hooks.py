@@ -45,6 +45,8 @@ OUTPUTS = """\
 INDEX = re.compile(r"`[^`\n]*`|(?<!\w)([^\W\d_]²?)_(\w{1,3}(?!\w)|\([^()\s]*\))")
 # Code in a table: GitHub wants its bars escaped, Python-Markdown as they are.
 CELL = re.compile(r"`[^`\n]*\\\|[^`\n]*`")
+# The heading of a table's first column, where it has none.
+CORNER = re.compile(r"(?<=<tr>\n)<th(?: style=\"[^\"]*\")?></th>")
 LINK = re.compile(r"(?<=\]\()(?!https?:)([\w./-]+)(#[\w.-]+)?(?=\))")
 # A link to another notebook, from docs/ or from docs/notebooks/.
 NOTEBOOK = re.compile(r"(\[[^\]\n]*\]\()(notebooks/)?(\w+)\.ipynb\)")
@@ -75,6 +77,11 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     markdown = LINK.sub(lambda found: _link(found, source), markdown)
     markdown = NOTEBOOK.sub(lambda found: _to_notebook(found, name), markdown)
     return markdown if name in OF_ROOT else linked(markdown)
+
+
+def on_page_content(html: str, **_: object) -> str:
+    """Has the empty corner of a table be no heading, which would have no name."""
+    return CORNER.sub("<td></td>", html)
 
 
 def on_post_page(output: str, **_: object) -> str:

@@ -114,3 +114,13 @@ def test_notebooks_open_in_colab_if_the_address_is_set(
     for path in DOCS.glob("notebooks/*.ipynb"):
         assert f"(notebooks/{path.stem}.md){opened(path.stem)}" in listed
     assert ("colab" in listed) is (folder is not None)
+
+
+def test_an_empty_corner_of_a_table_is_no_heading(hooks):
+    markdown = pytest.importorskip("markdown")
+    for align in ("---", ":---"):
+        table = f"| | a |\n| {align} | ---: |\n| b | 1 |"
+        html = markdown.markdown(table, extensions=["tables"])
+        shown = hooks.on_page_content(html)
+        assert re.search(r"<th[^>]*></th>", html) and "></th>" not in shown
+        assert re.search(r"<tr>\s*<td></td>\s*<th[^>]*>a</th>\s*</tr>", shown)
