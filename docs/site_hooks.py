@@ -46,7 +46,7 @@ INDEX = re.compile(r"`[^`\n]*`|(?<!\w)([^\W\d_]²?)_(\w{1,3}(?!\w)|\([^()\s]*\))
 # Code in a table: GitHub wants its bars escaped, Python-Markdown as they are.
 CELL = re.compile(r"`[^`\n]*\\\|[^`\n]*`")
 # The heading of a table's first column, where it has none.
-CORNER = re.compile(r"(?<=<tr>\n)<th(?: style=\"[^\"]*\")?></th>")
+CORNER = re.compile(r"(<tr[^>]*>\s*)<th(?: style=\"[^\"]*\")?></th>")
 LINK = re.compile(r"(?<=\]\()(?!https?:)([\w./-]+)(#[\w.-]+)?(?=\))")
 # A link to another notebook, from docs/ or from docs/notebooks/.
 NOTEBOOK = re.compile(r"(\[[^\]\n]*\]\()(notebooks/)?(\w+)\.ipynb\)")
@@ -81,7 +81,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
 
 def on_page_content(html: str, **_: object) -> str:
     """Has the empty corner of a table be no heading, which would have no name."""
-    return CORNER.sub("<td></td>", html)
+    return CORNER.sub(r"\1<td></td>", html)
 
 
 def on_post_page(output: str, **_: object) -> str:
@@ -174,6 +174,10 @@ def _notebook(file: File, config: MkDocsConfig) -> list[File]:
     # Tables of pandas as the site has tables.
     text = re.sub(r"<style scoped>.*?</style>\n", "", text, flags=re.DOTALL)
     text = text.replace('<table border="1" class="dataframe">', "<table>")
+    # What Keras prints of a model scrolls, so the keyboard must reach it.
+    text = text.replace(
+        '<pre style="white-space:pre', '<pre tabindex="0" style="white-space:pre'
+    )
     title, _, rest = text.lstrip().partition("\n")
     text = f"{title}\n\n[This page as a notebook]({path.name})\n{rest}"
     pages = [File.generated(config, path.with_suffix(".md").as_posix(), content=text)]

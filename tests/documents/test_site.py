@@ -54,7 +54,8 @@ def test_the_navigation_has_every_page_once(hooks):
 
 def test_nothing_comes_from_elsewhere():
     assert SITE["theme"]["font"] is False
-    named = [*SITE["extra_css"], *SITE["extra"]["polyfills"]]
+    named = [*SITE["extra_css"], *SITE["extra_javascript"]]
+    named += SITE["extra"]["polyfills"]
     named += [SITE["theme"]["logo"], SITE["theme"]["favicon"]]
     for name in named:
         assert (DOCS / name).is_file()
