@@ -9,8 +9,8 @@ function mend() {
   }
   // A table that scrolls must be within reach of the keyboard.
   for (const table of document.querySelectorAll(".md-typeset__scrollwrap")) {
-    table.toggleAttribute("tabindex", table.scrollWidth > table.clientWidth);
-    if (table.hasAttribute("tabindex")) table.tabIndex = 0;
+    if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
+    else table.removeAttribute("tabindex");
   }
 }
 new MutationObserver(mend).observe(document.body, { childList: true, subtree: true });
