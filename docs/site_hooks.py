@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -44,7 +45,12 @@ OUTPUTS = """\
 INDEX = re.compile(r"`[^`\n]*`|(?<!\w)([^\W\d_]²?)_(\w{1,3}(?!\w)|\([^()\s]*\))")
 # Code in a table: GitHub wants its bars escaped, Python-Markdown as they are.
 CELL = re.compile(r"`[^`\n]*\\\|[^`\n]*`")
+# The heading of a table's first column, where it has none.
+CORNER = re.compile(r"(<tr[^>]*>\s*)<th(?: style=\"[^\"]*\")?></th>")
 LINK = re.compile(r"(?<=\]\()(?!https?:)([\w./-]+)(#[\w.-]+)?(?=\))")
+# A link to another notebook, from docs/ or from docs/notebooks/.
+NOTEBOOK = re.compile(r"(\[[^\]\n]*\]\()(notebooks/)?(\w+)\.ipynb\)")
+GITHUB = "https://github.com/"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -69,7 +75,13 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
         markdown = INDEX.sub(_lowered, markdown)
     markdown = CELL.sub(lambda code: code[0].replace(r"\|", "|"), markdown)
     markdown = LINK.sub(lambda found: _link(found, source), markdown)
+    markdown = NOTEBOOK.sub(lambda found: _to_notebook(found, name), markdown)
     return markdown if name in OF_ROOT else linked(markdown)
+
+
+def on_page_content(html: str, **_: object) -> str:
+    """Has the empty corner of a table be no heading, which would have no name."""
+    return CORNER.sub(r"\1<td></td>", html)
 
 
 def on_post_page(output: str, **_: object) -> str:
@@ -90,6 +102,32 @@ def _link(found: re.Match[str], source: str) -> str:
     pages = {of: page for page, of in OF_ROOT.items()} | {"README.md": "index.md"}
     page = pages.get(path.as_posix())
     return found[0] if page is None else f"{up}{page}{anchor}"
+
+
+def _to_notebook(found: re.Match[str], name: str) -> str:
+    """A link to a notebook as one to its page, and one that opens it in Colab."""
+    before, folder, notebook = found[1], found[2] or "", found[3]
+    colab = in_colab(notebook)
+    opened = f" ([in Colab]({colab}))" if colab else ""
+    if notebook == Path(name).stem:
+        return found[0] + opened  # The notebook itself, from its page.
+    return f"{before}{folder}{notebook}.md){opened}"
+
+
+def in_colab(notebook: str, root: Path = ROOT) -> str:
+    """Where Colab opens a notebook of the released version; "" if that is nowhere.
+
+    Colab reads what is on GitHub, and the notebook installs the package from PyPI: both
+    have a version once its tag is pushed.
+    """
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
+    address = project["tool"]["hatch"]["metadata"]["hooks"]["custom"]["address"]
+    if not address.startswith(GITHUB):
+        return ""
+    code = (root / "keras_multvae" / "__init__.py").read_text("utf-8")
+    version = re.findall(r'^__version__ = "([^"]+)"$', code, re.MULTILINE)[0]
+    path = f"{address.removeprefix(GITHUB).rstrip('/')}/blob/v{version}/docs/notebooks"
+    return f"https://colab.research.google.com/github/{path}/{notebook}.ipynb"
 
 
 def _lowered(found: re.Match[str]) -> str:
@@ -136,7 +174,12 @@ def _notebook(file: File, config: MkDocsConfig) -> list[File]:
     # Tables of pandas as the site has tables.
     text = re.sub(r"<style scoped>.*?</style>\n", "", text, flags=re.DOTALL)
     text = text.replace('<table border="1" class="dataframe">', "<table>")
-    text += f"\n\n[This page as a notebook]({path.name})\n"
+    # What Keras prints of a model scrolls, so the keyboard must reach it.
+    text = text.replace(
+        '<pre style="white-space:pre', '<pre tabindex="0" style="white-space:pre'
+    )
+    title, _, rest = text.lstrip().partition("\n")
+    text = f"{title}\n\n[This page as a notebook]({path.name})\n{rest}"
     pages = [File.generated(config, path.with_suffix(".md").as_posix(), content=text)]
     for picture, content in made["outputs"].items():
         place = (path.parent / picture).as_posix()

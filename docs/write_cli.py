@@ -107,7 +107,7 @@ def _tables(command: Noted) -> list[str]:
 def _table(options: list[tuple[tuple[str, ...], dict[str, Any]]]) -> str:
     if not options:
         return ""
-    rows = ["| option | default | |", "| --- | --- | --- |"]
+    rows = ["| option | default | meaning |", "| --- | --- | --- |"]
     rows += [f"| {' | '.join(_row(names, given))} |" for names, given in options]
     return "\n".join(rows)
 

