@@ -5,6 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+# Before Keras, as in the commands: on JAX it then has one heap for all threads.
+import keras_multvae  # noqa: F401
+
+# isort: split
 import keras
 from scipy import sparse
 
