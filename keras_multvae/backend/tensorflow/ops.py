@@ -18,7 +18,7 @@ from keras_multvae.typing import Seeds, Tensor, Variable
 
 # How many of an item's weights are added at a time, for all clicks of a batch.
 WEIGHTS = 32
-# Smaller probabilities may have lost digits to underflow in float32.
+# Smaller probabilities and sums of exp may have lost digits to underflow in float32.
 MIN_EXACT = 1e-30
 
 
@@ -149,8 +149,14 @@ def multinomial_nll(
 
 def log_sum_exp(logits: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    # One fused pass for what tf.reduce_logsumexp does in six.
-    return _log_norm(logits, tf.nn.softmax(logits))
+    # Without subtracting the maximum: fewer passes, and as exact unless a sum leaves
+    # float32's range.
+    total = tf.reduce_sum(tf.exp(logits), 1)
+    return tf.cond(
+        tf.reduce_all((total > MIN_EXACT) & (total < total.dtype.max)),
+        lambda: tf.math.log(total),
+        lambda: _log_norm(logits, tf.nn.softmax(logits)),
+    )
 
 
 def _log_norm(logits: Tensor, pi: Tensor) -> Tensor:
