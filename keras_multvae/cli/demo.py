@@ -148,9 +148,12 @@ def _export(recommender: Recommender, path: Path, card: ModelCard) -> None:
     log(
         f"{version} takes film ids and answers with film ids; its model card and "
         f"files for Docker and Kubernetes are in {version}/assets.extra and "
-        f"{path}/serving. Serve it:\n\n"
+        f"{path}/serving. Serve it, with a page to try it on (extra `serving`):\n\n"
+        f"  keras-multvae serve {path}\n\n"
+        "or by TensorFlow Serving:\n\n"
         f'  docker run -p 8501:8501 -v "{path.resolve()}:/models/movielens" \\\n'
-        "    -e MODEL_NAME=movielens tensorflow/serving\n"
+        "    -e MODEL_NAME=movielens tensorflow/serving\n\n"
+        "Either answers\n\n"
         f"""  curl -d '{{"instances": [{{"item_ids": {history}}}]}}' \\\n"""
         "    http://localhost:8501/v1/models/movielens:predict\n"
     )
