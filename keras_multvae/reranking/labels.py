@@ -132,10 +132,11 @@ class ListMix:
 
     def add(self, rows: np.ndarray) -> None:
         """Puts a candidate on each list, see `Caps.add`."""
-        own = self._own[rows]
-        cells = self._pairs.labels[own] * len(rows) + self._users[:, None]
-        self._on_list.ravel()[cells] += self._pairs.amounts[own]
-        self._labelled += self._has[rows]
+        own = self._own.take(rows, axis=0)
+        cells = self._pairs.labels.take(own) * len(rows) + self._users[:, None]
+        now = self._on_list.take(cells) + self._pairs.amounts.take(own)
+        self._on_list.ravel()[cells] = now
+        self._labelled += self._has.take(rows)
 
     def added_to(self, values: np.ndarray) -> np.ndarray:
         """Values (users, candidates) and what they gain, right for each user's best.
