@@ -74,13 +74,17 @@ def add_item_weights(
 def affine(inputs: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     # Tensors, as a custom gradient takes variables by another way.
-    return _affine(*map(tf.convert_to_tensor, (inputs, kernel, bias)))
+    inputs, kernel, bias = map(tf.convert_to_tensor, (inputs, kernel, bias))
+    if kernel.dtype.size == 2:
+        return _narrow_affine(inputs, kernel, bias)
+    return tf.nn.bias_add(tf.matmul(inputs, kernel), bias)
 
 
 @tf.custom_gradient
-def _affine(inputs: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+def _narrow_affine(inputs: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    """`affine` in 16 bits, where TensorFlow's own gradient of the bias is slow."""
+
     def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
-        # A product, as TensorFlow's own sum for the bias is slow in 16 bits.
         ones = tf.ones((1, tf.shape(upstream)[0]), upstream.dtype)
         return (
             tf.matmul(upstream, kernel, transpose_b=True),
