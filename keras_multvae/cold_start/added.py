@@ -33,6 +33,9 @@ from keras_multvae.typing import Model
 
 # Judges, and numbers of their scores, at most.
 USERS, MAX_SCORES = 1000, 1 << 24
+# Clicks with which an item is half known, as they are tried; without end, features
+# alone count.
+HALVES = (np.inf, 300.0, 100.0, 30.0, 10.0)
 
 
 @dataclass
@@ -114,35 +117,73 @@ class _Addition:
         """The model with the new items."""
         regression = Regression(self.design, self.weights)
         penalty = regression.fit(self.vectors @ self.metric).penalty
-        few = self._few_clicks(regression, penalty)
         near = None
+        path: np.ndarray | float = 0.0
         if self.path is not None:
             near = linear_path.neighbours(
                 self.design, self.known.design[self.items :], self.weights
             )
+            path = self._path_logits(near, self.seen)
         grown = self.network.with_new_items(self.items + self.new)
         tables = item_embeddings(grown)
-        found = [self._predicted(regression, each, penalty, few) for each in tables]
-        kinds = [table.kind for table in tables]
-        vectors, biases = kinds.index("vectors"), kinds.index("biases")
-        path: np.ndarray | float = 0.0
-        if near is not None:
-            path = self._path_logits(near, self.seen)
-        mean = regression.mean(self.vectors)
-        predicted = Predicted(mean, found[vectors], found[biases][:, 0], path)
-        audience = Audience(
-            self.queries, self._logits(self.seen, self.queries), self.seen, self.targets
-        )
-        folds = self._folds(penalty)
-        choice = calibrated(folds, audience, predicted, warm_loss)
+        choice, found = self._chosen(regression, penalty, tables, path, warm_loss)
         choice = choice._replace(shift=choice.shift + boost)
-        found[vectors], found[biases] = self._calibrated(audience, predicted, choice)
+        predicted = self._new_items(regression, tables, found, path)
+        kinds = [table.kind for table in tables]
+        found[kinds.index("vectors")], found[kinds.index("biases")] = self._calibrated(
+            self._audience, predicted, choice
+        )
         for table, rows in zip(tables, found, strict=True):
             table.assign_last(rows)
         if self.path is not None and near is not None:
             matrix = linear_path.grown(self.path.matrix(), near, self._path_worth)
             grown = grown.with_linear_path(matrix, self._path_weight)
         return grown, choice
+
+    def _chosen(
+        self,
+        regression: Regression,
+        penalty: float,
+        tables: list[ItemTable],
+        path: np.ndarray | float,
+        warm_loss: float,
+    ) -> tuple[Calibration, list[np.ndarray]]:
+        """How strongly new items compete, and their rows by table.
+
+        Where they have clicks, these count what is best for all items within the
+        budget. Features alone come first: clicks have to do better.
+        """
+        few = self._few_clicks()
+        best: tuple[Calibration, list[np.ndarray]] | None = None
+        for half in HALVES if few is not None else HALVES[:1]:
+            if few is not None:
+                few.half_known = half
+            found = [self._predicted(regression, each, penalty, few) for each in tables]
+            predicted = self._new_items(regression, tables, found, path)
+            folds = self._folds(penalty, few)
+            choice = calibrated(folds, self._audience, predicted, warm_loss)
+            if best is None or _worth(choice, warm_loss) > _worth(best[0], warm_loss):
+                best = choice, found
+        assert best is not None
+        return best
+
+    def _new_items(
+        self,
+        regression: Regression,
+        tables: list[ItemTable],
+        found: list[np.ndarray],
+        path: np.ndarray | float,
+    ) -> Predicted:
+        """What the rows of new items come to."""
+        rows = {table.kind: each for table, each in zip(tables, found, strict=True)}
+        mean = regression.mean(self.vectors)
+        return Predicted(mean, rows["vectors"], rows["biases"][:, 0], path)
+
+    @cached_property
+    def _audience(self) -> Audience:
+        """All judges."""
+        logits = self._logits(self.seen, self.queries)
+        return Audience(self.queries, logits, self.seen, self.targets)
 
     def _predicted(
         self,
@@ -173,7 +214,9 @@ class _Addition:
         )
         return vectors, bounded[:, None]
 
-    def _folds(self, penalty: float) -> Iterator[tuple[Audience, Predicted]]:
+    def _folds(
+        self, penalty: float, few: FewClicks | None
+    ) -> Iterator[tuple[Audience, Predicted]]:
         """Known items that stand for new ones, some at a time."""
         share = float(np.clip(self.new / self.items, LEAST_SHARE, MAX_SHARE))
         rng = np.random.default_rng(self.seed)
@@ -198,6 +241,13 @@ class _Addition:
             fitted.penalty = penalty
             of_biases = regression.fit(self.biases)
             design = self.design[places]
+            vectors = regression.predict(design, fitted)
+            levels = regression.predict(design, of_biases)
+            if few is not None:
+                counts = rng.choice(self._new_counts, count)
+                stand_in = (places, weights, counts)
+                vectors = few.standing_in(vectors, self.vectors, *stand_in)
+                levels = few.standing_in(levels, self.biases, *stand_in)
             path: np.ndarray | float = 0.0
             if self.path is not None:
                 near = linear_path.neighbours(self.design, design, weights, places)
@@ -206,8 +256,8 @@ class _Addition:
                 audience,
                 Predicted(
                     fitted.mean,
-                    regression.predict(design, fitted),
-                    regression.predict(design, of_biases)[:, 0],
+                    vectors,
+                    levels[:, 0],
                     path,
                     places,
                 ),
@@ -247,24 +297,31 @@ class _Addition:
         own = sparse.csr_matrix(clicks[users][:, : self.items], dtype="float32")
         return new[users], self.network.query_vectors(own)
 
-    def _few_clicks(self, regression: Regression, penalty: float) -> FewClicks | None:
+    def _few_clicks(self) -> FewClicks | None:
         """What clicks tell, where a new item has any."""
         clicks = self.known.clicks
         if clicks is None or clicks[:, self.items :].nnz == 0:
             return None
-        told = self.vectors @ self.metric
-        fitted = regression.fit(told)
-        fitted.penalty = penalty
-        by_features = regression.predict(self.design, fitted)
-        by_features[regression.judged] = regression.left_out(told, fitted)
         return FewClicks(
             sparse.csr_matrix(clicks[:, : self.items]),
             self.network.query_vectors,
             self.weights,
-            told,
-            by_features,
+            self.vectors @ self.metric,
             self.seed,
         )
+
+    @property
+    def _new_counts(self) -> np.ndarray:
+        """(new,) clicks of the new items."""
+        assert self.known.clicks is not None
+        counts = np.asarray((self.known.clicks > 0).sum(axis=0)).ravel()
+        found: np.ndarray = counts[self.items :]
+        return found
+
+
+def _worth(choice: Calibration, warm_loss: float) -> tuple[bool, float]:
+    """Whether it holds the budget, and what it gains."""
+    return (choice.warm_loss or 0.0) <= warm_loss, choice.gain or 0.0
 
 
 def _root_of_covariance(queries: np.ndarray) -> np.ndarray:

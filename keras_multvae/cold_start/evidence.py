@@ -82,17 +82,18 @@ class FewClicks:
     """What clicks say of an item's rows, beside its features.
 
     A second regression goes from `behaviour` to the rows. With n clicks its prediction
-    counts n / (n + kappa), that from the features the rest: empirical Bayes, kappa as
-    the known items have it when they are shown with few clicks. The users' vectors are
-    made without the items that are looked at, as those of a new item's users are.
+    counts n / (n + kappa), that from the features the rest. The users' vectors are made
+    without the items that are looked at, as those of a new item's users are.
 
     Args:
         clicks: CSR (users, items) of the known items.
         queries_of: From histories, CSR (users, items), to vectors (users, units).
         weights: (items,), how well each item is known.
-        rows: (items, any), what the items' rows give, by which kappa is judged.
-        by_features: (items, any), the same by features, each item left out.
+        rows: (items, any), what the items' rows give, by which the penalty is chosen.
         seed: Int >= 0.
+
+    Attributes:
+        half_known: Float, kappa. At first infinite: features alone count.
     """
 
     def __init__(
@@ -101,7 +102,6 @@ class FewClicks:
         queries_of: Callable[[sparse.csr_matrix], np.ndarray],
         weights: np.ndarray,
         rows: np.ndarray,
-        by_features: np.ndarray,
         seed: int = 0,
     ) -> None:
         rng = np.random.default_rng(seed)
@@ -123,34 +123,50 @@ class FewClicks:
                 np.where(apart[:, None], new, old)
                 for new, old in zip(told, found or told, strict=True)
             ]
-        counts = np.asarray((clicks > 0).sum(axis=0)).ravel()
-        self._regression = Regression(found[0], weights * (counts > 0))
-        self.fitted = self._regression.fit(rows)
-        self.half_known = self._best(found[1:], counts, rows, by_features)
+        self._counts = np.asarray((clicks > 0).sum(axis=0)).ravel()
+        self._told, *self._shown = found
+        self._regression = self._over(weights)
+        self._penalty = self._regression.fit(rows).penalty
+        self.half_known = np.inf
 
-    def _best(
+    def _over(self, weights: np.ndarray) -> Regression:
+        """The regression from what all clicks tell."""
+        return Regression(self._told, weights * (self._counts > 0))
+
+    def standing_in(
         self,
-        shown: list[np.ndarray],
-        counts: np.ndarray,
-        rows: np.ndarray,
         by_features: np.ndarray,
-    ) -> float:
-        """The kappa with the least error on known items that are shown with a few."""
-        grid = 10.0 ** np.arange(-1, 4.25, 0.25)
-        losses = np.zeros(len(grid))
-        for number, told in zip(SHOWN, shown, strict=True):
-            enough = counts >= 2 * number
-            found = self._regression.predict(told[enough], self.fitted)
-            for place, kappa in enumerate(grid):
-                mixed = mix(found, by_features[enough], number, kappa)
-                losses[place] += ((mixed - rows[enough]) ** 2).sum()
-        # Of equal ones the largest: then features alone are believed.
-        return float(grid[len(grid) - 1 - int(np.argmin(losses[::-1]))])
+        rows: np.ndarray,
+        places: np.ndarray,
+        weights: np.ndarray,
+        counts: np.ndarray,
+    ) -> np.ndarray:
+        """The rows of known items as they would be if these were new, (places, any).
+
+        Args:
+            by_features: (places, any), the rows by features.
+            rows: (items, any), those of all items.
+            places: Indices of the items; their `weights` are 0.
+            weights: (items,), how well each is known.
+            counts: (places,), clicks that each is shown with: the nearest number of
+                `SHOWN`, and none for an item that has not twice as many.
+        """
+        regression = self._over(weights)
+        fitted = regression.fit(rows)
+        fitted.penalty = self._penalty
+        numbers = np.array(SHOWN)
+        distances = np.abs(np.log(numbers) - np.log(np.maximum(counts, 0.5))[:, None])
+        nearest = distances.argmin(axis=1)
+        told = np.stack(self._shown)[nearest, places]
+        shown = numbers[nearest] * (counts > 0)
+        shown = shown * (self._counts[places] >= 2 * shown)
+        found = regression.predict(told, fitted)
+        return mix(found, by_features, shown[:, None], self.half_known)
 
     def fit(self, rows: np.ndarray) -> Fitted:
         """The regression to other rows, with the same penalty."""
         fitted = self._regression.fit(rows)
-        fitted.penalty = self.fitted.penalty
+        fitted.penalty = self._penalty
         return fitted
 
     def mixed(

@@ -16,6 +16,7 @@ from keras_multvae import (
     SampledSoftmax,
     backend,
 )
+from keras_multvae.cold_start import added
 from keras_multvae.cold_start.tables import item_embeddings
 from keras_multvae.data import FoldIn, Interactions, Vocabulary
 from keras_multvae.features import ItemFeatures
@@ -134,7 +135,8 @@ def test_a_linear_path_grows_along():
     np.testing.assert_allclose(change, change[:, :1].repeat(ITEMS + 2, 1), atol=1e-3)
 
 
-def test_clicks_count_beside_features():
+def test_clicks_count_beside_features(monkeypatch):
+    monkeypatch.setattr(added, "HALVES", (10.0,))
     clicks = clicks_of()
     shop = shop_of(MODELS["MultVAE"](), clicks)
     columns = {"vector": VECTORS[[ITEMS, ITEMS]]}
@@ -159,6 +161,13 @@ def test_clicks_count_beside_features():
     np.testing.assert_allclose(same["vectors"][0], same["vectors"][1], atol=1e-6)
     np.testing.assert_allclose(tables["inputs"][1], same["inputs"][1], atol=1e-5)
     assert grown.histories.matrix[:, ITEMS].nnz == 20
+    # They count as much as they help to find known items, which is the most at first.
+    gains = {}
+    for halves in ((np.inf,), (10.0,), (np.inf, 10.0)):
+        monkeypatch.setattr(added, "HALVES", halves)
+        found = shop.add_items(NEW, columns, histories=histories)
+        gains[halves] = found.calibration.gain
+    assert gains[np.inf, 10.0] == max(gains.values())
 
 
 def test_known_items_are_passed_over():

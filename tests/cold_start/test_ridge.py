@@ -110,8 +110,8 @@ def test_mix_moves_from_features_to_clicks():
     assert few.ravel().tolist() == [0, 0.75]
 
 
-def test_few_clicks_count_as_much_as_they_tell():
-    """Rows that users' tastes give, and features that say half of it or nothing."""
+def test_few_clicks_tell_of_rows():
+    """Rows that users' tastes give, and features that say nothing of them."""
     rng = np.random.default_rng(5)
     taste, rows = rng.normal(size=(800, 3)), rng.normal(size=(90, 3))
     clicks = sparse.csr_matrix(
@@ -122,22 +122,33 @@ def test_few_clicks_count_as_much_as_they_tell():
         assert histories.shape == clicks.shape
         return taste
 
-    halves = [
-        FewClicks(clicks, queries_of, np.ones(90), rows, by_features).half_known
-        for by_features in (np.zeros((90, 3)), rows / 2, rows)
-    ]
-    # What features tell well, few clicks do not change.
-    assert halves[0] < halves[1] < halves[2]
-    few = FewClicks(clicks, queries_of, np.ones(90), rows, np.zeros((90, 3)))
+    few = FewClicks(clicks, queries_of, np.ones(90), rows)
     new = rng.normal(size=(40, 3))
     theirs = taste @ new.T + rng.gumbel(size=(800, 40)) > 1
-    found = few.mixed(
-        np.zeros((40, 3)),
-        sparse.csr_matrix(theirs.astype("float32")),
-        taste,
-        few.fit(rows),
-    )
+    told = sparse.csr_matrix(theirs.astype("float32")), taste, few.fit(rows)
+    # Until it is said how much they count, features alone do.
+    assert (few.mixed(np.ones((40, 3)), *told) == 1).all()
+    few.half_known = 10.0
+    found = few.mixed(np.zeros((40, 3)), *told)
     assert ((found - new) ** 2).mean() < 0.5 * (new**2).mean()
+    # Known items that stand for new ones: the more clicks, the less is missed.
+    places = np.arange(0, 90, 2)
+    weights = np.ones(90)
+    weights[places] = 0
+    missed = [
+        (
+            (
+                few.standing_in(
+                    np.zeros((45, 3)), rows, places, weights, np.full(45, count)
+                )
+                - rows[places]
+            )
+            ** 2
+        ).mean()
+        for count in (0, 3, 30)
+    ]
+    assert missed[0] == pytest.approx((rows[places] ** 2).mean())
+    assert missed[0] > missed[1] > missed[2]
 
 
 def test_path_grows_by_the_rows_and_columns_of_neighbours():
