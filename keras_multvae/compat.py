@@ -8,8 +8,9 @@ when they are called.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -243,6 +244,31 @@ def in_xla() -> bool:
 
     graph = tf.compat.v1.get_default_graph()
     return bool(control_flow_util.GraphOrParentsInXlaContext(graph))
+
+
+@contextlib.contextmanager
+def without_autotuning() -> Iterator[None]:
+    """A context in which Keras' loop on TensorFlow reads a `PyDataset` untuned.
+
+    The thread of tf.data's tuner sleeps for longer and longer, and the end of an epoch
+    waits until it wakes: an epoch may take twice its time. A batch is read ahead of
+    the step, as with the tuner.
+    """
+    import tensorflow as tf
+    from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+
+    tuned = PyDatasetAdapter.get_tf_dataset
+
+    def untuned(self: PyDatasetAdapter) -> object:
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return tuned(self).prefetch(1).with_options(options)
+
+    PyDatasetAdapter.get_tf_dataset = untuned
+    try:
+        yield
+    finally:
+        PyDatasetAdapter.get_tf_dataset = tuned
 
 
 def disable_xla(tensorflow: ModuleType) -> None:

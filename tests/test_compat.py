@@ -306,6 +306,44 @@ def test_the_tensor_of_a_variable_in_mixed_precision():
 
 
 @on("tensorflow")
+@on("tensorflow")
+def test_a_py_dataset_is_read_without_a_tuner():
+    from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+
+    class Rows(keras.utils.PyDataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return (np.full((2, 1), index, "float32"),)
+
+    def made():
+        return PyDatasetAdapter(Rows(), shuffle=False).get_tf_dataset()
+
+    assert made().options().autotune.enabled is None
+    with compat.without_autotuning():
+        dataset = made()
+    assert dataset.options().autotune.enabled is False
+    found = [float(rows[0, 0]) for (rows,) in dataset.take(3)]
+    assert found == [0, 1, 2]
+    assert made().options().autotune.enabled is None
+
+
+@on("tensorflow")
+def test_xla_is_known_while_it_traces():
+    import tensorflow as tf
+
+    found = []
+
+    def function(x):
+        found.append(compat.in_xla())
+        return x
+
+    tf.function(function)(tf.constant(1.0))
+    tf.function(function, jit_compile=True)(tf.constant(1.0))
+    assert found == [False, True]
+
+
 def test_the_switch_against_xla_is_there():
     """In a process of its own, as it is not to be undone."""
     code = "import tensorflow; from keras_multvae import compat\n"

@@ -41,6 +41,7 @@ fuses_adam = _operations.fuses_adam
 without_gradients = _operations.without_gradients
 assign_if = _operations.assign_if
 retain_freed_memory = _operations.retain_freed_memory
+without_autotuning = _operations.without_autotuning
 on_host = _operations.on_host
 has_accelerator = _operations.has_accelerator
 upload = _operations.upload

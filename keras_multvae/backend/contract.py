@@ -148,6 +148,9 @@ class Operations(Protocol):
     def retain_freed_memory(self) -> AbstractContextManager[None]:
         """A context in which freed memory is retained for the next step."""
 
+    def without_autotuning(self) -> AbstractContextManager[None]:
+        """A context for Keras' loop over `UserBatches`, which no tuner then delays."""
+
     def on_host(self) -> AbstractContextManager[None]:
         """A context for tensors that the host reads at every step, such as seeds.
 

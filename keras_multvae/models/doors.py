@@ -213,7 +213,11 @@ class Doors:
         warn_of_lost_models(self)
         self.prepare_fit(arguments["x"])
         try:
-            with backend.retain_freed_memory(), _uploading(arguments["x"]):
+            with (
+                backend.retain_freed_memory(),
+                backend.without_autotuning(),
+                _uploading(arguments["x"]),
+            ):
                 return super().fit(**arguments)  # type: ignore[misc]
         except Exception:
             # TensorFlow cannot retrace a step whose first tracing failed.
@@ -229,13 +233,15 @@ class Doors:
         """As `keras.Model.evaluate`, for matrices too; users come in order."""
         given = arguments_of("evaluate", x, *args, **kwargs)
         arguments = check_rows(self, given, measured=True)
-        return super().evaluate(**arguments)  # type: ignore[misc]
+        with backend.without_autotuning():
+            return super().evaluate(**arguments)  # type: ignore[misc]
 
     def predict(self, x: Clicks, *args: object, **kwargs: object) -> np.ndarray:
         """As `keras.Model.predict`: unmasked logits, for matrices too, in order."""
         given = arguments_of("predict", x, *args, **kwargs)
         arguments = check_rows(self, given, measured=False)
-        return super().predict(**arguments)  # type: ignore[misc]
+        with backend.without_autotuning():
+            return super().predict(**arguments)  # type: ignore[misc]
 
     def save(self, filepath: object, *args: object, **kwargs: object) -> None:
         """As `keras.Model.save`, into a .keras file."""

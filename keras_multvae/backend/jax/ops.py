@@ -242,6 +242,7 @@ def assign_if(
         variable.assign(value)
 
 
+without_autotuning = contextlib.nullcontext
 on_host = contextlib.nullcontext
 
 

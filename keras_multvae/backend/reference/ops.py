@@ -15,6 +15,7 @@ from keras_multvae.backend.contract import Structure
 from keras_multvae.typing import Seeds, Tensor, Variable
 
 retain_freed_memory = contextlib.nullcontext
+without_autotuning = contextlib.nullcontext
 on_host = contextlib.nullcontext
 
 

@@ -14,6 +14,7 @@ from keras_multvae.backend.contract import Structure
 from keras_multvae.backend.tensorflow.sparse import (
     sparse_dense_matmul as sparse_dense_matmul,
 )
+from keras_multvae.compat import without_autotuning as without_autotuning
 from keras_multvae.typing import Seeds, Tensor, Variable
 
 # How many of an item's weights are added at a time, for all clicks of a batch.

@@ -282,6 +282,9 @@ def assign_if(
             variable.assign(value)
 
 
+without_autotuning = contextlib.nullcontext
+
+
 def on_host() -> AbstractContextManager[None]:
     """See `keras_multvae.backend`."""
     return keras.device("cpu")
