@@ -48,7 +48,7 @@ NOT_RUN = {
     r"^torchrun ": HOSTS,
     r"^docker |^cd saved_models/movielens/serving$": CONTAINERS,
     r"serve .*--(grpc-port|labels)": PORTS,
-    r" \.\.\. |\bCOMMAND\b|\bFOLDER$|--out (FILE|MODEL)$": PART,
+    r" \.\.\. |\bCOMMAND\b|\b(FOLDER|PREPARED)$|--out (FILE|MODEL)$": PART,
 }
 
 
