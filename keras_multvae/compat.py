@@ -11,6 +11,8 @@ import argparse
 import contextlib
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -246,29 +248,42 @@ def in_xla() -> bool:
     return bool(control_flow_util.GraphOrParentsInXlaContext(graph))
 
 
+_untuned: ContextVar[bool] = ContextVar("untuned", default=False)
+
+
 @contextlib.contextmanager
 def without_autotuning() -> Iterator[None]:
     """A context in which Keras' loop on TensorFlow reads a `PyDataset` untuned.
 
     The thread of tf.data's tuner sleeps for longer and longer, and the end of an epoch
     waits until it wakes: an epoch may take twice its time. A batch is read ahead of
-    the step, as with the tuner.
+    the step, as with the tuner. Contexts of several threads may overlap.
     """
+    _teach_untuned()
+    token = _untuned.set(True)
+    try:
+        yield
+    finally:
+        _untuned.reset(token)
+
+
+@cache
+def _teach_untuned() -> None:
+    """Has Keras ask `_untuned` where it makes a dataset of a `PyDataset`."""
     import tensorflow as tf
     from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
     tuned = PyDatasetAdapter.get_tf_dataset
 
-    def untuned(self: PyDatasetAdapter) -> object:
+    def get_tf_dataset(self: PyDatasetAdapter) -> object:
+        dataset = tuned(self)
+        if not _untuned.get():
+            return dataset
         options = tf.data.Options()
         options.autotune.enabled = False
-        return tuned(self).prefetch(1).with_options(options)
+        return dataset.prefetch(1).with_options(options)
 
-    PyDatasetAdapter.get_tf_dataset = untuned
-    try:
-        yield
-    finally:
-        PyDatasetAdapter.get_tf_dataset = tuned
+    PyDatasetAdapter.get_tf_dataset = get_tf_dataset
 
 
 def disable_xla(tensorflow: ModuleType) -> None:

@@ -52,6 +52,8 @@ def is_command_line() -> bool:
 def choose_backend() -> None:
     """Chooses a backend for Keras. Call it before Keras is imported.
 
+    On JAX, threads that start from here on share one heap, see `share_one_heap`.
+
     If none is configured and TensorFlow, Keras' default, is not installed, it takes an
     installed one, and says so on standard error.
 

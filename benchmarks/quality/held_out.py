@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from benchmarks.quality.runs import PAPER, change
+from benchmarks.quality.runs import PAPER, change, read_ratings
 from benchmarks.quality.shop import make_shop
 from keras_multvae.data import (
     FoldIn,
     Interactions,
     Split,
     read_columns,
-    read_interactions,
     strong_generalization,
 )
 from keras_multvae.features import ItemFeatures
@@ -39,14 +38,7 @@ def load(name: str, seed: int, ratings: Path | None, movies: Path | None) -> Dat
     if name == "latest-small":
         if ratings is None or movies is None:
             raise SystemExit("--data latest-small needs --ratings and --movies.")
-        clicks = read_interactions(
-            ratings,
-            user_column="userId",
-            item_column="movieId",
-            rating_column="rating",
-            min_rating=4,
-            min_user_items=5,
-        )
+        clicks = read_ratings(ratings)
         ids, columns = read_columns(movies, "movieId", ["genres"])
         return Data(clicks, ids, columns, {}, replace(PAPER, epochs=60), (60, 150))
     clicks, texts = make_shop(seed, informative=name == "shop")

@@ -18,6 +18,7 @@ from scipy import stats
 from keras_multvae import Recipe, evaluate_ranking, train
 from keras_multvae.cli.demo import HELD_OUT
 from keras_multvae.data import (
+    Interactions,
     Split,
     load_movielens,
     read_interactions,
@@ -52,17 +53,22 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def read_ratings(file: Path) -> Interactions:
+    """MovieLens' ratings of 4 and more, of users with five of these at least."""
+    return read_interactions(
+        file,
+        user_column="userId",
+        item_column="movieId",
+        rating_column="rating",
+        min_rating=4,
+        min_user_items=5,
+    )
+
+
 def load(name: str, ratings: Path | None = None) -> Split:
     """Strong generalisation of the demo's set or of MovieLens latest-small."""
     if name == "latest-small" and ratings is not None:
-        interactions = read_interactions(
-            ratings,
-            user_column="userId",
-            item_column="movieId",
-            rating_column="rating",
-            min_rating=4,
-            min_user_items=5,
-        )
+        interactions = read_ratings(ratings)
     else:
         interactions, _ = load_movielens(name)
     return strong_generalization(interactions, HELD_OUT, HELD_OUT)

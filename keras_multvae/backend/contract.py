@@ -23,6 +23,8 @@ import numpy as np
 from keras_multvae.typing import Seeds, Tensor, Variable
 
 Structure = TypeVar("Structure")
+# Smaller probabilities and sums of exp may have lost digits to underflow in float32.
+MIN_EXACT = 1e-30
 
 
 class Operations(Protocol):

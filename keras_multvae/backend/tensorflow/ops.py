@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_multvae.backend.contract import Structure
+from keras_multvae.backend.contract import MIN_EXACT, Structure
 from keras_multvae.backend.tensorflow.sparse import (
     sparse_dense_matmul as sparse_dense_matmul,
 )
@@ -19,8 +19,6 @@ from keras_multvae.typing import Seeds, Tensor, Variable
 
 # How many of an item's weights are added at a time, for all clicks of a batch.
 WEIGHTS = 32
-# Smaller probabilities and sums of exp may have lost digits to underflow in float32.
-MIN_EXACT = 1e-30
 
 
 def segment_ids(entries_per_user: Tensor, item_ids: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import keras
 import torch
 
 from keras_multvae import compat
-from keras_multvae.backend.contract import Structure
+from keras_multvae.backend.contract import MIN_EXACT, Structure
 from keras_multvae.backend.torch.adam import adam_update as adam_update
 from keras_multvae.backend.torch.adam import fuses_adam as fuses_adam
 from keras_multvae.backend.torch.graphs import generator
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 # The length of the segments into which padding is split on a GPU.
 PADDING = 512
-# Smaller probabilities may have lost digits to underflow in float32.
-MIN_EXACT = 1e-30
 with warnings.catch_warnings():
     # PyTorch warns at the first sparse matrices of a process: here, and not in `fit`.
     warnings.simplefilter("ignore")

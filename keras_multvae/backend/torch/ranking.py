@@ -6,13 +6,12 @@ import math
 
 import torch
 
+from keras_multvae.backend.contract import MIN_EXACT
 from keras_multvae.typing import Tensor
 
 # The number of floats processed at a time where several passes go over them, so that
 # they stay in the cache.
 CACHED = 1 << 18
-# Smaller sums of exp may have lost digits to underflow in float32.
-MIN_EXACT_SUM = 1e-30
 
 
 def log_sum_exp(logits: Tensor) -> Tensor:
@@ -23,7 +22,7 @@ def log_sum_exp(logits: Tensor) -> Tensor:
     # Without subtracting the maximum: one pass less, and as exact unless a sum leaves
     # float32's range.
     total = torch.cat([part.exp().sum(1) for part in parts])
-    if bool(((total > MIN_EXACT_SUM) & (total < math.inf)).all()):
+    if bool(((total > MIN_EXACT) & (total < math.inf)).all()):
         return total.log()
     return torch.logsumexp(logits, 1)
 
