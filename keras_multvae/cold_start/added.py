@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,7 @@ from keras_multvae.cold_start.calibration import (
     MAX_SHARE,
     Audience,
     Calibration,
+    Fold,
     Predicted,
     calibrated,
 )
@@ -154,14 +155,17 @@ class _Addition:
         budget. Features alone come first: clicks have to do better.
         """
         few = self._few_clicks()
+        folds: Iterable[Fold] = self._folds(penalty, few is not None)
+        if few is not None:
+            folds = list(folds)  # They are the same for every choice.
         best: tuple[Calibration, list[np.ndarray]] | None = None
         for half in HALVES if few is not None else HALVES[:1]:
             if few is not None:
                 few.half_known = half
             found = [self._predicted(regression, each, penalty, few) for each in tables]
             predicted = self._new_items(regression, tables, found, path)
-            folds = self._folds(penalty, few)
-            choice = calibrated(folds, self._audience, predicted, warm_loss)
+            shown = (self._shown(fold, few) for fold in folds)
+            choice = calibrated(shown, self._audience, predicted, warm_loss)
             if best is None or _worth(choice, warm_loss) > _worth(best[0], warm_loss):
                 best = choice, found
         assert best is not None
@@ -200,8 +204,7 @@ class _Addition:
             fitted.penalty = penalty
         found = regression.predict(self.known.design[self.items :], fitted)
         if few is not None:
-            clicks, queries = self._new_clicks()
-            found = few.mixed(found, clicks, queries, few.fit(rows))
+            found = few.mixed(found, *self._new_clicks, few.fit(rows))
         return found
 
     def _calibrated(
@@ -214,9 +217,23 @@ class _Addition:
         )
         return vectors, bounded[:, None]
 
-    def _folds(
-        self, penalty: float, few: FewClicks | None
-    ) -> Iterator[tuple[Audience, Predicted]]:
+    def _shown(self, fold: Fold, few: FewClicks | None) -> tuple[Audience, Predicted]:
+        """A fold whose items are shown with clicks, if new items have any."""
+        if few is None:
+            return fold.audience, fold.predicted
+        places = fold.predicted.places
+        assert places is not None and fold.counts is not None
+        vectors, levels = (
+            few.standing_in(by_features, rows, places, fold.weights, fold.counts)
+            for by_features, rows in (
+                (fold.predicted.vectors, self.vectors),
+                (fold.predicted.biases[:, None], self.biases),
+            )
+        )
+        shown = replace(fold.predicted, vectors=vectors, biases=levels[:, 0])
+        return fold.audience, shown
+
+    def _folds(self, penalty: float, with_clicks: bool) -> Iterator[Fold]:
         """Known items that stand for new ones, some at a time."""
         share = float(np.clip(self.new / self.items, LEAST_SHARE, MAX_SHARE))
         rng = np.random.default_rng(self.seed)
@@ -243,25 +260,13 @@ class _Addition:
             design = self.design[places]
             vectors = regression.predict(design, fitted)
             levels = regression.predict(design, of_biases)
-            if few is not None:
-                counts = rng.choice(self._new_counts, count)
-                stand_in = (places, weights, counts)
-                vectors = few.standing_in(vectors, self.vectors, *stand_in)
-                levels = few.standing_in(levels, self.biases, *stand_in)
+            counts = rng.choice(self._new_counts, count) if with_clicks else None
             path: np.ndarray | float = 0.0
             if self.path is not None:
                 near = linear_path.neighbours(self.design, design, weights, places)
                 path = self._path_logits(near, seen)
-            yield (
-                audience,
-                Predicted(
-                    fitted.mean,
-                    vectors,
-                    levels[:, 0],
-                    path,
-                    places,
-                ),
-            )
+            predicted = Predicted(fitted.mean, vectors, levels[:, 0], path, places)
+            yield Fold(audience, predicted, weights, counts)
 
     def _logits(self, seen: sparse.csr_matrix, queries: np.ndarray) -> np.ndarray:
         """Of the known items, (users, items) float32."""
@@ -288,6 +293,7 @@ class _Addition:
         found: np.ndarray = weight * ((seen @ self.path.matrix()) @ near.T).toarray()
         return found
 
+    @cached_property
     def _new_clicks(self) -> tuple[sparse.csr_matrix, np.ndarray]:
         """The clicks of new items, and their users' vectors."""
         clicks = self.known.clicks

@@ -89,6 +89,22 @@ class Predicted:
         return found
 
 
+class Fold(NamedTuple):
+    """Known items that stand for new ones, by their features.
+
+    Args:
+        audience: Judges who have not clicked them.
+        predicted: The items.
+        weights: (items,), how well each item is known; 0 for these.
+        counts: (new,), clicks that each is to be shown with; None for none at all.
+    """
+
+    audience: Audience
+    predicted: Predicted
+    weights: np.ndarray
+    counts: np.ndarray | None
+
+
 def calibrated(
     folds: Iterator[tuple[Audience, Predicted]],
     audience: Audience,
