@@ -47,6 +47,9 @@ class Likelihood(keras.losses.Loss):
     # Whether scores are log-probabilities of items, so that exp(a - b) is how many
     # times likelier one is than another.
     scores_log_probabilities = False
+    # Whether the values of `unnormalized_scores` are the logits. Then these may be
+    # bfloat16, and constants must be computed in float32.
+    ranks_logits = False
     # The logit of padding items: it changes neither the likelihood nor its gradient.
     padding_logit = -1e4
 
@@ -63,7 +66,7 @@ class Likelihood(keras.losses.Loss):
 
     def scores(self, logits: Tensor) -> Tensor:
         """Logits (users, items) -> the scores of a `Recommender`, in the same order."""
-        values, constants = self.unnormalized_scores(logits)
+        values, constants = self.unnormalized_scores(widen(logits))
         return values - constants[:, None]
 
 
@@ -84,6 +87,7 @@ class MultinomialNLL(Likelihood):
     """
 
     scores_log_probabilities = True
+    ranks_logits = True
 
     def __init__(self, name: str = "multinomial_nll", **kwargs: object) -> None:
         super().__init__(name, **kwargs)
@@ -154,6 +158,7 @@ class GaussianNLL(Likelihood):
     """
 
     padding_logit = 0.0
+    ranks_logits = True
 
     def __init__(
         self,
@@ -244,6 +249,11 @@ def get_likelihood(identifier: str | Likelihood) -> Likelihood:
             f"keras_multvae.losses. Received: likelihood={identifier!r}."
         )
     return LIKELIHOODS[identifier]()
+
+
+def widen(array: Tensor) -> Tensor:
+    """16-bit floats in float32."""
+    return ops.cast(array, keras.backend.result_type(array.dtype, "float32"))
 
 
 def _sum_over_clicks(

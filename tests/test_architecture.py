@@ -17,6 +17,7 @@ ROOT = Path(keras_multvae.__file__).parent
 LAYERS = [
     "typing",
     "heap",
+    "bfloat16",
     "start",
     "compat",
     "checks",

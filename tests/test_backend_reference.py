@@ -171,6 +171,14 @@ def test_log_sum_exp_neither_overflows_nor_loses_digits(shift):
     )
 
 
+def test_log_sum_exp_of_16_bits_is_computed_in_32():
+    (logits,) = (ops.cast(each, "bfloat16") for each in tensors(LOGITS))
+    found = numpy(backend.log_sum_exp(logits))
+    wide = numpy(ops.cast(logits, "float32")).astype("float64")
+    assert found.dtype == "float32"
+    np.testing.assert_allclose(found, np.log(np.exp(wide).sum(1)), rtol=1e-6)
+
+
 @pytest.mark.parametrize("k", [1, 3, 9])
 def test_top_k_prefers_the_lower_index_among_equals(k):
     scores = np.round(LOGITS * 2) / 2

@@ -25,6 +25,8 @@ if _name not in SUPPORTED:
     )
 
 _operations = cast(Operations, import_module(f"{__name__}.{_name}.ops"))
+REUSED_BYTES = _operations.REUSED_BYTES
+ROUNDS_EACH_RESULT = _operations.ROUNDS_EACH_RESULT
 segment_ids = _operations.segment_ids
 sparse_dense_matmul = _operations.sparse_dense_matmul
 affine = _operations.affine

@@ -30,6 +30,12 @@ MIN_EXACT = 1e-30
 class Operations(Protocol):
     """The module `ops.py` of a backend."""
 
+    # The largest array whose memory the next one of its size gets, in bytes: malloc
+    # returns larger ones to the system, and new memory must be cleared first.
+    REUSED_BYTES: int
+    # Whether a result in 16 bits has 16 bits, as XLA's do not until they are returned.
+    ROUNDS_EACH_RESULT: bool
+
     def segment_ids(self, entries_per_user: Tensor, item_ids: Tensor) -> Tensor:
         """The user index of each entry, from the entries of each user."""
 
@@ -97,7 +103,10 @@ class Operations(Protocol):
         """
 
     def log_sum_exp(self, logits: Tensor) -> Tensor:
-        """Log of the sum of exp(logits) of each user: (users, items) -> (users,)."""
+        """Log of the sum of exp(logits) of each user: (users, items) -> (users,).
+
+        It is float32 for 16-bit logits, and computed in float32.
+        """
 
     def top_k(self, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Values and indices of the k largest scores of each row, two (users, k).

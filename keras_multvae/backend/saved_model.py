@@ -143,7 +143,10 @@ def export_model(model: Model, path: str | os.PathLike[str]) -> None:
 
     @tf.function(input_signature=[spec])
     def logits(clicks: object) -> dict[str, Tensor]:
-        return {"logits": model.logits(clicks)}
+        found = model.logits(clicks)
+        return {
+            "logits": tf.cast(found, tf.float32) if found.dtype.size == 2 else found
+        }
 
     module = tf.Module()
     # The variables that the logits read, so neither beta nor step nor seeds.

@@ -54,6 +54,14 @@ class Decoder(keras.layers.Layer):
             inputs = layer(inputs)
         return inputs
 
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Latent vectors -> logits in the compute dtype, (users, num_items)."""
+        raise NotImplementedError
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """Latent vectors -> logits, float32 or wider, (users, num_items)."""
+        return ops.cast(self.logits(inputs), wide_dtype(self.compute_dtype))
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """(users, num_items)."""
         return (*input_shape[:-1], self.num_items)
@@ -124,10 +132,9 @@ class ItemDecoder(Decoder):
         )
         self.built = True
 
-    def call(self, inputs: Tensor) -> Tensor:
-        """See the class."""
-        logits = self.stack[-1](self.hidden(inputs))
-        return ops.cast(logits, wide_dtype(self.compute_dtype))
+    def logits(self, inputs: Tensor) -> Tensor:
+        """See `Decoder`."""
+        return self.stack[-1](self.hidden(inputs))
 
     @property
     def inner(self) -> list[Dense]:

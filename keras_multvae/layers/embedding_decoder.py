@@ -109,15 +109,14 @@ class EmbeddingDecoder(Decoder):
         """The embedding matrix, float32 (num_items, units)."""
         return ops.convert_to_numpy(self.embeddings).astype("float32")
 
-    def call(self, inputs: Tensor) -> Tensor:
-        """See the class."""
+    def logits(self, inputs: Tensor) -> Tensor:
+        """See `Decoder`."""
         kernel, bias = (
             ops.cast(ops.convert_to_tensor(each), self.compute_dtype)
             for each in (self.embeddings, self.bias)
         )
         hidden = ops.cast(self.hidden(inputs), self.compute_dtype)
-        logits = ops.matmul(hidden, ops.transpose(kernel)) + bias[:, 0]
-        return ops.cast(logits, wide_dtype(self.compute_dtype))
+        return ops.matmul(hidden, ops.transpose(kernel)) + bias[:, 0]
 
     def get_config(self) -> Json:
         """See `keras.layers.Layer.get_config`."""

@@ -32,7 +32,7 @@ class Autoencoder(RankingModel):
 
     def network_logits(self, inputs: Tensor) -> Tensor:
         """See `RankingModel.network_logits`."""
-        return self.decoder(self.encode(inputs))
+        return self.decoder.logits(self.encode(inputs))
 
     def network(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """See `RankingModel.network`."""

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_multvae import backend, checks, compat, ragged
+from keras_multvae import backend, bfloat16, checks, compat, ragged
 from keras_multvae.backend.saved_model import export_model
 from keras_multvae.layers import ItemWeights
 from keras_multvae.layers.dense import wide_dtype
@@ -96,7 +96,7 @@ class RankingModel(Summary, Copies, Doors, backend.Training, keras.Model):
         raise NotImplementedError
 
     def network_logits(self, inputs: Tensor) -> Tensor:
-        """`network` in inference, without computing what only the loss needs."""
+        """`network` in inference, maybe in 16 bits, less what only the loss needs."""
         return self.network(inputs, training=False)
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
@@ -106,7 +106,7 @@ class RankingModel(Summary, Copies, Doors, backend.Training, keras.Model):
         return logits if training else self._with_path(inputs, logits)
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """The logits that predictions are made from, (users, num_items)."""
+        """The logits that predictions are made from, maybe in 16 bits, as above."""
         return self._with_path(inputs, self.network_logits(inputs))
 
     def _with_path(self, inputs: Tensor, logits: Tensor) -> Tensor:
@@ -227,7 +227,7 @@ class RankingModel(Summary, Copies, Doors, backend.Training, keras.Model):
             values, constants = self.unnormalized_scores(
                 histories[batch], pad_to=min(batch_size, len(scores))
             )
-            np.subtract(values, constants[:, None], out=scores[batch])
+            np.subtract(bfloat16.widen(values), constants[:, None], out=scores[batch])
         return scores
 
     def unnormalized_scores(
@@ -243,8 +243,8 @@ class RankingModel(Summary, Copies, Doors, backend.Training, keras.Model):
                 needs no compilation of its own.
 
         Returns:
-            Values float32 (users, num_items), which may be read-only, and constants
-            float32 (users,) to subtract from all values of a user.
+            Values (users, num_items), float32, or bfloat16 if the logits are, which may
+            be read-only; constants float32 (users,) to subtract from all of a user's.
         """
         histories = self._rows(histories)
         self.build_layers()

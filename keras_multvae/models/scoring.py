@@ -10,8 +10,22 @@ from scipy import sparse
 
 from keras_multvae import backend, checks, ragged
 from keras_multvae.data.batches import pack
+from keras_multvae.layers.dense import wide_dtype
+from keras_multvae.losses import widen
 from keras_multvae.models.device_scope import device_scope
 from keras_multvae.typing import Model, Tensor, Variable
+
+
+def score_itemsize(model: Model) -> int:
+    """The bytes of a value of `RankingModel.unnormalized_scores`.
+
+    bfloat16 logits are as exact as their float32 copies, and half as much to read. XLA
+    keeps more digits than that within a compiled function.
+    """
+    narrow = model.compute_dtype == "bfloat16" and model.linear_path is None
+    if narrow and model.likelihood.ranks_logits and backend.ROUNDS_EACH_RESULT:
+        return 2
+    return np.dtype(wide_dtype(model.compute_dtype)).itemsize
 
 
 class CompiledScorer:
@@ -85,16 +99,18 @@ class CompiledScorer:
 
     def _parts(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Scores as two tensors; see `RankingModel.unnormalized_scores`."""
-        model = self._model
-        values, constants = model.likelihood.unnormalized_scores(model.logits(inputs))
-        return values, constants
+        likelihood, logits = self._model.likelihood, self._model.logits(inputs)
+        if score_itemsize(self._model) != 2:
+            logits = widen(logits)
+        values, constants = likelihood.unnormalized_scores(logits)
+        return values, widen(constants)
 
     def _best(
         self, inputs: Tensor, allowed: object, k: int, exclude_seen: bool
     ) -> tuple[Tensor, ...]:
         """Indices and scores of the best items, and whether all scores are numbers."""
         values, constants = self._parts(inputs)
-        scores = values - constants[:, None]
+        scores = widen(values) - constants[:, None]
         ranked = ops.logical_not(ops.any(ops.isnan(scores), axis=1))
         if exclude_seen:
             seen = ragged.to_dense(inputs, self._model.num_items) > 0

@@ -15,15 +15,13 @@ from keras_multvae.data.columns.csr import csr_over
 from keras_multvae.data.columns.mapped import take_runs
 from keras_multvae.memory import available_memory
 from keras_multvae.models.base import RankingModel
+from keras_multvae.models.scoring import score_itemsize
 from keras_multvae.ranking.topk import TopK, processors, top_k
 from keras_multvae.typing import Model
 
 # The maximum and minimum number of users in a batch, unless memory needs fewer.
 # Products of few rows leave processors idle.
-MAX_USERS, MIN_USERS = 500, 64
-# Maximum bytes of a batch's scores: malloc returns larger arrays to the system, and the
-# next batch waits for new memory to be cleared.
-MAX_SCORE_BYTES = 32 << 20
+MAX_USERS, MIN_USERS = 1000, 64
 # The same limits for an accelerator, which needs larger batches to be busy.
 MAX_DEVICE_SCORE_BYTES, MAX_DEVICE_USERS = 256 << 20, 8192
 # How many arrays as large as a batch's scores may be in use at a time.
@@ -57,7 +55,7 @@ def rank(
         allowed: Optional ascending 1-D int array, the only items to rank.
         offsets: Optional float32 (items,), to subtract from each item's scores.
         batch_size: Int >= 1, users scored at a time; by default chosen by the free
-            memory, at most 500.
+            memory, at most 1,000.
 
     Yields:
         The rows of a batch, and their `TopK`.
@@ -67,7 +65,8 @@ def rank(
     # Offsets are subtracted on the host.
     there = offsets is None and _scores_itself(model) and backend.has_accelerator()
     if batch_size is None:
-        size = default_batch_size(model.num_items, there)
+        itemsize = score_itemsize(model) if _scores_itself(model) else 4
+        size = default_batch_size(model.num_items, there, itemsize)
     else:
         size = checks.integer("batch_size", batch_size)
     several = len(rows) > size
@@ -121,17 +120,18 @@ def best(
     return TopK(indices, scores, np.minimum(unseen, k))
 
 
-def default_batch_size(num_items: int, there: bool = False) -> int:
+def default_batch_size(num_items: int, there: bool = False, itemsize: int = 4) -> int:
     """The number of users whose scores fit well into free memory.
 
     Args:
         num_items: Int, the size of the catalogue.
         there: Bool, whether an accelerator computes the rankings.
+        itemsize: Int, the bytes of a score.
     """
-    a_user = np.dtype("float32").itemsize * num_items
+    a_user = itemsize * num_items
     if there:
         return min(max(MAX_DEVICE_SCORE_BYTES // a_user, MIN_USERS), MAX_DEVICE_USERS)
-    wanted = min(max(MAX_SCORE_BYTES // a_user, MIN_USERS), MAX_USERS)
+    wanted = min(max(backend.REUSED_BYTES // a_user, MIN_USERS), MAX_USERS)
     free = available_memory()
     free = ASSUMED if free is None else free
     return max(min(wanted, free // 4 // (COPIES * a_user)), 1)

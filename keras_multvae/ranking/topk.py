@@ -4,6 +4,9 @@ The items of a row are divided into blocks, a few times k of them. The k-th larg
 the blocks' maxima is at most the k-th best score. So only the items that reach this
 bound, not many more than k, are candidates to be sorted. Blocks with an excluded item
 are ignored for the bound, so scores are never overwritten.
+
+bfloat16 scores are compared as integers of the same order; only those of candidates
+become float32.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from keras_multvae import checks
+from keras_multvae import bfloat16, checks
 from keras_multvae.data.columns.csr import rows_of
 
 # The number of blocks in multiples of k, and the maximum number of items in one.
@@ -68,7 +71,8 @@ def top_k(
     """Ranks the k best items of each user; of equal scores the lower index is better.
 
     Args:
-        scores: (users, items) floats, higher is better.
+        scores: (users, items) floats, higher is better; bfloat16 ones are ranked as
+            if they were float32.
         k: Int >= 1; at most the number of items is used.
         excluded: Optional CSR (users, items); items stored there are left out.
         constants: Optional (users,) floats to subtract from each user's scores. The
@@ -90,13 +94,13 @@ def top_k(
     num_users, num_items = scores.shape
     k = min(checks.integer("k", k), num_items)
     constants = np.zeros(num_users) if constants is None else constants
-    constants = constants.astype(scores.dtype, copy=False)
+    constants = constants.astype(bfloat16.widen(scores[:0]).dtype, copy=False)
     if not np.isfinite(constants).all():
         raise checks.diverged()
     if excluded is None:
         excluded = sparse.csr_matrix(scores.shape)
     indices = np.empty((num_users, k), "int64")
-    found = np.empty((num_users, k), scores.dtype)
+    found = np.empty((num_users, k), constants.dtype)
     # Not in the threads, whose memory the system would clear again each time.
     candidates = np.empty(scores.shape, bool)
     # NumPy lets the other threads run while it works on an array.
@@ -135,8 +139,8 @@ def _rank(
     num_users, num_items = scores.shape
     k = indices.shape[1]
     rows = rows_of(indptr)
-    cutoff = _cutoff(scores, constants, k, rows, seen)
-    np.greater_equal(scores, cutoff[:, None], out=candidates)
+    order, cutoff = _with_cutoff(scores, constants, k, rows, seen)
+    np.greater_equal(order, cutoff[:, None], out=candidates)
     candidates[rows, seen] = False
     crowd = MAX_CANDIDATES * k
     user, item = np.divmod(np.flatnonzero(candidates), num_items)
@@ -147,8 +151,8 @@ def _rank(
         user, item, counts = user[kept], item[kept], counts * simple
     # One row of candidates for each user, by ascending index; negated, as sorts ascend.
     place = np.arange(len(user)) - np.repeat(np.cumsum(counts) - counts, counts)
-    negated = np.full((num_users, max(counts.max(), k)), np.inf, scores.dtype)
-    negated[user, place] = constants[user] - scores[user, item]
+    negated = np.full((num_users, max(counts.max(), k)), np.inf, constants.dtype)
+    negated[user, place] = constants[user] - bfloat16.widen(scores[user, item])
     items = np.zeros(negated.shape, "int64")
     items[user, place] = item
     order = np.argsort(negated, axis=1, kind="stable")[:, :k]
@@ -156,33 +160,62 @@ def _rank(
     found[:] = 0 - np.take_along_axis(negated, order, axis=1)
     for row in np.flatnonzero(~simple):
         own = seen[indptr[row] : indptr[row + 1]]
-        indices[row], found[row] = _rank_one(scores[row] - constants[row], own, k)
+        indices[row], found[row] = _rank_one(
+            bfloat16.widen(scores[row]) - constants[row], own, k
+        )
 
 
-def _cutoff(
+def _with_cutoff(
     scores: np.ndarray,
     constants: np.ndarray,
     k: int,
     rows: np.ndarray,
     seen: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers in the order of the scores, and `_cutoff` among them."""
+    if scores.dtype != bfloat16.DTYPE:
+        return scores, _cutoff(scores, constants, k, rows, seen)
+    if bfloat16.any_nan(scores):
+        raise checks.diverged()
+    # Down to 0, the bits are in the order of the floats as they are.
+    order = scores.view("int16")
+    cutoff = _cutoff(order, constants, k, rows, seen)
+    if (cutoff <= 0).any():
+        order = bfloat16.to_ranks(scores)
+        cutoff = _cutoff(order, constants, k, rows, seen)
+    return order, cutoff
+
+
+def _cutoff(
+    order: np.ndarray,
+    constants: np.ndarray,
+    k: int,
+    rows: np.ndarray,
+    seen: np.ndarray,
 ) -> np.ndarray:
-    """(users,), a bound that the k best unseen scores reach; inf if unknown."""
-    num_users, num_items = scores.shape
+    """(users,), a bound that the k best unseen scores reach; inf if unknown.
+
+    Scores and bounds are floats, or int16 ranks of bfloat16 ones.
+    """
+    num_users, num_items = order.shape
+    narrow = order.dtype == "int16"
     width = min(max(num_items // (BLOCKS * k), 1), WIDEST)
     blocks = -(-num_items // width)
     # Item i belongs to block i modulo `blocks`, as neighbouring items are similar.
     full = num_items - num_items % blocks
-    best = scores[:, :full].reshape(num_users, -1, blocks).max(axis=1)
+    best = order[:, :full].reshape(num_users, -1, blocks).max(axis=1)
     rest = best[:, : num_items - full]
-    np.maximum(rest, scores[:, full:], out=rest)
-    if np.isnan(best).any():
+    np.maximum(rest, order[:, full:], out=rest)
+    if not narrow and np.isnan(best).any():
         raise checks.diverged()
-    best[rows, seen % blocks] = -np.inf
+    best[rows, seen % blocks] = bfloat16.LOWEST if narrow else -np.inf
     best.partition(blocks - k, axis=1)
-    bound = best[:, blocks - k] - constants
+    found = best[:, blocks - k]
+    bound = (bfloat16.from_ranks(found) if narrow else found) - constants
     # Slightly lower scores may have the same rounded difference.
     lower = np.nextafter(np.nextafter(bound, -np.inf) + constants, -np.inf)
-    return np.where(np.isneginf(bound), np.inf, lower)
+    lower = np.where(np.isneginf(bound), np.inf, lower)
+    return bfloat16.floor_ranks(lower) if narrow else lower
 
 
 def _rank_one(

@@ -6,9 +6,12 @@ import keras
 import numpy as np
 import pytest
 from conftest import make_clicks
+from ranking.by_sorting import assert_ranked, lexsorted
 
-from keras_multvae import MultDAE, MultVAE
+from keras_multvae import MultDAE, MultVAE, backend
 from keras_multvae.data import UserBatches
+from keras_multvae.models.scoring import score_itemsize
+from keras_multvae.ranking import rank
 
 CLICKS = make_clicks(40, 12)
 
@@ -68,6 +71,20 @@ def test_scores_are_float32_from_16_bits_too():
     assert scores.dtype == "float32"
     np.testing.assert_allclose(np.exp(scores.astype("float64")).sum(1), 1, atol=1e-5)
     np.testing.assert_allclose(scores, predicted(model), atol=1e-2)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("likelihood", ["multinomial", "gaussian", "logistic"])
+def test_16_bit_logits_rank_as_their_float32_copies(likelihood, tied):
+    options = {"likelihood": likelihood, "tied": tied, "seed": 0}
+    model = MultVAE(12, 3, (6,), dtype="mixed_bfloat16", **options)
+    values, constants = model.unnormalized_scores(CLICKS)
+    narrow = backend.ROUNDS_EACH_RESULT and likelihood != "logistic"
+    assert values.itemsize == score_itemsize(model) == (2 if narrow else 4)
+    assert constants.dtype == "float32"
+    scores = model.score(CLICKS)
+    for rows, top in rank(model, CLICKS, 5, batch_size=40):
+        assert_ranked(top, lexsorted(scores[rows], 5, CLICKS[rows].toarray() > 0))
 
 
 def test_bad_values_are_named():

@@ -104,12 +104,14 @@ def test_of_equal_scores_the_first_wins_and_nan_is_refused(there):
 
 
 def test_the_batch_fits_into_the_memory_that_is_left(monkeypatch):
-    def size(num_items, left):
+    def size(num_items, left, itemsize=4):
         monkeypatch.setattr(batches, "available_memory", lambda: left)
-        return batches.default_batch_size(num_items)
+        return batches.default_batch_size(num_items, itemsize=itemsize)
 
+    monkeypatch.setattr(batches.backend, "REUSED_BYTES", 32 << 20)
     assert size(20_108, 1 << 40) == (32 << 20) // (4 * 20_108)
-    assert size(100, 1 << 40) == 500
+    assert size(20_108, 1 << 40, itemsize=2) == (32 << 20) // (2 * 20_108)
+    assert size(100, 1 << 40) == 1000
     assert size(10**7, 1 << 50) == 64
     assert 4 * 4 * 20_108 * size(20_108, 10**8) <= 10**8 / 4
     assert size(20_108, 0) == 1

@@ -8,6 +8,7 @@ from conftest import make_clicks
 from ranking.by_sorting import assert_ranked, lexsorted
 from scipy import sparse
 
+from keras_multvae.bfloat16 import DTYPE, widen
 from keras_multvae.ranking import top_k, topk
 
 
@@ -41,8 +42,10 @@ def test_users_who_have_seen_everything_get_nothing():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="k=0"):
         top_k(np.ones((1, 2)), 0)
-    with pytest.raises(ValueError, match="diverged"):
-        top_k(np.array([[np.nan, 1.0]]), 1)
+    for dtype in ("float32", DTYPE):
+        for wrong in (np.nan, -np.nan):
+            with pytest.raises(ValueError, match="diverged"):
+                top_k(np.array([[wrong, 1.0]]).astype(dtype), 1)
 
 
 def draw(rng, kind, shape):
@@ -62,7 +65,7 @@ def draw(rng, kind, shape):
     return scores
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 @pytest.mark.parametrize(
     "kind", ["plain", "few levels", "all equal", "infinite", "close", "rising"]
 )
@@ -74,13 +77,15 @@ def test_equals_sorting_whatever_the_shape(kind, dtype):
         share = rng.choice([0, 0.1, 0.5, 1]) * rng.random((users, 1))
         seen = rng.random((users, items)) < share
         seen[0] = rng.random() < 0.5  # everything or nothing
-        scores = draw(rng, kind, (users, items)).astype(dtype)
-        constants = rng.choice([0, 10]) * rng.standard_normal(users).astype(dtype)
+        scores = draw(rng, kind, (users, items)) - rng.choice([0, 3])
+        scores = scores.astype(DTYPE if dtype == "bfloat16" else dtype)
+        wide = widen(scores)
+        constants = rng.choice([0, 10]) * rng.standard_normal(users).astype(wide.dtype)
         scores.flags.writeable = False  # as JAX gives them
         top = top_k(scores, k, sparse.csr_matrix(seen.astype("float32")), constants)
-        assert_ranked(top, lexsorted(scores, k, seen, constants))
+        assert_ranked(top, lexsorted(wide, k, seen, constants))
         if not seen.any() and not constants.any():
-            assert_ranked(top_k(scores, k), lexsorted(scores, k, seen))
+            assert_ranked(top_k(scores, k), lexsorted(wide, k, seen))
 
 
 def test_scores_that_differ_rank_alike_where_their_differences_round_alike():

@@ -17,6 +17,8 @@ from keras_multvae.backend.jax import mesh
 from keras_multvae.heap import retain_freed_memory as retain_freed_memory
 from keras_multvae.typing import Seeds, Tensor, Variable
 
+REUSED_BYTES = 32 << 20
+ROUNDS_EACH_RESULT = False
 # Into how many parts the entries of a batch are split on a CPU.
 PARTS = 16
 # How many of an item's weights are added at a time, for all clicks of a batch.
@@ -208,7 +210,8 @@ multinomial_nll.defvjp(_multinomial_forward, _multinomial_backward)
 
 def log_sum_exp(logits: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    return jax.nn.logsumexp(logits, axis=1)
+    wide = jnp.promote_types(logits.dtype, "float32")
+    return jax.nn.logsumexp(logits.astype(wide), axis=1)
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

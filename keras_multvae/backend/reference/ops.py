@@ -14,6 +14,8 @@ from keras_multvae.backend.adam import adam_step
 from keras_multvae.backend.contract import Structure
 from keras_multvae.typing import Seeds, Tensor, Variable
 
+REUSED_BYTES = 32 << 20
+ROUNDS_EACH_RESULT = True
 retain_freed_memory = contextlib.nullcontext
 without_autotuning = contextlib.nullcontext
 on_host = contextlib.nullcontext
@@ -100,7 +102,8 @@ def multinomial_nll(
 
 def log_sum_exp(logits: Tensor) -> Tensor:
     """See `keras_multvae.backend.contract`."""
-    return ops.logsumexp(logits, axis=1)
+    wide = keras.backend.result_type(logits.dtype, "float32")
+    return ops.logsumexp(ops.cast(logits, wide), axis=1)
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,9 @@ from keras_multvae.backend.tensorflow.sparse import (
 from keras_multvae.compat import without_autotuning as without_autotuning
 from keras_multvae.typing import Seeds, Tensor, Variable
 
+# Measured: batches of this size are faster there than those of 32 MiB.
+REUSED_BYTES = 128 << 20
+ROUNDS_EACH_RESULT = True
 # How many of an item's weights are added at a time, for all clicks of a batch.
 WEIGHTS = 32
 
@@ -152,6 +155,8 @@ def multinomial_nll(
 
 def log_sum_exp(logits: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
+    if logits.dtype.size == 2:
+        logits = tf.cast(logits, tf.float32)
     # Without subtracting the maximum: fewer passes, and as exact unless a sum leaves
     # float32's range.
     total = tf.reduce_sum(tf.exp(logits), 1)

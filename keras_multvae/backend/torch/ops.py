@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import keras
 import torch
 
-from keras_multvae import compat
+from keras_multvae import bfloat16, compat
 from keras_multvae.backend.contract import MIN_EXACT, Structure
 from keras_multvae.backend.torch.adam import adam_update as adam_update
 from keras_multvae.backend.torch.adam import fuses_adam as fuses_adam
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch.autograd.function import FunctionCtx
 
+REUSED_BYTES = 32 << 20
+ROUNDS_EACH_RESULT = True
 # The length of the segments into which padding is split on a GPU.
 PADDING = 512
 with warnings.catch_warnings():
@@ -321,9 +323,17 @@ def compile_inference(
 
     def run(inputs: Tensor) -> Tensor:
         with torch.inference_mode():
-            return tuple(tensor.cpu().numpy() for tensor in function(inputs))
+            return tuple(map(_to_numpy, function(inputs)))
 
     return run
+
+
+def _to_numpy(tensor: Tensor) -> np.ndarray:
+    """On the host, without a copy of what is there."""
+    tensor = tensor.cpu()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view(bfloat16.DTYPE)
+    return tensor.numpy()
 
 
 def _flat(segment_ids: Tensor, item_ids: Tensor, num_items: int) -> Tensor:

@@ -17,14 +17,19 @@ CACHED = 1 << 18
 def log_sum_exp(logits: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     if logits.device.type != "cpu":
-        return torch.logsumexp(logits, 1)
+        return torch.logsumexp(_wide(logits), 1)
     parts = logits.split(max(CACHED // logits.shape[1], 1))
     # Without subtracting the maximum: one pass less, and as exact unless a sum leaves
     # float32's range.
-    total = torch.cat([part.exp().sum(1) for part in parts])
+    total = torch.cat([_wide(part).exp().sum(1) for part in parts])
     if bool(((total > MIN_EXACT) & (total < math.inf)).all()):
         return total.log()
-    return torch.logsumexp(logits, 1)
+    return torch.logsumexp(_wide(logits), 1)
+
+
+def _wide(logits: Tensor) -> Tensor:
+    """16-bit logits in float32."""
+    return logits.float() if logits.element_size() == 2 else logits
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
