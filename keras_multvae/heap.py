@@ -37,7 +37,14 @@ def retain_freed_memory() -> Iterator[None]:
         if not _keepers:
             for parameter, default in DEFAULTS.items():
                 libc.mallopt(parameter, default)
-            libc.malloc_trim(0)
+            trim()
+
+
+def trim() -> None:
+    """Returns freed memory to the system; nothing without glibc."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
 
 
 def share_one_heap() -> None:

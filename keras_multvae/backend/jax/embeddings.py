@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,11 @@ from keras_multvae import compat
 from keras_multvae.backend.adam import adam_step
 from keras_multvae.backend.jax import mesh
 from keras_multvae.backend.jax.ops import _add_rows
+from keras_multvae.heap import trim
 from keras_multvae.typing import Model, State, Tensor, Variable
 
 COMPILES = True
+Step: TypeAlias = Callable[[State, Iterator[object]], Tensor]
 
 
 class SparseGradient(NamedTuple):
@@ -197,7 +199,8 @@ class Training:
         made = self.train_function
         super().make_train_function(force)  # type: ignore[misc]
         if self.train_function is not made:
-            self.train_function = _kept(self, self.train_function, TRAINING)
+            function = _trimmed(self.train_function)
+            self.train_function = _kept(self, function, TRAINING)
 
     def make_test_function(self, force: bool = False) -> None:
         """See `keras.Model`."""
@@ -251,9 +254,9 @@ class Training:
 
 def _kept(
     model: Model,
-    function: Callable[[State, Iterator[object]], Tensor],
+    function: Step,
     names: tuple[str, ...],
-) -> Tensor:
+) -> Step:
     """Wraps a function of (state, iterator) to put the state back if it fails."""
 
     def run(state: State, iterator: Iterator[object]) -> Tensor:
@@ -264,6 +267,24 @@ def _kept(
             if not any(each.is_deleted() for each in jax.tree.leaves(state)):
                 compat.put_back(model, names, state)
             raise
+
+    return run
+
+
+def _trimmed(function: Step) -> Step:
+    """Returns what compiling the step has freed to the system after the first one.
+
+    Where freed memory is retained, it would stay in pieces too small for a step.
+    """
+    compiled = False
+
+    def run(state: State, iterator: Iterator[object]) -> Tensor:
+        nonlocal compiled
+        found = function(state, iterator)
+        if not compiled:
+            compiled = True
+            trim()
+        return found
 
     return run
 
