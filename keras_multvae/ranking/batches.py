@@ -65,7 +65,8 @@ def rank(
     # Offsets are subtracted on the host.
     there = offsets is None and _scores_itself(model) and backend.has_accelerator()
     if batch_size is None:
-        itemsize = score_itemsize(model) if _scores_itself(model) else 4
+        on_host = _scores_itself(model) and not there
+        itemsize = score_itemsize(model) if on_host else 4
         size = default_batch_size(model.num_items, there, itemsize)
     else:
         size = checks.integer("batch_size", batch_size)
