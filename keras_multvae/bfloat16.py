@@ -62,13 +62,15 @@ def from_ranks(ranks: np.ndarray) -> np.ndarray:
     return widen((ranks ^ ((ranks >> 15) & 0x7FFF)).view(DTYPE))
 
 
-def floor_ranks(array: np.ndarray) -> np.ndarray:
-    """The rank of the largest bfloat16 number that no float32 number is below.
+def rank_bounds(array: np.ndarray) -> np.ndarray:
+    """Ranks that all bfloat16 numbers reach that are not below the float32 ones.
 
     Example:
 
-    >>> from_ranks(floor_ranks(np.array([1.001, -1.001], "float32")))
-    array([ 1.       , -1.0078125], dtype=float32)
+    >>> bounds = rank_bounds(np.array([1.001, -1.001], "float32"))
+    >>> from_ranks(bounds)
+    array([ 1., -1.], dtype=float32)
     """
+    # The upper half of an integer in the order of the float32 numbers.
     bits = array.view("int32")
     return ((bits ^ ((bits >> 31) & 0x7FFFFFFF)) >> 16).astype("int16")

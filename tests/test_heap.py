@@ -35,6 +35,7 @@ def test_threads_share_the_main_heap(how, main):
     )
     assert run.stdout.strip() == main
 
+
 # Small blocks are never mapped on their own; the last one keeps the heap's end in use.
 FREED = """
 import ctypes

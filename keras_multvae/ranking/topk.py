@@ -215,7 +215,7 @@ def _cutoff(
     # Slightly lower scores may have the same rounded difference.
     lower = np.nextafter(np.nextafter(bound, -np.inf) + constants, -np.inf)
     lower = np.where(np.isneginf(bound), np.inf, lower)
-    return bfloat16.floor_ranks(lower) if narrow else lower
+    return bfloat16.rank_bounds(lower) if narrow else lower
 
 
 def _rank_one(
