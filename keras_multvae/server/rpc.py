@@ -9,7 +9,9 @@ References:
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -39,6 +41,8 @@ logger = logging.getLogger(__name__)
 STATES = {"LOADING": 20, "AVAILABLE": 30, "UNLOADING": 40, "END": 50}
 # A client that sends half a request, or none, is sent away in the end.
 IDLE_MS, AGE_MS, LEAVING_MS, HANDSHAKE_MS = 300_000, 600_000, 60_000, 10_000
+# How long the end leaves to clients to read their last answers.
+READING_SECONDS = 0.5
 SIGNATURES = "signature_def"
 
 
@@ -55,6 +59,8 @@ class RpcApi(Api):
     """A gRPC server in the event loop of the HTTP server."""
 
     _server: Server = None
+    _under_way = 0
+    _ending = False
 
     async def start(self, address: str) -> int:
         """Listens, as on "127.0.0.1:8500"; returns the port.
@@ -109,8 +115,20 @@ class RpcApi(Api):
         return port
 
     async def stop(self, seconds: float) -> None:
-        """Answers what is under way, for at most so long, and accepts nothing new."""
-        await self._server.stop(seconds)
+        """Answers what is under way, for at most so long, and accepts nothing new.
+
+        gRPC closes connections as soon as its last answer is written. A client that
+        has not read it by then would find its connection reset.
+        """
+        self._ending = True
+        end = time.monotonic() + seconds
+        while self._under_way and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(READING_SECONDS)
+        await self._server.stop(max(end - time.monotonic(), 0))
+
+    def _ended(self, context: ServicerContext) -> None:
+        self._under_way -= 1
 
     def _counted(
         self, name: str, answer: Callable[[Message, Hold], Awaitable[Message]]
@@ -120,6 +138,11 @@ class RpcApi(Api):
         async def method(request: Message, context: ServicerContext) -> Message:
             import grpc
 
+            if self._ending:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "The server is ending")
+            self._under_way += 1
+            # Called when the answer is written.
+            context.add_done_callback(self._ended)
             try:
                 with self._metrics.counted(name), self._budget.hold() as hold:
                     hold.add(request.ByteSize())
