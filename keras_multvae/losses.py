@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_multvae import backend, checks, ragged
+from keras_multvae.backend.wide import widen
 from keras_multvae.typing import Batch, Json, Tensor
 
 
@@ -249,11 +250,6 @@ def get_likelihood(identifier: str | Likelihood) -> Likelihood:
             f"keras_multvae.losses. Received: likelihood={identifier!r}."
         )
     return LIKELIHOODS[identifier]()
-
-
-def widen(array: Tensor) -> Tensor:
-    """16-bit floats in float32."""
-    return ops.cast(array, keras.backend.result_type(array.dtype, "float32"))
 
 
 def _sum_over_clicks(

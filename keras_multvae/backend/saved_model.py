@@ -18,6 +18,7 @@ from pathlib import Path
 
 import keras
 
+from keras_multvae.backend.wide import widen
 from keras_multvae.extras import install_command
 from keras_multvae.files import replace_folder
 from keras_multvae.registry import handover
@@ -143,10 +144,7 @@ def export_model(model: Model, path: str | os.PathLike[str]) -> None:
 
     @tf.function(input_signature=[spec])
     def logits(clicks: object) -> dict[str, Tensor]:
-        found = model.logits(clicks)
-        return {
-            "logits": tf.cast(found, tf.float32) if found.dtype.size == 2 else found
-        }
+        return {"logits": widen(model.logits(clicks))}
 
     module = tf.Module()
     # The variables that the logits read, so neither beta nor step nor seeds.

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_multvae.layers.dense import Dense, seeds, tanh_stack, wide_dtype
+from keras_multvae.backend.wide import wide_dtype
+from keras_multvae.layers.dense import Dense, seeds, tanh_stack
 from keras_multvae.settings import INTEGER, POSITIVE_INT, Optional, Sizes, checked
 from keras_multvae.typing import Json, Shape, Tensor, Variable
 

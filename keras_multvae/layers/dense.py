@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from keras_multvae import backend
+from keras_multvae.backend.wide import wide_dtype
 from keras_multvae.memory import require_memory
 from keras_multvae.typing import Shape, Tensor
 
@@ -96,8 +97,3 @@ def tanh_stack(
         layers.append(layer)
         input_dim = size
     return layers
-
-
-def wide_dtype(compute_dtype: str) -> str:
-    """float32 for 16-bit compute dtypes, otherwise the dtype itself."""
-    return keras.backend.result_type(compute_dtype, "float32")

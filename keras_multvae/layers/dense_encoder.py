@@ -8,7 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_multvae.layers.dense import Dense, tanh_stack, wide_dtype
+from keras_multvae.backend.wide import wide_dtype
+from keras_multvae.layers.dense import Dense, tanh_stack
 from keras_multvae.layers.encoder import InteractionEncoder
 from keras_multvae.typing import Json, Tensor
 

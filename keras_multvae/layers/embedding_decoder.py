@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_multvae import backend, ragged
+from keras_multvae.backend.wide import wide_dtype
 from keras_multvae.layers.decoder import Decoder
 from keras_multvae.layers.dense import (
     Dense,
@@ -16,7 +17,6 @@ from keras_multvae.layers.dense import (
     bias_initializer,
     seeds,
     tanh_stack,
-    wide_dtype,
 )
 from keras_multvae.layers.sampler import SampledItems
 from keras_multvae.losses import SampledLogits

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_multvae import backend, ragged
+from keras_multvae.backend.wide import wide_dtype
 from keras_multvae.layers.dense import (
     Dense,
     EmbeddingInitializer,
@@ -16,7 +17,6 @@ from keras_multvae.layers.dense import (
     kernel_regularizer,
     seeds,
     tanh_stack,
-    wide_dtype,
 )
 from keras_multvae.layers.seeded import SeededLayer, Seeds
 from keras_multvae.settings import (

@@ -11,8 +11,8 @@ from keras import ops
 
 from keras_multvae import backend, bfloat16, checks, compat, ragged
 from keras_multvae.backend.saved_model import export_model
+from keras_multvae.backend.wide import wide_dtype
 from keras_multvae.layers import ItemWeights
-from keras_multvae.layers.dense import wide_dtype
 from keras_multvae.losses import Likelihood, get_likelihood
 from keras_multvae.memory import require_scores
 from keras_multvae.metrics import NDCGAtK, RecallAtK, mask_seen

@@ -9,9 +9,8 @@ from keras import ops
 from scipy import sparse
 
 from keras_multvae import backend, checks, ragged
+from keras_multvae.backend.wide import wide_dtype, widen
 from keras_multvae.data.batches import pack
-from keras_multvae.layers.dense import wide_dtype
-from keras_multvae.losses import widen
 from keras_multvae.models.device_scope import device_scope
 from keras_multvae.typing import Model, Tensor, Variable
 

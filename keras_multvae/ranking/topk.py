@@ -172,33 +172,33 @@ def _with_cutoff(
     rows: np.ndarray,
     seen: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers in the order of the scores, and `_cutoff` among them."""
+    """Numbers in the order of the scores; (users,), a bound that the k best reach.
+
+    The bound is inf if it is unknown.
+    """
     if scores.dtype != bfloat16.DTYPE:
-        return scores, _cutoff(scores, constants, k, rows, seen)
+        return scores, _below(_kth_of_blocks(scores, k, rows, seen, -np.inf), constants)
     if bfloat16.any_nan(scores):
         raise checks.diverged()
+
+    def cutoff(order: np.ndarray) -> np.ndarray:
+        found = _kth_of_blocks(order, k, rows, seen, bfloat16.LOWEST)
+        return bfloat16.rank_bounds(_below(bfloat16.from_ranks(found), constants))
+
     # Down to 0, the bits are in the order of the floats as they are.
     order = scores.view("int16")
-    cutoff = _cutoff(order, constants, k, rows, seen)
-    if (cutoff <= 0).any():
+    bound = cutoff(order)
+    if (bound <= 0).any():
         order = bfloat16.to_ranks(scores)
-        cutoff = _cutoff(order, constants, k, rows, seen)
-    return order, cutoff
+        bound = cutoff(order)
+    return order, bound
 
 
-def _cutoff(
-    order: np.ndarray,
-    constants: np.ndarray,
-    k: int,
-    rows: np.ndarray,
-    seen: np.ndarray,
+def _kth_of_blocks(
+    order: np.ndarray, k: int, rows: np.ndarray, seen: np.ndarray, lowest: float
 ) -> np.ndarray:
-    """(users,), a bound that the k best unseen scores reach; inf if unknown.
-
-    Scores and bounds are floats, or int16 ranks of bfloat16 ones.
-    """
+    """(users,), the k-th largest maximum of a block without seen items, or `lowest`."""
     num_users, num_items = order.shape
-    narrow = order.dtype == "int16"
     width = min(max(num_items // (BLOCKS * k), 1), WIDEST)
     blocks = -(-num_items // width)
     # Item i belongs to block i modulo `blocks`, as neighbouring items are similar.
@@ -206,16 +206,19 @@ def _cutoff(
     best = order[:, :full].reshape(num_users, -1, blocks).max(axis=1)
     rest = best[:, : num_items - full]
     np.maximum(rest, order[:, full:], out=rest)
-    if not narrow and np.isnan(best).any():
+    if np.isnan(best).any():
         raise checks.diverged()
-    best[rows, seen % blocks] = bfloat16.LOWEST if narrow else -np.inf
+    best[rows, seen % blocks] = lowest
     best.partition(blocks - k, axis=1)
-    found = best[:, blocks - k]
-    bound = (bfloat16.from_ranks(found) if narrow else found) - constants
+    return best[:, blocks - k]
+
+
+def _below(found: np.ndarray, constants: np.ndarray) -> np.ndarray:
+    """(users,), what scores reach whose rounded differences reach that of `found`."""
+    bound = found - constants
     # Slightly lower scores may have the same rounded difference.
     lower = np.nextafter(np.nextafter(bound, -np.inf) + constants, -np.inf)
-    lower = np.where(np.isneginf(bound), np.inf, lower)
-    return bfloat16.rank_bounds(lower) if narrow else lower
+    return np.where(np.isneginf(bound), np.inf, lower)
 
 
 def _rank_one(

@@ -252,11 +252,7 @@ class Training:
         return logs, (trainable, non_trainable, of_optimizer, of_metrics)
 
 
-def _kept(
-    model: Model,
-    function: Step,
-    names: tuple[str, ...],
-) -> Step:
+def _kept(model: Model, function: Step, names: tuple[str, ...]) -> Step:
     """Wraps a function of (state, iterator) to put the state back if it fails."""
 
     def run(state: State, iterator: Iterator[object]) -> Tensor:

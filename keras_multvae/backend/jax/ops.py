@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_multvae.backend.contract import Structure
 from keras_multvae.backend.jax import mesh
+from keras_multvae.backend.wide import widen
 from keras_multvae.heap import retain_freed_memory as retain_freed_memory
 from keras_multvae.typing import Seeds, Tensor, Variable
 
@@ -210,8 +211,7 @@ multinomial_nll.defvjp(_multinomial_forward, _multinomial_backward)
 
 def log_sum_exp(logits: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    wide = jnp.promote_types(logits.dtype, "float32")
-    return jax.nn.logsumexp(logits.astype(wide), axis=1)
+    return jax.nn.logsumexp(widen(logits), axis=1)
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_multvae.backend.adam import adam_step
 from keras_multvae.backend.contract import Structure
+from keras_multvae.backend.wide import widen
 from keras_multvae.typing import Seeds, Tensor, Variable
 
 REUSED_BYTES = 32 << 20
@@ -102,8 +103,7 @@ def multinomial_nll(
 
 def log_sum_exp(logits: Tensor) -> Tensor:
     """See `keras_multvae.backend.contract`."""
-    wide = keras.backend.result_type(logits.dtype, "float32")
-    return ops.logsumexp(ops.cast(logits, wide), axis=1)
+    return ops.logsumexp(widen(logits), axis=1)
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

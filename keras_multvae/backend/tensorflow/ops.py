@@ -14,6 +14,7 @@ from keras_multvae.backend.contract import MIN_EXACT, Structure
 from keras_multvae.backend.tensorflow.sparse import (
     sparse_dense_matmul as sparse_dense_matmul,
 )
+from keras_multvae.backend.wide import widen
 from keras_multvae.compat import without_autotuning as without_autotuning
 from keras_multvae.typing import Seeds, Tensor, Variable
 
@@ -155,8 +156,7 @@ def multinomial_nll(
 
 def log_sum_exp(logits: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
-    if logits.dtype.size == 2:
-        logits = tf.cast(logits, tf.float32)
+    logits = widen(logits)
     # Without subtracting the maximum: fewer passes, and as exact unless a sum leaves
     # float32's range.
     total = tf.reduce_sum(tf.exp(logits), 1)

@@ -7,6 +7,7 @@ import math
 import torch
 
 from keras_multvae.backend.contract import MIN_EXACT
+from keras_multvae.backend.wide import widen
 from keras_multvae.typing import Tensor
 
 # The number of floats processed at a time where several passes go over them, so that
@@ -17,19 +18,15 @@ CACHED = 1 << 18
 def log_sum_exp(logits: Tensor) -> Tensor:
     """See `keras_multvae.backend`."""
     if logits.device.type != "cpu":
-        return torch.logsumexp(_wide(logits), 1)
+        return torch.logsumexp(widen(logits), 1)
     parts = logits.split(max(CACHED // logits.shape[1], 1))
     # Without subtracting the maximum: one pass less, and as exact unless a sum leaves
     # float32's range.
-    total = torch.cat([_wide(part).exp().sum(1) for part in parts])
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    total = torch.cat([part.to(wide).exp().sum(1) for part in parts])
     if bool(((total > MIN_EXACT) & (total < math.inf)).all()):
         return total.log()
-    return torch.logsumexp(_wide(logits), 1)
-
-
-def _wide(logits: Tensor) -> Tensor:
-    """16-bit logits in float32."""
-    return logits.float() if logits.element_size() == 2 else logits
+    return torch.logsumexp(widen(logits), 1)
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
