@@ -226,6 +226,19 @@ def torch_adam() -> Callable[..., None]:
     return adam
 
 
+def onednn_linear() -> Callable[..., Tensor] | None:
+    """The layer of oneDNN for dense tensors; None without oneDNN in PyTorch.
+
+    PyTorch's compiler calls it; its public products choose the library themselves.
+    Arguments: inputs (n, in), kernel (out, in), bias (out,) or None, "none", [], "".
+    """
+    import torch
+
+    if not torch.backends.mkldnn.is_available():
+        return None
+    return torch.ops.mkldnn._linear_pointwise
+
+
 def torch_parameter(variable: Variable) -> Tensor:
     """The tensor that a variable on PyTorch keeps.
 

@@ -370,3 +370,17 @@ def test_help_shows_defaults_only_where_there_are_any():
     shown = parser.format_help()
     assert "items (default: 10)" in shown, "see compat.DefaultsHelpFormatter"
     assert shown.count("default") == 1, "see compat.DefaultsHelpFormatter"
+
+
+@on("torch")
+def test_layer_of_onednn():
+    import torch
+
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("This PyTorch was built without oneDNN.")
+    inputs, kernel, bias = torch.randn(5, 3), torch.randn(7, 3), torch.randn(7)
+    linear = compat.onednn_linear()
+    for added in (None, bias):
+        expected = inputs @ kernel.T + (0 if added is None else added)
+        found = linear(inputs, kernel, added, "none", [], "")
+        torch.testing.assert_close(found, expected)

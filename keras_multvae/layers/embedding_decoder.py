@@ -116,7 +116,7 @@ class EmbeddingDecoder(Decoder):
             for each in (self.embeddings, self.bias)
         )
         hidden = ops.cast(self.hidden(inputs), self.compute_dtype)
-        return ops.matmul(hidden, ops.transpose(kernel)) + bias[:, 0]
+        return backend.affine(hidden, ops.transpose(kernel), bias[:, 0])
 
     def get_config(self) -> Json:
         """See `keras.layers.Layer.get_config`."""

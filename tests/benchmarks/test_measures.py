@@ -77,7 +77,9 @@ def test_settings_that_slow_numpy_are_left_behind(monkeypatch):
     [(name, dtype) for dtype, names in limit.PRECISIONS.items() for name in names],
 )
 def test_the_products_of_the_limit(library, dtype):
-    pytest.importorskip({"PyTorch": "torch"}.get(library, library.lower()))
+    pytest.importorskip(
+        {"PyTorch": "torch", "oneDNN": "torch"}.get(library, library.lower())
+    )
     rng = np.random.default_rng(0)
     hidden, kernel, gradient = (
         rng.standard_normal(shape, "float32") for shape in ((5, 4), (4, 7), (5, 7))

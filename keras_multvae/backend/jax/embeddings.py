@@ -20,6 +20,7 @@ from keras_multvae import compat
 from keras_multvae.backend.adam import adam_step
 from keras_multvae.backend.jax import mesh
 from keras_multvae.backend.jax.ops import _add_rows
+from keras_multvae.backend.wide import widen
 from keras_multvae.heap import trim
 from keras_multvae.typing import Model, State, Tensor, Variable
 
@@ -61,9 +62,9 @@ def unique_ids(item_ids: Tensor) -> tuple[Tensor, Tensor]:
 def embedding_lookup(embeddings: Tensor, ids: Tensor, sparse: bool) -> Tensor:
     """See `keras_multvae.backend`."""
     if not (sparse and _open):
-        return _wide(jnp.take(embeddings.value, ids, axis=0, mode="clip"))
+        return widen(jnp.take(embeddings.value, ids, axis=0, mode="clip"))
     taken = _open[-1]
-    rows = _wide(mesh.read_rows(jax.lax.stop_gradient(embeddings.value), ids))
+    rows = widen(mesh.read_rows(jax.lax.stop_gradient(embeddings.value), ids))
     if taken.offsets is not None:
         rows = rows + taken.offsets[len(taken.rows)]
     taken.tables.append(embeddings)
@@ -137,7 +138,7 @@ def sparse_adam_update(
         rate: Tensor,
     ) -> tuple[Tensor, ...]:
         weights, m, v = (
-            _wide(jnp.take(each, ids, axis=0, mode="clip")) for each in tables
+            widen(jnp.take(each, ids, axis=0, mode="clip")) for each in tables
         )
         after = list(adam_step(weights, m, v, gradient, step, rate, **rates))
         for number, table in enumerate(tables):
@@ -165,11 +166,6 @@ def round_at_random(values: Tensor, seed: object) -> Tensor:
     noise = noise + jax.random.bits(of_columns, (1, values.shape[1]), "uint16")
     bits = jax.lax.bitcast_convert_type(values, "uint32") + noise.astype("uint32")
     return jax.lax.bitcast_convert_type((bits >> 16).astype("uint16"), jnp.bfloat16)
-
-
-def _wide(rows: Tensor) -> Tensor:
-    """Rows in float32, if they are bfloat16."""
-    return rows.astype("float32") if rows.dtype == jnp.bfloat16 else rows
 
 
 # The groups of variables in the state of Keras' steps, in order.

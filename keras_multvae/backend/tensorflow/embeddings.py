@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from keras_multvae.backend.adam import adam_step
+from keras_multvae.backend.wide import widen
 from keras_multvae.typing import Tensor, Variable
 
 # XLA needs static shapes, and the number of distinct ids is not static.
@@ -19,7 +20,7 @@ def unique_ids(item_ids: Tensor) -> tuple[Tensor, Tensor]:
 
 def embedding_lookup(embeddings: Tensor, ids: Tensor, sparse: bool) -> Tensor:
     """See `keras_multvae.backend`."""
-    return _wide_rows(embeddings.value, ids)
+    return widen(tf.gather(embeddings.value, ids))
 
 
 def entry_products(
@@ -71,7 +72,7 @@ def sparse_adam_update(
 ) -> None:
     """See `keras_multvae.backend`."""
     tables = (variable, momentum.value, velocity.value)
-    weights, m, v = (_wide_rows(table, ids) for table in tables)
+    weights, m, v = (widen(tf.gather(table, ids)) for table in tables)
     after = adam_step(weights, m, v, gradient, step, **rates)
     for number, (table, rows) in enumerate(zip(tables, after, strict=True)):
         if table.dtype == tf.bfloat16:
@@ -91,12 +92,6 @@ def round_at_random(values: Tensor, seed: object) -> Tensor:
     bits = tf.bitcast(values, tf.int32) + tf.bitwise.bitwise_and(noise, 0xFFFF)
     cut = tf.bitwise.bitwise_and(bits, -1 << 16)
     return tf.cast(tf.bitcast(cut, tf.float32), tf.bfloat16)
-
-
-def _wide_rows(embeddings: Tensor, ids: Tensor) -> Tensor:
-    """Some rows, in float32 if they are bfloat16."""
-    rows = tf.gather(embeddings, ids)
-    return tf.cast(rows, tf.float32) if rows.dtype == tf.bfloat16 else rows
 
 
 class Training:

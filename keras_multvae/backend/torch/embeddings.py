@@ -9,6 +9,8 @@ import torch
 from keras_multvae import compat
 from keras_multvae.backend.torch.adam import fused_adam
 from keras_multvae.backend.torch.ranking import CACHED
+from keras_multvae.backend.torch.sparse import sums_of_items
+from keras_multvae.backend.wide import widen
 from keras_multvae.typing import Tensor, Variable
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ def unique_ids(item_ids: Tensor) -> tuple[Tensor, Tensor]:
 
 def embedding_lookup(embeddings: Tensor, ids: Tensor, sparse: bool) -> Tensor:
     """See `keras_multvae.backend`."""
-    return _wide(torch.nn.functional.embedding(ids, embeddings.value, sparse=sparse))
+    return widen(torch.nn.functional.embedding(ids, embeddings.value, sparse=sparse))
 
 
 class _EntryProducts(torch.autograd.Function):
@@ -56,14 +58,8 @@ class _EntryProducts(torch.autograd.Function):
             mode="sum",
             per_sample_weights=upstream,
         )
-        order = torch.argsort(item_ids)
-        counts = torch.bincount(item_ids, minlength=embeddings.shape[0])
-        of_table = torch.nn.functional.embedding_bag(
-            segment_ids[order],
-            hidden,
-            torch.cumsum(counts, 0) - counts,
-            mode="sum",
-            per_sample_weights=upstream[order],
+        of_table = sums_of_items(
+            hidden, segment_ids, item_ids, upstream, len(embeddings)
         )
         return of_hidden, of_table, None, None, None
 
@@ -102,8 +98,8 @@ def sparse_adam_update(
     """See `keras_multvae.backend`."""
     with torch.no_grad():
         tables = [each.value for each in (variable, momentum, velocity)]
-        weights, m, v = (_wide(table.index_select(0, ids)) for table in tables)
-        fused_adam(weights, m, v, _wide(gradient), step, **rates)
+        weights, m, v = (widen(table.index_select(0, ids)) for table in tables)
+        fused_adam(weights, m, v, widen(gradient), step, **rates)
         for number, (table, rows) in enumerate(
             zip(tables, (weights, m, v), strict=True)
         ):
@@ -134,8 +130,3 @@ def round_at_random(values: Tensor, seed: Tensor) -> Tensor:
         noise = (row + of_columns).bitwise_and_(0xFFFF)
         parts.append(noise.add_(bits).bitwise_right_shift_(16).to(torch.int16))
     return torch.cat(parts).view(torch.bfloat16)
-
-
-def _wide(rows: Tensor) -> Tensor:
-    """Rows in float32, if they are bfloat16."""
-    return rows.float() if rows.dtype == torch.bfloat16 else rows

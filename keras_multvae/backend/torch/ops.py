@@ -16,8 +16,12 @@ from keras_multvae.backend.contract import MIN_EXACT, Structure
 from keras_multvae.backend.torch.adam import adam_update as adam_update
 from keras_multvae.backend.torch.adam import fuses_adam as fuses_adam
 from keras_multvae.backend.torch.graphs import generator
+from keras_multvae.backend.torch.products import product
 from keras_multvae.backend.torch.ranking import log_sum_exp as log_sum_exp
 from keras_multvae.backend.torch.ranking import top_k as top_k
+from keras_multvae.backend.torch.sparse import (
+    sparse_dense_matmul as sparse_dense_matmul,
+)
 from keras_multvae.heap import retain_freed_memory as retain_freed_memory
 from keras_multvae.typing import Seeds, Tensor, Variable
 
@@ -27,8 +31,6 @@ if TYPE_CHECKING:
 
 REUSED_BYTES = 32 << 20
 ROUNDS_EACH_RESULT = True
-# The length of the segments into which padding is split on a GPU.
-PADDING = 512
 with warnings.catch_warnings():
     # PyTorch warns at the first sparse matrices of a process: here, and not in `fit`.
     warnings.simplefilter("ignore")
@@ -42,49 +44,6 @@ def segment_ids(entries_per_user: Tensor, item_ids: Tensor) -> Tensor:
     return torch.repeat_interleave(
         users, entries_per_user, output_size=item_ids.shape[0]
     )
-
-
-def sparse_dense_matmul(
-    entries_per_user: Tensor,
-    segment_ids: Tensor,
-    item_ids: Tensor,
-    values: Tensor,
-    kernel: Tensor,
-) -> Tensor:
-    """See `keras_multvae.backend`."""
-    users = entries_per_user.shape[0]
-    if kernel.device.type == "cpu":
-        # Padding and dropped entries would cost a row of memory traffic each. (On a
-        # GPU, the host would have to wait for their number.)
-        kept = values != 0
-        item_ids, values = item_ids[kept], values[kept]
-        entries_per_user = torch.bincount(segment_ids[kept], minlength=users)
-    offsets = (torch.cumsum(entries_per_user, 0) - entries_per_user).to(item_ids.dtype)
-    if kernel.device.type != "cpu":
-        offsets = torch.cat([offsets, _padding(values, offsets[-1]).to(offsets.dtype)])
-    return torch.nn.functional.embedding_bag(
-        item_ids,
-        kernel,
-        offsets,
-        mode="sum",
-        per_sample_weights=values.to(kernel.dtype),
-    )[:users]
-
-
-def _padding(values: Tensor, last: Tensor) -> Tensor:
-    """Offsets that split the padding at the end into short segments.
-
-    Otherwise it is one long segment of the last user, which a GPU sums entry by entry.
-
-    Args:
-        values: (entries,).
-        last: Where the last user's entries begin; all of them may have been dropped.
-    """
-    entries = len(values)
-    places = torch.arange(1, entries + 1, device=values.device)
-    end = torch.where(values != 0, places, torch.zeros_like(places)).amax()
-    starts = torch.arange(0, entries + 1, PADDING, device=values.device)
-    return (torch.maximum(end, last) + starts).clamp(max=entries)
 
 
 def to_dense(
@@ -139,13 +98,8 @@ class _Affine(torch.autograd.Function):
         ctx.padding = _missing(kernel)
         wide = _padded(kernel, ctx.padding)
         ctx.save_for_backward(inputs, wide)
-        if kernel.device.type != "cpu":
-            units = torch.addmm(_padded(bias, ctx.padding), inputs, wide)
-            return units[:, : kernel.shape[1]]
-        if kernel.element_size() == 2:
-            return torch.addmm(bias, inputs, wide)
-        # Not addmm, which fills its output with the bias before the product.
-        return torch.mm(inputs, wide).add_(bias)
+        units = product(inputs, wide, _padded(bias, ctx.padding))
+        return units[:, : kernel.shape[1]]
 
     @staticmethod
     def backward(ctx: FunctionCtx, upstream: Tensor) -> Tensor:
@@ -156,8 +110,8 @@ class _Affine(torch.autograd.Function):
         bias = upstream.sum(0) if to_bias else None
         upstream = _padded(upstream, ctx.padding)
         return (
-            upstream @ kernel.T if to_inputs else None,
-            (inputs.T.contiguous() @ upstream)[:, :units] if to_kernel else None,
+            product(upstream, kernel.T) if to_inputs else None,
+            product(inputs.T.contiguous(), upstream)[:, :units] if to_kernel else None,
             bias,
         )
 

@@ -17,7 +17,7 @@ if keras.backend.backend() != "torch":
 
 import torch
 
-from keras_multvae.backend.torch import graphs, ops, ranking
+from keras_multvae.backend.torch import graphs, ops, ranking, sparse
 
 
 class Graph:
@@ -121,11 +121,11 @@ def test_the_ways_of_a_gpu_compute_what_those_of_a_cpu_do():
     ):
         assert found.tolist() == wanted.tolist()
     values = torch.tensor([1.0, 0, 2, 0, 0])
-    offsets = ops._padding(values, torch.tensor(2)).int()
+    offsets = sparse._padding(values, torch.tensor(2)).int()
     assert offsets.tolist() == [3]
     # The last user's entries, from the fourth on, were all dropped.
-    assert ops._padding(values, torch.tensor(3)).tolist() == [3]
-    assert ops._padding(values, torch.tensor(4)).tolist() == [4]
+    assert sparse._padding(values, torch.tensor(3)).tolist() == [3]
+    assert sparse._padding(values, torch.tensor(4)).tolist() == [4]
     product = torch.nn.functional.embedding_bag(
         torch.tensor([1, 0, 2, 0, 0], dtype=torch.int32),
         torch.eye(3),
