@@ -11,8 +11,8 @@ from benchmarks.speed.results import Result, against
 # measure, quantity, title, (must, aim)
 PANELS = (
     ("training", training.RATE, "Training, users/s", (2.5, 4.0)),
-    ("scoring", scoring.RATE, "Scores and top-100, users/s", (2.0, 4.0)),
-    ("memory", memory.RESIDENT, "Peak memory above imports", (1.2, 0.8)),
+    ("scoring", scoring.RATE, "Scores and top-100, users/s", (4.0, 6.0)),
+    ("memory", memory.RESIDENT, "Peak memory above imports", (0.8, 0.5)),
 )
 OURS, YARDSTICK, LIMIT = "#0072B2", "#999999", "#E69F00"
 

@@ -40,6 +40,8 @@ from keras_multvae.serving.versions import (
 # Open files besides HTTP connections: of a model, of TensorFlow, of gRPC, and of
 # connections that are not counted yet.
 RESERVED_FILES = 2 * BACKLOG + RPC_CONNECTIONS + 256
+# New objects after which Python looks for cycles; 700 by default.
+GARBAGE = 50_000
 
 
 def serve(
@@ -104,8 +106,11 @@ def serve(
     # Python's threads switch every 5 ms by default, which delays a request several
     # times.
     sys.setswitchinterval(0.001)
-    # Imported objects stay, so that collections need not go through them.
+    # Imported objects stay, so that collections need not go through them. Those of a
+    # large body would set off hundreds of collections while it is parsed, and all other
+    # requests would wait.
     gc.freeze()
+    gc.set_threshold(GARBAGE)
     app = make_app(
         folder,
         max_body,

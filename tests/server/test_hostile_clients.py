@@ -130,6 +130,20 @@ def test_the_bounds_follow_from_the_catalogue():
         Limits(30).cost({"examples": np.array([b"x" * 100_001], object)}, [(-1, 1)])
 
 
+@pytest.mark.parametrize("each", [b"[]", b"{}", b'{"b64":"MQ=="}', b"[[[]]]"])
+def test_a_body_of_many_lists_is_refused_before_it_is_parsed(each):
+    limits = Limits(30)
+    limits.check_body(b"[" + b",".join([each] * 20_000) + b"]")
+    with pytest.raises(StatusError, match="lists and objects") as found:
+        limits.check_body(b"[" + b",".join([each] * 150_000) + b"]")
+    assert found.value.http_status == 413
+
+
+def test_brackets_in_ids_are_no_lists():
+    ids = [f'Heat [{year}] \\" {{" \\' for year in range(120_000)]
+    Limits(30).check_body(json.dumps({"instances": [ids]}).encode())
+
+
 def test_waiting_bytes_are_bounded_and_small_requests_pass():
     budget = Budget(total=1000, free=100)
     with budget.hold() as first, budget.hold() as second, budget.hold() as small:
