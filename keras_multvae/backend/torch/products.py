@@ -21,7 +21,8 @@ def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     AVX-512. oneDNN, which PyTorch uses for 16 bits, takes half of the time there.
     """
     if left.dtype == torch.float32 and left.device.type == "cpu":
-        linear = _onednn()
+        # PyTorch's compiler takes this layer with constant weights alone.
+        linear = None if torch.compiler.is_compiling() else _onednn()
         # oneDNN refuses an empty sum, and reads a bias as if it were contiguous.
         if linear is not None and len(right) > 0:
             bias = None if bias is None else bias.contiguous()
