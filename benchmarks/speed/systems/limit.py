@@ -87,7 +87,8 @@ def _onednn(dtype: str, *arrays: Any) -> Callable[[], Any]:
 
     hidden, kernel, gradient = map(torch.from_numpy, arrays)
     linear = compat.onednn_linear()
-    # Its results are new each time: they get the memory of the last ones.
+    # Its results are new each time. They get the memory of the last ones, as long as
+    # this context lives.
     retained = contextlib.ExitStack()
     retained.enter_context(heap.retain_freed_memory())
 
