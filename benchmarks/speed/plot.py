@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.speed import catalogue, items, memory, scoring, training
+from benchmarks.speed import catalogue, items, memory, scoring, targets, training
 from benchmarks.speed.results import Result, against
 
-# measure, quantity, title, (must, aim)
+# measure, quantity, title, target
 PANELS = (
-    ("training", training.RATE, "Training, users/s", (2.5, 4.0)),
-    ("scoring", scoring.RATE, "Scores and top-100, users/s", (4.0, 6.0)),
-    ("memory", memory.RESIDENT, "Peak memory above imports", (0.8, 0.5)),
+    ("training", training.RATE, "Training, users/s", targets.TRAINING),
+    ("scoring", scoring.RATE, "Scores and top-100, users/s", targets.SCORING),
+    ("memory", memory.RESIDENT, "Peak memory above imports", targets.MEMORY),
 )
 OURS, YARDSTICK, LIMIT = "#0072B2", "#999999", "#E69F00"
 
@@ -23,10 +23,10 @@ def ratios(results: Sequence[Result]) -> Any:
     from matplotlib.figure import Figure
 
     panels = []
-    for measure, quantity, title, bounds in PANELS:
+    for measure, quantity, title, target in PANELS:
         found = against(results, measure, quantity, catalogue.PLAIN)
         if found:
-            panels.append((found, title, bounds))
+            panels.append((found, title, (target.must, target.aim)))
     heights = [len(found) + 1.5 for found, *_ in panels]
     figure = Figure(figsize=(8, 0.3 * sum(heights)), layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)

@@ -159,12 +159,24 @@ def _narrow(backend: str) -> Callable[[Sequence[Result]], Figures]:
 PLAIN, ANY, FLOAT32 = catalogue.PLAIN, catalogue.ALL_OURS, catalogue.FLOAT32
 RATE = training.RATE
 NARROW = [name for name in ANY if name not in FLOAT32]
+# The targets of the plot.
+TRAINING = Target(
+    "training, best backend, any dtype, against plain PyTorch",
+    _ratios("training", RATE, PLAIN, ANY),
+    max, 2.5, 4, False, _times,
+)  # fmt: skip
+SCORING = Target(
+    "scores and top-100, best backend, against plain PyTorch",
+    _ratios("scoring", scoring.RATE, PLAIN, ANY),
+    max, 4, 6, False, _times,
+)  # fmt: skip
+MEMORY = Target(
+    "peak memory in training above imports, worst backend, against plain PyTorch",
+    _ratios("memory", memory.RESIDENT, PLAIN, FLOAT32),
+    max, 0.8, 0.5, True, _times,
+)  # fmt: skip
 TARGETS = [
-    Target(
-        "training, best backend, any dtype, against plain PyTorch",
-        _ratios("training", RATE, PLAIN, ANY),
-        max, 2.5, 4, False, _times,
-    ),
+    TRAINING,
     Target(
         "training, best backend, float32, against plain PyTorch",
         _ratios("training", RATE, PLAIN, FLOAT32),
@@ -195,21 +207,13 @@ TARGETS = [
         _narrow("tensorflow"),
         min, 1.3, 1.5, False, _times,
     ),
-    Target(
-        "scores and top-100, best backend, against plain PyTorch",
-        _ratios("scoring", scoring.RATE, PLAIN, ANY),
-        max, 4, 6, False, _times,
-    ),
+    SCORING,
     Target(
         "scores and top-100, slowest backend, float32, against plain PyTorch",
         _ratios("scoring", scoring.RATE, PLAIN, FLOAT32),
         min, 2, 2.5, False, _times,
     ),
-    Target(
-        "peak memory in training above imports, worst backend, against plain PyTorch",
-        _ratios("memory", memory.RESIDENT, PLAIN, FLOAT32),
-        max, 0.8, 0.5, True, _times,
-    ),
+    MEMORY,
     Target(
         "overhead of `fit` over the bare step, worst backend",
         _figures("overhead", overhead.overheads),

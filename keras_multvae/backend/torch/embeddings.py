@@ -9,7 +9,7 @@ import torch
 from keras_multvae import compat
 from keras_multvae.backend.torch.adam import fused_adam
 from keras_multvae.backend.torch.ranking import CACHED
-from keras_multvae.backend.torch.sparse import sums_of_items
+from keras_multvae.backend.torch.sparse import sums_of_items, sums_of_users
 from keras_multvae.backend.wide import widen
 from keras_multvae.typing import Tensor, Variable
 
@@ -38,30 +38,22 @@ class _EntryProducts(torch.autograd.Function):
         ctx: FunctionCtx,
         hidden: Tensor,
         embeddings: Tensor,
-        entries_per_user: Tensor,
         segment_ids: Tensor,
         item_ids: Tensor,
     ) -> Tensor:
-        ctx.save_for_backward(
-            hidden, embeddings, entries_per_user, segment_ids, item_ids
-        )
+        ctx.save_for_backward(hidden, embeddings, segment_ids, item_ids)
         return (hidden[segment_ids] * embeddings[item_ids]).sum(1)
 
     @staticmethod
     def backward(ctx: FunctionCtx, upstream: Tensor) -> Tensor:
-        hidden, embeddings, entries_per_user, segment_ids, item_ids = ctx.saved_tensors
-        offsets = torch.cumsum(entries_per_user, 0) - entries_per_user
-        of_hidden = torch.nn.functional.embedding_bag(
-            item_ids,
-            embeddings,
-            offsets.to(item_ids.dtype),
-            mode="sum",
-            per_sample_weights=upstream,
+        hidden, embeddings, segment_ids, item_ids = ctx.saved_tensors
+        of_hidden = sums_of_users(
+            embeddings, segment_ids, item_ids, upstream, len(hidden)
         )
         of_table = sums_of_items(
             hidden, segment_ids, item_ids, upstream, len(embeddings)
         )
-        return of_hidden, of_table, None, None, None
+        return of_hidden, of_table, None, None
 
 
 def entry_products(
@@ -72,9 +64,7 @@ def entry_products(
     item_ids: Tensor,
 ) -> Tensor:
     """See `keras_multvae.backend`."""
-    return _EntryProducts.apply(
-        hidden, embeddings, entries_per_user, segment_ids, item_ids
-    )
+    return _EntryProducts.apply(hidden, embeddings, segment_ids, item_ids)
 
 
 def sparse_gradient(gradient: Tensor) -> tuple[Tensor, Tensor] | None:

@@ -53,13 +53,7 @@ class _SumsOfUsers(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(segment_ids, item_ids, values)
         ctx.items = len(kernel)
-        return embedding_bag(
-            item_ids,
-            kernel,
-            _starts(segment_ids, users).to(item_ids.dtype),
-            mode="sum",
-            per_sample_weights=values,
-        )
+        return sums_of_users(kernel, segment_ids, item_ids, values, users)
 
     @staticmethod
     def backward(ctx: FunctionCtx, upstream: Tensor) -> Tensor:
@@ -68,32 +62,41 @@ class _SumsOfUsers(torch.autograd.Function):
         return gradient, None, None, None, None
 
 
+def sums_of_users(
+    rows: Tensor, segment_ids: Tensor, item_ids: Tensor, values: Tensor, users: int
+) -> Tensor:
+    """For each user, the sum of the entries' rows times values: (users, units).
+
+    Args:
+        rows: (items, units).
+        segment_ids: (entries,), the user of each entry, ascending.
+        item_ids: (entries,), the row of each entry.
+        values: (entries,).
+        users: How many users there are.
+    """
+    sizes = torch.bincount(segment_ids, minlength=users)
+    starts = torch.cumsum(sizes, 0) - sizes
+    return embedding_bag(
+        item_ids,
+        rows,
+        starts.to(item_ids.dtype),
+        mode="sum",
+        per_sample_weights=values,
+    )
+
+
 def sums_of_items(
     rows: Tensor, segment_ids: Tensor, item_ids: Tensor, values: Tensor, items: int
 ) -> Tensor:
     """For each item, the sum of its entries' rows times values: (items, units).
 
-    Args:
-        rows: (users, units).
-        segment_ids: (entries,) int64, the row of each entry.
-        item_ids: (entries,), in any order.
-        values: (entries,).
-        items: How many items there are.
+    As `sums_of_users` with users and items in each other's place; `rows` is (users,
+    units), and `item_ids` need not ascend.
     """
     order = torch.argsort(item_ids)
-    return embedding_bag(
-        segment_ids[order],
-        rows.contiguous(),
-        _starts(item_ids, items),
-        mode="sum",
-        per_sample_weights=values[order],
+    return sums_of_users(
+        rows.contiguous(), item_ids[order], segment_ids[order], values[order], items
     )
-
-
-def _starts(ids: Tensor, size: int) -> Tensor:
-    """Where the entries of each id begin, once they are sorted: (size,) int64."""
-    counts = torch.bincount(ids, minlength=size)
-    return torch.cumsum(counts, 0) - counts
 
 
 def _padding(values: Tensor, last: Tensor) -> Tensor:
